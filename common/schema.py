@@ -1,0 +1,58 @@
+"""Names that everyone shares: splits, columns of the tables, and the batches that models read.
+
+Axis names used in tensor annotations everywhere:
+    batch     examples in a batch
+    time      token positions of a right-padded text
+    slots     injected tokens per explanation (1 unless a decomposition says otherwise)
+    d_model   width of the target's residual stream
+    vocab     tokens of the target's tokenizer
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+AV_SFT, AR_SFT, RL, DEV, TEST = "av_sft", "ar_sft", "rl", "dev", "test"
+SPLITS = (AV_SFT, AR_SFT, RL, DEV, TEST)
+TRAINING_SPLITS = (AV_SFT, AR_SFT, RL)
+
+KEY, DOC_ID, SPLIT, POSITION = "key", "doc_id", "split", "position"
+TEXT, TITLE, DESCRIPTION, TOPIC = "text", "title", "description", "topic"
+TOKEN_IDS, NEXT_TOKENS, NEXT_PROBS = "token_ids", "next_tokens", "next_probs"
+EXPLANATION = "explanation"
+
+TEACHER, AV = "teacher", "av"
+"""Who wrote an explanation (column `source`)."""
+
+
+def activation_key(doc_id: str, position: int) -> str:
+    """The key that joins activations, explanations and results: `<doc_id>:<position>`."""
+    return f"{doc_id}:{position}"
+
+
+def activation_column(layer: int) -> str:
+    """Column of the raw residual stream after block `layer`."""
+    return f"activation_{layer}"
+
+
+class TokenBatch(NamedTuple):
+    """Right-padded token ids; `mask` is True on real tokens (never infer it from the pad id)."""
+
+    ids: Int[Tensor, "batch time"]
+    mask: Bool[Tensor, "batch time"]
+
+
+class ReconstructionBatch(NamedTuple):
+    """What the AR trains on: explanations and the raw activations they should give back."""
+
+    tokens: TokenBatch
+    activations: Float[Tensor, "batch d_model"]
+
+
+class VerbalizationBatch(NamedTuple):
+    """What the AV trains on: prompt + explanation tokens, raw activations, and where the loss counts."""
+
+    tokens: TokenBatch
+    activations: Float[Tensor, "batch d_model"]
+    is_explanation: Bool[Tensor, "batch time"]
