@@ -1,1 +1,1 @@
-
+"""Reconstructors that several experiments use."""

@@ -1,1 +1,1 @@
-
+"""The core of the lab; it knows no experiment."""

@@ -1,7 +1,7 @@
 """Typed, frozen configuration: a profile (the scale of a run) and an experiment's own parameters."""
 
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,7 +23,7 @@ class Config(BaseModel):
         """12 hex digits that change when any value changes."""
         return digest_of(self.model_dump(mode="json"))
 
-    def replace(self, **values: object) -> Self:
+    def replace(self: ConfigT, **values: object) -> ConfigT:
         """A validated copy with some values changed."""
         return type(self).model_validate(self.model_dump() | values)
 

@@ -19,8 +19,13 @@ def manifest_file(artefact: Path) -> Path:
 
 
 def write_manifest(artefact: Path, **fields: object) -> None:
-    """Write the fields (config digest, tokenizer, layer, d_model, source digests, ...) beside an artefact."""
-    manifest_file(artefact).write_text(json.dumps(fields, indent=2, sort_keys=True, default=str) + "\n")
+    """Write the fields (config digest, tokenizer, layer, d_model, source digests, ...) beside an artefact.
+
+    `digest` is added: it stands for all the fields, and for the sources through their digests.
+    """
+    named = {**fields, "digest": digest_of(fields)}
+    text = json.dumps(named, indent=2, sort_keys=True, default=str)
+    manifest_file(artefact).write_text(text + "\n")
 
 
 def read_manifest(artefact: Path, made_by: str, **expected: object) -> dict:

@@ -1,1 +1,1 @@
-
+"""One folder an experiment."""

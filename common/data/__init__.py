@@ -1,1 +1,1 @@
-
+"""The data: corpus, activations, explanations, and how they reach a model."""

@@ -1,1 +1,1 @@
-
+"""Measures of reconstructions and explanations: pure functions, without models or files."""

@@ -1,1 +1,1 @@
-
+"""Markdown reports and figures, made from collected results alone."""

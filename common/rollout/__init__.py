@@ -1,1 +1,1 @@
-
+"""Sampling explanations from an AV."""

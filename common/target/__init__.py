@@ -1,1 +1,1 @@
-
+"""The frozen model whose activations are read."""

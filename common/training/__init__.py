@@ -1,1 +1,1 @@
-
+"""Lightning modules, thin shells around the models."""

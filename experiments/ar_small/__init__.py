@@ -1,1 +1,1 @@
-
+"""How small can the AR be?"""

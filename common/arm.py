@@ -1,0 +1,185 @@
+"""Run one arm: tune it on dev documents, then train the best setting with fresh seeds and test it."""
+
+import logging
+import time
+from typing import Any
+
+import lightning as L
+import optuna
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from common.config import ARConfig, Profile
+from common.data.datamodule import Example, NlaDataModule, in_order, plan_batches
+from common.data.activations import write_atomically
+from common.evaluation.roundtrip import reconstruct
+from common.experiment import Experiment
+from common.manifest import digest_of
+from common.material import Material
+from common.models.reconstructor import Reconstructor
+from common.paths import OPTUNA_URI, run_folder
+from common.provenance import code_digest
+from common.runs import RunFolder
+from common.schema import AV, TEACHER, ReconstructionBatch
+from common.seeding import keyed_seed
+from common.study import Best, Sweep
+from common.sweep import run_sweep
+from common.tracking import open_run
+from common.training.sft_ar import ReconstructorModule
+from common.training.trainer import Fitted, fit, save_trainable
+
+log = logging.getLogger(__name__)
+
+CODE = ("common/data", "common/evaluation", "common/metrics", "common/models", "common/target", "common/training", "ar_variants")
+
+
+class Arm:
+    """One arm of an experiment at one profile."""
+
+    def __init__(self, experiment: Experiment, name: str, profile: Profile, material: Material) -> None:
+        """Validates the arm's settings; trains nothing."""
+        self.experiment, self.name, self.profile, self.material = experiment, name, profile, material
+        self.settings = experiment.arm(name)
+
+    def sweep(self) -> Sweep:
+        """This arm's study; its name changes with everything a trial depends on."""
+        params, tuning = self.experiment.params, self.profile.tuning
+        digest = digest_of([self.base_config(), params.search, tuning.examples])
+        return Sweep(
+            name=f"{self.profile.name}/{self.experiment.name}/{self.name}/{digest}",
+            space=params.search,
+            budget=tuning.trials,
+            config_digest=digest,
+            storage=tuning.storage or OPTUNA_URI,
+        )
+
+    def base_config(self) -> dict[str, Any]:
+        """What every run of the arm has in common: settings, scale, data and code."""
+        return {
+            "arm": self.settings.model_dump(mode="json"),
+            "ar": self.profile.ar.model_dump(mode="json"),
+            "trainer": self.profile.trainer.model_dump(mode="json"),
+            "evaluation": self.profile.evaluation.model_dump(mode="json"),
+            "material": self.material.digests(),
+            "code": code_digest(*CODE, str(self.experiment.folder)),
+        }
+
+    def tune(self) -> Best:
+        """Spend the arm's budget (shared with any other worker), or find it spent."""
+        return run_sweep(self.sweep(), self._trial)
+
+    def run_seed(self, seed: int, best: Best) -> RunFolder:
+        """Train the best setting and test it; a finished run of the same config is left as it is."""
+        config = {**self.base_config(), "ar": self._config(best.params).model_dump(mode="json"), "seed": seed}
+        folder = RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, seed))
+        if folder.is_finished(config):
+            log.info("%s is finished already", folder.path)
+            return folder
+        folder.begin(config)
+        tracker = open_run(folder, parent=self._parent, tags={"nla.kind": "seed"})
+        model, fitted = self._train(folder, tracker, self._config(best.params), seed)
+        save_trainable(model, folder.checkpoint / "ar.safetensors", self.metadata(model))
+        started = time.perf_counter()
+        self._evaluate(model, folder, seed)
+        fitted["evaluate_seconds"] = round(time.perf_counter() - started, 2)
+        folder.finish({**fitted, **_sizes(model), **best.params, "digest": digest_of(config)})
+        tracker.finish("FINISHED")
+        return folder
+
+    def metadata(self, model: Reconstructor) -> dict[str, str]:
+        """What a checkpoint must agree on to be loaded."""
+        return {
+            "template": model.template.digest(),
+            "tokenizer": self.material.manifest["tokenizer"],
+            "layer": str(self.material.layer),
+            "arm": self.settings.digest(),
+        }
+
+    @property
+    def _parent(self) -> str:
+        return f"{self.profile.name}/{self.experiment.name}/{self.name}"
+
+    def _config(self, params: dict[str, float]) -> ARConfig:
+        return self.profile.ar.replace(**params)
+
+    def _trial(self, trial: optuna.Trial, params: dict[str, float]) -> float:
+        folder = RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, f"trial-{trial.number}"))
+        folder.begin({**self.base_config(), "params": params, "trial": trial.number})
+        tracker = open_run(folder, parent=self._parent, tags={"nla.kind": "trial"})
+        try:
+            _, fitted = self._train(folder, tracker, self._config(params), 0, trial)
+        except optuna.TrialPruned:
+            tracker.finish("PRUNED")
+            raise
+        except BaseException:
+            tracker.finish("FAILED")
+            raise
+        folder.finish({**fitted, **params})
+        tracker.finish("FINISHED")
+        return fitted["dev_fve"]
+
+    def _train(
+        self, folder: RunFolder, tracker: Any, config: ARConfig, seed: int, trial: optuna.Trial | None = None
+    ) -> tuple[Reconstructor, Fitted]:
+        L.seed_everything(keyed_seed("train", seed) % 2**31, verbose=False)
+        model = self.experiment.build(self.settings, self.material)
+        plan, dev = self._plans(config, seed, self.profile.tuning.examples if trial else None)
+        store = self.material.store
+
+        def collate(texts: list[str], activations: torch.Tensor) -> ReconstructionBatch:
+            return ReconstructionBatch(model.encode(texts), activations)
+
+        variance = self.material.variance_of([example.key for batch in dev for example in batch])
+        module = ReconstructorModule(model, config, len(plan), variance)
+        data = NlaDataModule(plan, dev, store, collate)
+        callbacks: list[Callback] = [Pruning(trial)] if trial else []
+        settings = (config, self.profile.trainer)
+        fitted = fit(module, data, settings, folder, tracker, callbacks, resumable=trial is None)
+        fitted["train_tokens"] = sum(int(model.encode([e.text for e in batch]).mask.sum()) for batch in plan)
+        return model, fitted
+
+    def _plans(self, config: ARConfig, seed: int, limit: int | None) -> tuple[list[list[Example]], list[list[Example]]]:
+        examples = self.material.ar_examples(limit)
+        half = config.validation_examples // 2
+        dev = [example for source in (TEACHER, AV) for example in self.material.dev_examples(source, half)]
+        return (
+            plan_batches(examples, config.batch_size, config.epochs, seed),
+            in_order(dev, self.profile.evaluation.batch_size),
+        )
+
+    def _evaluate(self, model: Reconstructor, folder: RunFolder, seed: int) -> None:
+        batch_size, precision = self.profile.evaluation.batch_size, self.profile.trainer.precision
+        frames = [
+            self.material.judge.rows(
+                lambda texts: reconstruct(model, texts, batch_size, precision),
+                self.material.test_conditions(source),
+                source,
+            )
+            for source in (TEACHER, AV)
+        ]
+        import polars as pl
+
+        rows = pl.concat(frames).with_columns(arm=pl.lit(self.name), seed=pl.lit(seed, pl.Int64))
+        write_atomically(rows, folder.rows_file)
+
+
+class Pruning(Callback):
+    """Reports each validation to Optuna and ends a trial that falls behind the median."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        """The trial that is running."""
+        self.trial, self.validations = trial, 0
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """dev_fve at validation 1, 2, ..."""
+        self.validations += 1
+        self.trial.report(float(trainer.callback_metrics["dev_fve"]), self.validations)
+        if self.trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def _sizes(model: torch.nn.Module) -> dict[str, int]:
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }

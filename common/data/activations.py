@@ -1,0 +1,231 @@
+"""Activations of the target at sampled positions, written in shards so that a killed run resumes."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from common.config import ActivationsConfig
+from common.errors import NlaError
+from common.manifest import digest_of, read_manifest, write_manifest
+from common.progress import progress
+from common.schema import DOC_ID, KEY, NEXT_PROBS, NEXT_TOKENS, POSITION, SPLIT, TEXT, TOKEN_IDS
+from common.schema import TRAINING_SPLITS, TokenBatch, activation_column, activation_key
+from common.seeding import keyed_random, keyed_seed
+from common.target.load import Target
+from common.target.residual import Reading, check_layers, read_residual
+
+
+class PlannedDocument(NamedTuple):
+    """A document with the positions to read; its tokens end at the last of them."""
+
+    doc_id: str
+    split: str
+    token_ids: list[int]
+    positions: list[int]
+
+
+def plan_documents(
+    config: ActivationsConfig, corpus: pl.DataFrame, tokenizer
+) -> list[PlannedDocument]:
+    """Which documents and positions are read: keyed per document, shortest first.
+
+    A document without a token at `min_position` is left out. NlaError when none is left.
+    """
+    planned = []
+    for split, documents in corpus.sort(DOC_ID).group_by(SPLIT, maintain_order=True):
+        limit = config.documents.get(str(split[0]), documents.height)
+        for doc_id, text in _keyed_order(documents)[: limit if limit else None]:
+            token_ids = tokenizer.encode(text, add_special_tokens=False)[: config.max_tokens]
+            choices = range(config.min_position, len(token_ids))
+            count = min(config.positions_per_document, len(choices))
+            if count:
+                positions = sorted(keyed_random("position", doc_id).sample(choices, count))
+                planned.append(
+                    PlannedDocument(
+                        doc_id, str(split[0]), token_ids[: positions[-1] + 1], positions
+                    )
+                )
+    if not planned:
+        what = f"every document is shorter than min_position = {config.min_position} tokens"
+        raise NlaError(
+            what, where="activations.min_position", remedy="lower it or bring longer texts"
+        )
+    return sorted(planned, key=lambda document: (len(document.token_ids), document.doc_id))
+
+
+def extract_activations(
+    config: ActivationsConfig, corpus: pl.DataFrame, target: Target, out: Path
+) -> None:
+    """Write `out/shard-*.parquet` and the manifest; finished shards of the same plan are kept.
+
+    Raises NlaError when a layer is out of range, nothing can be read, or the disk is full.
+    """
+    layers = check_layers(config.layers, target.manifest["blocks"])
+    planned = plan_documents(config, corpus, target.tokenizer)
+    plan = digest_of(
+        [config.digest(), target.manifest, layers, [document.doc_id for document in planned]]
+    )
+    _keep_shards_of(plan, out)
+    shards = list(_shards(planned, config))
+    with progress("activations", sum(len(shard) for shard in shards), "document") as bar:
+        for number, shard in enumerate(shards):
+            file = out / f"shard-{number:05d}.parquet"
+            if not file.exists():
+                write_atomically(_read_shard(shard, layers, config, target), file)
+            bar.update(len(shard))
+    _finish(out, config, layers, target)
+
+
+def load_activations(
+    folder: Path, splits: Sequence[str] = (), columns: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Rows of some splits (all by default) and columns (all by default), ordered by key.
+
+    NlaError when the artefact is missing or a shard is corrupt or foreign.
+    """
+    manifest = read_manifest(folder, made_by="activations", kind="activations")
+    try:
+        table = pl.scan_parquet(folder / "shard-*.parquet")
+        if splits:
+            table = table.filter(pl.col(SPLIT).is_in(list(splits)))
+        frame = table.select(*(columns or [pl.all()]), pl.col(KEY).alias("_order")).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
+        remedy = "delete the shard and run `dvc repro --force activations`"
+        raise NlaError(
+            f"corrupt or foreign Parquet ({reason})", where=folder, remedy=remedy
+        ) from error
+    if not splits and frame.height != manifest["rows"]:
+        what = f"{frame.height} rows, but the manifest says {manifest['rows']}"
+        raise NlaError(what, where=folder, remedy="run `dvc repro --force activations`")
+    return frame.sort("_order").drop("_order")
+
+
+def vectors_of(frame: pl.DataFrame, layer: int) -> torch.Tensor:
+    """Column `activation_<layer>` as a float32 tensor [rows, d_model]."""
+    return torch.from_numpy(np.array(frame[activation_column(layer)].to_numpy(), dtype=np.float32))
+
+
+def write_atomically(frame: pl.DataFrame, file: Path) -> None:
+    """Write Parquet under another name, then rename: a file that exists is whole."""
+    partial = file.with_suffix(".partial")
+    try:
+        frame.write_parquet(partial)
+        os.replace(partial, file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        if error.errno != errno.ENOSPC and "No space left" not in str(error):
+            raise
+        free = shutil.disk_usage(file.parent).free // 2**20
+        remedy = "free some space and run again: what is finished is kept"
+        raise NlaError(f"the disk is full ({free} MiB free)", where=file, remedy=remedy) from error
+
+
+def _keyed_order(documents: pl.DataFrame) -> list[tuple[str, str]]:
+    rows = documents.select(DOC_ID, TEXT).rows()
+    return sorted(rows, key=lambda row: keyed_seed("document", row[0]))
+
+
+def _keep_shards_of(plan: str, out: Path) -> None:
+    """Start afresh unless the folder holds shards of this very plan."""
+    marker = out / "plan.txt"
+    if out.exists() and not (marker.exists() and marker.read_text() == plan):
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    marker.write_text(plan)
+
+
+def _shards(
+    planned: list[PlannedDocument], config: ActivationsConfig
+) -> Iterator[list[PlannedDocument]]:
+    size = max(1, config.shard_rows // config.positions_per_document)
+    for start in range(0, len(planned), size):
+        yield planned[start : start + size]
+
+
+def _batches(shard: list[PlannedDocument], batch_tokens: int) -> Iterator[list[PlannedDocument]]:
+    """Consecutive documents (they come sorted by length) of at most `batch_tokens` padded tokens."""
+    batch: list[PlannedDocument] = []
+    for document in shard:
+        if batch and (len(batch) + 1) * len(document.token_ids) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(document)
+    yield batch
+
+
+def _read_shard(
+    shard: list[PlannedDocument], layers: tuple[int, ...], config: ActivationsConfig, target: Target
+) -> pl.DataFrame:
+    device = next(target.model.parameters()).device
+    frames = []
+    for batch in _batches(shard, config.batch_tokens):
+        lengths = torch.tensor([len(document.token_ids) for document in batch])
+        ids = pad_sequence(
+            [torch.tensor(document.token_ids) for document in batch], batch_first=True
+        )
+        tokens = TokenBatch(
+            ids.to(device), (torch.arange(ids.shape[1]) < lengths[:, None]).to(device)
+        )
+        places = [
+            (row, position) for row, document in enumerate(batch) for position in document.positions
+        ]
+        rows, columns = torch.tensor(places, device=device).T
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            reading = read_residual(
+                target.model, tokens, layers, (rows, columns), config.next_tokens
+            )
+        frames.append(_table(batch, reading, target.tokenizer))
+    return pl.concat(frames)
+
+
+def _table(batch: list[PlannedDocument], reading: Reading, tokenizer) -> pl.DataFrame:
+    sources = [(document, position) for document in batch for position in document.positions]
+    prefixes = [document.token_ids[: position + 1] for document, position in sources]
+    columns = {
+        KEY: [activation_key(document.doc_id, position) for document, position in sources],
+        DOC_ID: [document.doc_id for document, _ in sources],
+        SPLIT: [document.split for document, _ in sources],
+        POSITION: pl.Series([position for _, position in sources], dtype=pl.Int32),
+        TOKEN_IDS: pl.Series(prefixes, dtype=pl.List(pl.Int32)),
+        TEXT: tokenizer.batch_decode(prefixes),
+        NEXT_TOKENS: [
+            [tokenizer.decode([index]) for index in row] for row in reading.next_ids.tolist()
+        ],
+        NEXT_PROBS: pl.Series(reading.next_probs.tolist(), dtype=pl.List(pl.Float32)),
+    }
+    for layer, vectors in reading.activations.items():
+        shape = pl.Array(pl.Float32, vectors.shape[1])
+        columns[activation_column(layer)] = pl.Series(vectors.numpy(), dtype=shape)
+    return pl.DataFrame(columns)
+
+
+def _finish(out: Path, config: ActivationsConfig, layers: tuple[int, ...], target: Target) -> None:
+    keys = pl.scan_parquet(out / "shard-*.parquet")
+    main = activation_column(layers[0])
+    training = keys.filter(pl.col(SPLIT).is_in(TRAINING_SPLITS)).select(main).collect()
+    norms = np.linalg.norm(training[main].to_numpy(), axis=1)
+    quantiles = (
+        {str(q): round(float(np.percentile(norms, q)), 3) for q in (5, 25, 50, 75, 95)}
+        if len(norms)
+        else {}
+    )
+    write_manifest(
+        out,
+        kind="activations",
+        config=config.digest(),
+        layers=layers,
+        d_model=target.manifest["d_model"],
+        tokenizer=target.manifest["tokenizer"],
+        target=target.manifest["source"],
+        rows=keys.select(pl.len()).collect().item(),
+        norm_percentiles=quantiles,
+    )

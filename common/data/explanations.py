@@ -1,0 +1,91 @@
+"""The teacher's table: one warm-start explanation per activation, written offline or by an API."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import polars as pl
+
+from common.config import TeacherConfig
+from common.data import teacher_api
+from common.data.offline_teacher import compose
+from common.errors import NlaError
+from common.manifest import write_manifest
+from common.schema import (
+    DESCRIPTION,
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    NEXT_PROBS,
+    NEXT_TOKENS,
+    POSITION,
+    SPLIT,
+    TEXT,
+    TITLE,
+    TOKEN_IDS,
+    TOPIC,
+)
+
+COLUMNS = (KEY, DOC_ID, SPLIT, POSITION, EXPLANATION)
+SOURCES = (KEY, DOC_ID, SPLIT, POSITION, TOKEN_IDS, TEXT, NEXT_TOKENS, NEXT_PROBS)
+"""Columns of the activations that a teacher reads; the vectors themselves are left alone."""
+
+
+def write_explanations(
+    activations: pl.DataFrame | pl.LazyFrame,
+    corpus: pl.DataFrame,
+    tokenizer: Any,
+    out: Path,
+    config: TeacherConfig,
+    provenance: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """Write explanations.parquet (columns `COLUMNS`, in the order of the activations).
+
+    An activation that the teacher could not explain has no row; the manifest counts them as
+    `failed` and keeps `provenance` (tokenizer, source digests). Raises NlaError when an activation's document is not in the corpus or nothing could be
+    explained.
+    """
+    rows = joined_rows(activations, corpus)
+    if config.kind == "offline":
+        explanations = [compose(row, tokenizer) for row in rows]
+    else:
+        explanations = teacher_api.explain_by_api(rows, config, out.parent / "teacher_cache")
+    kept = [
+        row | {EXPLANATION: explanation}
+        for row, explanation in zip(rows, explanations, strict=True)
+        if explanation
+    ]
+    if not kept:
+        what = f"none of {len(rows)} activations could be explained"
+        raise NlaError(what, where=config.kind, remedy="look at the activations and the teacher")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(kept, schema_overrides={POSITION: pl.Int64}).select(COLUMNS).write_parquet(out)
+    write_manifest(
+        out,
+        kind="explanations",
+        config=config.digest(),
+        teacher=config.model or config.kind,
+        rows=len(kept),
+        failed=len(rows) - len(kept),
+        **provenance,
+    )
+
+
+def joined_rows(
+    activations: pl.DataFrame | pl.LazyFrame, corpus: pl.DataFrame
+) -> list[dict[str, Any]]:
+    """The activations' rows (no vectors) with title, description and topic of their documents."""
+    about = corpus.lazy().select(DOC_ID, TITLE, DESCRIPTION, TOPIC, pl.lit(True).alias("known"))
+    table = (
+        activations.lazy()
+        .select(SOURCES)
+        .join(about, on=DOC_ID, how="left", maintain_order="left")
+        .collect()
+    )
+    unknown = table.filter(pl.col("known").is_null())
+    if unknown.height:
+        what = f"{unknown.height} activations belong to no document of the corpus"
+        remedy = "make the activations again with `dvc repro activations`"
+        raise NlaError(what, where=unknown[DOC_ID][0], remedy=remedy)
+    return table.drop("known").to_dicts()

@@ -1,0 +1,97 @@
+"""Rows that every table needs: what a constant, a bag of words or an encoder gets, and the ceiling."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from common.evaluation.roundtrip import Predict
+from common.metrics.fve import normalize
+from common.packages import is_package, package_path
+from common.schema import TokenBatch
+from common.target.load import Target
+from common.target.residual import read_residual
+
+ALPHAS = tuple(10.0**power for power in range(-2, 6))
+
+
+def mean_direction(mean: Float[Tensor, " d_model"]) -> Predict:
+    """Answers μ whatever the text says (its direction: FVE normalises a prediction)."""
+    return lambda texts: mean.expand(len(texts), -1)
+
+
+def tfidf_ridge(texts: Sequence[str], activations: Float[Tensor, "rows d_model"]) -> Predict:
+    """TF-IDF of words and word pairs, ridge regression to n(h); the penalty is cross-validated."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
+    width = min(1024, len(texts) // 4)
+    features = make_pipeline(vectorizer, TruncatedSVD(width, random_state=0))
+    return _ridge(features.fit_transform(texts), activations, features.transform)
+
+
+def embedding_ridge(
+    texts: Sequence[str], activations: Float[Tensor, "rows d_model"], embed: "Embedder"
+) -> Predict:
+    """A frozen sentence encoder, ridge regression to n(h); the penalty is cross-validated."""
+    return _ridge(embed(texts), activations, embed)
+
+
+def own_blocks(target: Target, layer: int, token_ids: list[list[int]]) -> Float[Tensor, "rows d_model"]:
+    """The target's own first blocks on the source tokens: FVE > 0.999, or the layer convention is off."""
+    device = next(target.model.parameters()).device
+    rows = []
+    for ids in token_ids:
+        tokens = torch.tensor([ids], device=device)
+        batch = TokenBatch(tokens, torch.ones_like(tokens, dtype=torch.bool))
+        last = (torch.tensor([0], device=device), torch.tensor([len(ids) - 1], device=device))
+        rows.append(read_residual(target.model, batch, [layer], last, choices=0).activations[layer])
+    return torch.cat(rows)
+
+
+class Embedder:
+    """Mean-pooled, unit-length sentence embeddings of a frozen encoder; each text is encoded once."""
+
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int = 64) -> None:
+        """`model` gives `last_hidden_state`."""
+        self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
+        self.known: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def load(cls, source: str, sha256: str | None, target: Target) -> "Embedder":
+        """`target` (its own hidden states), a folder, a hub name or a package."""
+        if source == "target":
+            return cls(target.model.model, target.tokenizer)
+        from transformers import AutoModel, AutoTokenizer
+
+        path: str | Path = package_path(source, sha256) if is_package(source) else source
+        return cls(AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path))
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings [len(texts), width]."""
+        new = sorted({text for text in texts if text not in self.known}, key=len)
+        for start in range(0, len(new), self.batch_size):
+            chunk = new[start : start + self.batch_size]
+            batch = self.tokenizer(chunk, padding=True, truncation=True, max_length=256, return_tensors="pt")
+            batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
+            hidden = self.model(**batch).last_hidden_state
+            mask = batch["attention_mask"][..., None].float()
+            pooled = (hidden * mask).sum(1) / mask.sum(1)
+            self.known |= zip(chunk, torch.nn.functional.normalize(pooled, dim=1).numpy(), strict=True)
+        return np.stack([self.known[text] for text in texts])
+
+
+def _ridge(features: np.ndarray, activations: Tensor, transform: Any) -> Predict:
+    from sklearn.linear_model import RidgeCV
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler()
+    ridge = RidgeCV(ALPHAS).fit(scaler.fit_transform(features), normalize(activations).numpy())
+    return lambda texts: torch.from_numpy(ridge.predict(scaler.transform(transform(list(texts))))).float()

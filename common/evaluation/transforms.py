@@ -1,0 +1,163 @@
+"""Transforms of explanations: what survives of the reconstruction tells what carried it.
+
+Each gives a new text, or None where it does not apply. None is counted (`coverage`) and its row is
+dropped; putting the original back in its place would make a transform look harmless.
+"""
+
+import re
+from random import Random
+from typing import Protocol, runtime_checkable
+
+from common.errors import NlaError
+from common.evaluation.synonyms import SYNONYMS
+from common.metrics.quotes import QUOTED, quoted_spans
+from common.seeding import keyed_random
+
+_PHRASES = "|".join(map(re.escape, sorted(SYNONYMS, key=len, reverse=True)))
+_UNCLOSED = r'["“][\s\S]*'
+_QUOTED_OR_PHRASE = re.compile(rf"{QUOTED.pattern}|{_UNCLOSED}|\b(?:{_PHRASES})\b", re.IGNORECASE)
+_STATEMENT_START = re.compile(r"(?:^|[.;!?]\s+)$")
+_STATEMENT_END = re.compile(r"(?<=;)\s+|(?<=[\w)\]\x00]{3}[.!?])\s+")
+"""Three characters before a full stop, so that initials and "Dr." do not end a statement."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """The part of a tokenizer that `prefix` needs."""
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Token ids of a text."""
+        ...
+
+    def decode(self, token_ids: list[int]) -> str | list[str]:
+        """Text of token ids."""
+        ...
+
+
+def quotes_only(text: str) -> str | None:
+    """The quotations with their marks, joined by spaces; None without quotations."""
+    return " ".join(text[start - 1 : end + 1] for start, end in quoted_spans(text)) or None
+
+
+def quotes_stripped(text: str) -> str | None:
+    """The text without quotations and marks; None without quotations, or if no word is left."""
+    spans = [(start - 1, end + 1) for start, end in quoted_spans(text)]
+    return _without(text, spans) if spans else None
+
+
+def random_stripped(text: str, key: object) -> str | None:
+    """The control of `quotes_stripped` for the amount of text removed.
+
+    Removes as many stretches of words as there are quotations, each as long in words. Words are
+    what white space separates. Every arrangement of disjoint stretches is equally likely, blind to
+    the quotation marks: a stretch may cover quoted words. Keeping off the quotations would make the
+    control remove only what stands outside them, and leave long quotations no room.
+
+    Returns:
+        The shorter text; None without quotations, or if no word is left.
+    """
+    lengths = [len(text[start:end].split()) for start, end in quoted_spans(text)]
+    words = [match.span() for match in re.finditer(r"\S+", text)]
+    if not lengths or sum(lengths) >= len(words):
+        return None
+    generator = keyed_random("random_stripped", key)
+    stretches = _random_stretches(len(words), lengths, generator)
+    return _without(text, [(words[first][0], words[last][1]) for first, last in stretches])
+
+
+def paraphrase(text: str, key: object) -> str | None:
+    """The text in other words and another order, quotations kept as they are.
+
+    Outside the quotations, words of `SYNONYMS` give way to their stand-ins and the statements
+    change places. A capitalized word inside a statement stays, as part of a name. After a quotation
+    that nothing closes nothing can stand: such a text, cut off at the cap, keeps its order.
+
+    Returns:
+        The paraphrase; None if there was nothing to replace or to reorder.
+    """
+    reworded = _QUOTED_OR_PHRASE.sub(_stand_in, text)
+    masked = QUOTED.sub(lambda match: "\x00" * len(match[0]), reworded)
+    cuts = [(0, 0), *(match.span() for match in _STATEMENT_END.finditer(masked))]
+    ends = [start for start, _ in cuts[1:]] + [len(reworded)]
+    statements = [reworded[start:end] for (_, start), end in zip(cuts, ends, strict=True)]
+    statements = [statement for statement in statements if statement.strip()]
+    if len(statements) > 1 and not re.search(_UNCLOSED, masked):
+        reordered = _reordered(statements, keyed_random("paraphrase", key))
+        reworded = " ".join(_as_sentence(statement) for statement in reordered)
+    return None if reworded == text else reworded
+
+
+def prefix(text: str, count: int, tokenizer: Tokenizer) -> str | None:
+    """The first `count` tokens, decoded; None if the text has fewer.
+
+    A token may end inside a character, which then decodes to a replacement character.
+    """
+    if count < 1:
+        raise NlaError(f"a prefix has at least one token, not {count}")
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return str(tokenizer.decode(ids[:count])) if len(ids) >= count else None
+
+
+def coverage(texts: list[str | None]) -> float:
+    """Share of the texts to which a transform applied, in [0, 1]."""
+    if not texts:
+        raise NlaError("coverage of no texts")
+    return sum(text is not None for text in texts) / len(texts)
+
+
+def transform_all(texts: list[str], keys: list[str]) -> dict[str, list[str | None]]:
+    """Every transform that needs no model, by name, of texts with the keys of their rows."""
+    if len(texts) != len(keys):
+        raise NlaError(f"{len(texts)} texts with {len(keys)} keys")
+    keyed = list(zip(texts, keys, strict=True))
+    return {
+        "quotes_only": [quotes_only(text) for text in texts],
+        "quotes_stripped": [quotes_stripped(text) for text in texts],
+        "random_stripped": [random_stripped(text, key) for text, key in keyed],
+        "paraphrase": [paraphrase(text, key) for text, key in keyed],
+    }
+
+
+def _without(text: str, spans: list[tuple[int, int]]) -> str | None:
+    """The text without ordered disjoint spans, white space tidied; None if no word is left."""
+    starts = [0, *(end for _, end in spans)]
+    ends = [*(start for start, _ in spans), len(text)]
+    kept = " ".join("".join(text[a:b] for a, b in zip(starts, ends, strict=True)).split())
+    kept = re.sub(r"\s+(?=[,.;:!?](?:\W|$))", "", kept)
+    return kept if re.search(r"\w", kept) else None
+
+
+def _random_stretches(words: int, lengths: list[int], generator: Random) -> list[tuple[int, int]]:
+    """First and last word of disjoint stretches, uniform over all their arrangements."""
+    order = generator.sample(lengths, len(lengths))
+    slots = generator.sample(range(words - sum(order) + len(order)), len(order))
+    stretches, shift = [], 0
+    for slot, length in zip(sorted(slots), order, strict=True):
+        stretches.append((slot + shift, slot + shift + length - 1))
+        shift += length - 1
+    return stretches
+
+
+def _stand_in(match: re.Match[str]) -> str:
+    """The replacement of a phrase; quotations, and names by their capital, stay."""
+    phrase = match[0]
+    replacement = SYNONYMS.get(phrase.lower())
+    if replacement is None or phrase.islower():
+        return replacement or phrase
+    starts_statement = _STATEMENT_START.search(match.string[: match.start()])
+    return replacement[0].upper() + replacement[1:] if starts_statement else phrase
+
+
+def _reordered(statements: list[str], generator: Random) -> list[str]:
+    """The statements in a random order that is not the one given."""
+    given = list(range(len(statements)))
+    order = list(given)
+    while order == given:
+        generator.shuffle(order)
+    return [statements[index] for index in order]
+
+
+def _as_sentence(statement: str) -> str:
+    """A statement with a capital and a full stop, now that it may stand anywhere."""
+    statement = statement.strip().rstrip(".;")
+    return statement[:1].upper() + statement[1:] + ("" if statement.endswith(("!", "?")) else ".")

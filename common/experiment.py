@@ -1,0 +1,79 @@
+"""What an experiment is: arms, a way to build each, a question, and a rule that decides."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from common.config import Config, load_config
+from common.errors import NlaError
+from common.material import Material
+from common.models.reconstructor import Reconstructor
+from common.paths import EXPERIMENTS
+from common.report.render import Section
+from common.report.results import CONTROL, Results
+from common.study import SearchSpace
+
+
+class ExperimentParams(Config):
+    """An experiment's params.yaml."""
+
+    arms: dict[str, dict[str, Any]]
+    """Name → settings of the arm, in the order of the report; `control` is one of them."""
+    search: SearchSpace
+    """The space that every arm's study searches, on dev documents."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One ablation over reconstructors.
+
+    `build` turns an arm's settings into a fresh AR. `verdict` applies the decision rule, which the
+    experiment's README states before the run, to the collected results. `sections` adds what only
+    this experiment's report shows.
+    """
+
+    name: str
+    question: str
+    decision_rule: str
+    arm_config: type[Config]
+    build: Callable[[Any, Material], Reconstructor]
+    verdict: Callable[[Results], str]
+    sections: Callable[[Results], list[Section]]
+
+    @property
+    def folder(self) -> Path:
+        """Where its README, params.yaml and dvc.yaml are."""
+        return EXPERIMENTS / self.name
+
+    @property
+    def params(self) -> ExperimentParams:
+        """params.yaml; NlaError for an unknown key or a missing control."""
+        params = load_config(ExperimentParams, self.folder / "params.yaml")
+        if CONTROL not in params.arms:
+            raise NlaError("no arm named `control`", where=self.folder / "params.yaml", remedy="add it")
+        return params
+
+    def arm(self, name: str) -> Any:
+        """The validated settings of an arm."""
+        where = self.folder / "params.yaml"
+        if name not in self.params.arms:
+            known = ", ".join(self.params.arms)
+            raise NlaError(f"unknown arm {name!r}", where=where, remedy=f"choose one of {known}")
+        try:
+            return self.arm_config.model_validate(self.params.arms[name])
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(["arms", name, *map(str, first["loc"])])
+            raise NlaError(f"config key {key!r}: {first['msg']}", where=where, remedy=f"see {self.arm_config.__name__}") from error
+
+
+def load_experiment(name: str) -> Experiment:
+    """The `EXPERIMENT` of `experiments/<name>/experiment.py`; NlaError lists the known ones."""
+    if not (EXPERIMENTS / name / "experiment.py").exists():
+        known = ", ".join(sorted(path.parent.name for path in EXPERIMENTS.glob("*/experiment.py")))
+        raise NlaError(f"unknown experiment {name!r}", where=EXPERIMENTS, remedy=f"choose one of {known}")
+    return importlib.import_module(f"experiments.{name}.experiment").EXPERIMENT

@@ -1,0 +1,155 @@
+"""All that an arm trains on and is tested on, read from the trunk once per process."""
+
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from torch import Tensor
+
+from common.config import Profile
+from common.data.activations import load_activations, vectors_of
+from common.data.corpus import load_corpus
+from common.data.datamodule import ActivationStore, Example, examples_of
+from common.evaluation.conditions import SOURCE_TEXT, Conditions, conditions, source_texts
+from common.evaluation.roundtrip import Judge
+from common.manifest import read_manifest
+from common.metrics.fve import training_mean, variance
+from common.paths import Trunk
+from common.schema import (
+    AR_SFT,
+    AV,
+    DEV,
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    RL,
+    SPLIT,
+    TEACHER,
+    TEST,
+    TEXT,
+    TOKEN_IDS,
+    TOPIC,
+    TRAINING_SPLITS,
+)
+from common.target.load import Target, load_target
+
+
+class Material:
+    """Lazy views of the trunk's artefacts for one profile; manifests are asserted on first use."""
+
+    def __init__(self, profile: Profile) -> None:
+        """Reads nothing yet."""
+        self.profile, self.trunk = profile, Trunk(profile.name)
+
+    @cached_property
+    def target(self) -> Target:
+        """The frozen target."""
+        return load_target(self.trunk.target)
+
+    @cached_property
+    def manifest(self) -> dict:
+        """That of the activations; NlaError when they belong to another target or tokenizer."""
+        tokenizer = read_manifest(self.trunk.target, "target")["tokenizer"]
+        return read_manifest(self.trunk.activations, "activations", kind="activations", tokenizer=tokenizer)
+
+    @property
+    def layer(self) -> int:
+        """The main layer K."""
+        return self.manifest["layers"][0]
+
+    @cached_property
+    def store(self) -> ActivationStore:
+        """Activations by key."""
+        return ActivationStore(self.trunk.activations, self.layer)
+
+    @cached_property
+    def training_activations(self) -> Tensor:
+        """Raw activations of all training documents [rows, d_model]."""
+        return vectors_of(load_activations(self.trunk.activations, TRAINING_SPLITS), self.layer)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """μ of method: mean of n(h) over the training documents, not re-normalised."""
+        return training_mean(self.training_activations)
+
+    @cached_property
+    def mean_norm(self) -> float:
+        """Mean length of the training activations."""
+        return float(self.training_activations.norm(dim=1).mean())
+
+    def explanations(self, source: str) -> pl.DataFrame:
+        """Explanations by the teacher or the AV (columns key, doc_id, split, position, explanation)."""
+        path, stage = (
+            (self.trunk.explanations, "explanations") if source == TEACHER else (self.trunk.av_text, "av_text")
+        )
+        read_manifest(path, stage, tokenizer=self.manifest["tokenizer"])
+        return pl.read_parquet(path)
+
+    def ar_examples(self, limit: int | None = None) -> list[Example]:
+        """Teacher texts of ar_sft and AV texts of rl documents, the same for every arm.
+
+        `limit` keeps the mixture and draws so many examples in all.
+        """
+        config = self.profile.ar
+        share = 1.0 if limit is None else min(1.0, limit / (config.examples + config.av_examples))
+        teacher = self.explanations(TEACHER).filter(pl.col(SPLIT) == AR_SFT)
+        examples = examples_of(teacher, round(config.examples * share))
+        if config.av_examples:
+            spoken = self.explanations(AV).filter(pl.col(SPLIT) == RL)
+            examples += examples_of(spoken, round(config.av_examples * share))
+        return examples
+
+    def dev_examples(self, source: str, limit: int) -> list[Example]:
+        """A keyed sample of the dev explanations."""
+        return examples_of(self.explanations(source).filter(pl.col(SPLIT) == DEV), limit)
+
+    def variance_of(self, keys: list[str]) -> float:
+        """Mean ||n(h) - μ||² over the activations of these keys."""
+        return variance(self.store[keys], self.mean)
+
+    @cached_property
+    def test_table(self) -> pl.DataFrame:
+        """Test activations with topic, source text and every writer's explanation, ordered by key."""
+        columns = [KEY, DOC_ID, TEXT, TOKEN_IDS]
+        table = load_activations(self.trunk.activations, [TEST], columns)
+        table = table.join(load_corpus(self.trunk.corpus).select(DOC_ID, TOPIC), on=DOC_ID, how="left")
+        for source in (TEACHER, AV):
+            texts = self.explanations(source).select(KEY, pl.col(EXPLANATION).alias(source))
+            table = table.join(texts, on=KEY, how="inner")
+        return table.sort(KEY)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Measures reconstructions of the test activations."""
+        activations = self.store[self.test_table[KEY].to_list()]
+        distractors = self.profile.evaluation.distractors
+        return Judge(self.test_table, activations, self.mean, self.mean_norm, distractors)
+
+    def test_conditions(self, source: str) -> Conditions:
+        """Every condition of one writer's test explanations; the source text beside the teacher's."""
+        tokenizer, table = self.target.tokenizer, self.test_table
+        named = table.select(KEY, DOC_ID, pl.col(source).alias(EXPLANATION))
+        found = conditions(named, self.profile.evaluation, tokenizer)
+        if source == TEACHER:
+            found[SOURCE_TEXT] = [*source_texts(table, tokenizer, self.profile.ar.max_explanation_tokens)]
+        return found
+
+    def test_variance(self) -> tuple[float, float]:
+        """The fixed denominators on the test split: of FVE, and of raw-scale FVE."""
+        activations = self.judge.activations
+        raw = (activations - self.training_activations.mean(0)).square().sum(1).mean()
+        return variance(activations, self.mean), float(raw)
+
+    def digests(self) -> dict[str, Any]:
+        """Config digests of every artefact an arm depends on, for run configs and provenance."""
+        artefacts = {
+            "target": self.trunk.target,
+            "corpus": self.trunk.corpus,
+            "activations": self.trunk.activations,
+            "explanations": self.trunk.explanations,
+            "av_text": self.trunk.av_text,
+        }
+        return {name: read_manifest(path, name)["digest"] for name, path in artefacts.items()}
+
+

@@ -1,0 +1,188 @@
+"""Intervals and tests whose unit is the document: rows of one document are not independent.
+
+A resample draws as many documents as there are, with replacement, and takes all their rows; its
+mean is the ratio of the drawn sums and counts. The same `key` and documents give the same resamples
+for every arm. Where an arm has several seeds, average its errors over seeds per key beforehand.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from common.errors import NlaError
+from common.seeding import keyed_seed
+
+
+class Interval(NamedTuple):
+    """A point estimate and its percentile bootstrap bounds."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def clustered_bootstrap(
+    values: ArrayLike,
+    documents: ArrayLike,
+    resamples: int = 2000,
+    level: float = 0.95,
+    key: str = "bootstrap",
+) -> Interval:
+    """Mean of `values` over rows, with bounds from resampling whole documents.
+
+    Args:
+        values: one finite number for each row.
+        documents: document id of each row; at least two distinct ones.
+        resamples: bootstrap resamples.
+        level: coverage of the interval, in (0, 1).
+        key: names the draw.
+
+    Raises:
+        NlaError: for columns of different lengths, values that are not finite, or one document.
+    """
+    column = _column(values)
+    (means,) = _means([column], documents, resamples, key)
+    return _interval(float(column.mean()), means, level)
+
+
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    documents: ArrayLike,
+    resamples: int = 2000,
+    level: float = 0.95,
+    key: str = "bootstrap",
+) -> Interval:
+    """Mean of `a - b` over the same rows; arguments and errors as in `clustered_bootstrap`."""
+    return clustered_bootstrap(_differences(a, b), documents, resamples, level, key)
+
+
+def paired_p_value(
+    a: ArrayLike, b: ArrayLike, documents: ArrayLike, resamples: int = 2000, key: str = "bootstrap"
+) -> float:
+    """Two-sided p-value of a zero mean of `a - b`: the test that `paired_difference` inverts.
+
+    In [2 / (resamples + 1), 1]: no resample count proves more than that.
+    """
+    (means,) = _means([_differences(a, b)], documents, resamples, key)
+    rarer_side = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    return min(1.0, 2 * (rarer_side + 1) / (resamples + 1))
+
+
+def fve_interval(
+    squared_errors: ArrayLike,
+    documents: ArrayLike,
+    variance: float,
+    resamples: int = 2000,
+    level: float = 0.95,
+    key: str = "bootstrap",
+) -> Interval:
+    """FVE of some rows; `variance` is the constant of their split and is not resampled."""
+    explained = _explained(squared_errors, variance)
+    return clustered_bootstrap(explained, documents, resamples, level, key)
+
+
+def fve_difference(
+    squared_errors_a: ArrayLike,
+    squared_errors_b: ArrayLike,
+    documents: ArrayLike,
+    variance: float,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """FVE of a minus FVE of b on the same rows: positive where a explains more."""
+    a, b = _explained(squared_errors_a, variance), _explained(squared_errors_b, variance)
+    return paired_difference(a, b, documents, resamples, level)
+
+
+def share_surviving(
+    transformed: ArrayLike,
+    original: ArrayLike,
+    documents: ArrayLike,
+    variance: float,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """FVE of transformed explanations over FVE of the originals, on the same rows.
+
+    A share of nothing is undefined: the estimate is NaN unless the originals' FVE is positive, and
+    the bounds are NaN unless it is positive in every resample too.
+
+    Args:
+        transformed: squared errors of the transformed explanations, rows where it applied only.
+        original: squared errors of the originals, on those same rows.
+        documents: document id of each row.
+        variance: the constant of the split.
+        resamples: bootstrap resamples.
+        level: coverage of the interval, in (0, 1).
+    """
+    columns = [_explained(transformed, variance), _explained(original, variance)]
+    kept, whole = _means(columns, documents, resamples, "bootstrap")
+    kept_mean, whole_mean = float(columns[0].mean()), float(columns[1].mean())
+    if whole_mean <= 0:
+        return Interval(np.nan, np.nan, np.nan)
+    if whole.min() <= 0:
+        return Interval(kept_mean / whole_mean, np.nan, np.nan)
+    return _interval(kept_mean / whole_mean, kept / whole, level)
+
+
+def excludes_zero(interval: Interval) -> bool:
+    """Whether the whole interval lies on one side of zero; never for undefined bounds."""
+    return interval.low > 0 or interval.high < 0
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Adjust p-values for their number (Holm 1979), in the order given; each in [0, 1]."""
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.maximum.accumulate(np.asarray(p_values)[order] * factors)
+    return np.minimum(adjusted, 1).tolist()
+
+
+def _column(values: ArrayLike) -> Float[np.ndarray, "rows"]:
+    column = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(column).all():
+        raise NlaError(
+            f"{int((~np.isfinite(column)).sum())} of {column.size} values are not finite",
+            remedy="drop and count the rows where a transform was not applied",
+        )
+    return column
+
+
+def _differences(a: ArrayLike, b: ArrayLike) -> Float[np.ndarray, "rows"]:
+    column_a, column_b = _column(a), _column(b)
+    if column_a.shape != column_b.shape:
+        raise NlaError(f"paired columns of {column_a.size} and {column_b.size} rows")
+    return column_a - column_b
+
+
+def _explained(squared_errors: ArrayLike, variance: float) -> Float[np.ndarray, "rows"]:
+    """1 - error / variance of each row: FVE is its mean."""
+    if not variance > 0:
+        raise NlaError(f"FVE needs activations that vary, their variance is {variance}")
+    return 1 - _column(squared_errors) / variance
+
+
+def _means(
+    columns: list[Float[np.ndarray, "rows"]], documents: ArrayLike, resamples: int, key: str
+) -> Float[np.ndarray, "columns resamples"]:
+    """Mean of each column in each resample; all columns see the same documents drawn."""
+    names, index = np.unique(np.asarray(documents), return_inverse=True)
+    lengths = {len(index), *map(len, columns)}
+    if len(lengths) > 1:
+        raise NlaError(f"columns of different lengths {sorted(lengths)}")
+    if len(names) < 2:
+        raise NlaError(f"a bootstrap by document needs two documents, found {len(names)}")
+    generator = np.random.default_rng(keyed_seed(key))
+    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+    weights = drawn.astype(np.float64)
+    sums = np.stack([np.bincount(index, weights=column) for column in columns])
+    return (sums @ weights.T) / (weights @ np.bincount(index))
+
+
+def _interval(estimate: float, resampled: Float[np.ndarray, "resamples"], level: float) -> Interval:
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(estimate, float(low), float(high))

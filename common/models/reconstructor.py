@@ -1,0 +1,89 @@
+"""AR: explanation in, activation out. The protocol that every variant keeps, and the control."""
+
+import copy
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from common.metrics.fve import normalized_mse
+from common.models.templates import ARTemplate
+from common.schema import TokenBatch
+
+
+class Reconstructor(nn.Module):
+    """What every AR is: `encode` texts to tokens, `forward` tokens to vectors, `loss_terms` to train.
+
+    Subclasses override `forward` and, where they need it, `encode` and `loss_terms`. Only the
+    direction of the output counts: loss and metrics normalise it.
+    """
+
+    def __init__(self, tokenizer: Any, max_explanation_tokens: int) -> None:
+        """The tokenizer is the target's; longer explanations are cut."""
+        super().__init__()
+        self.tokenizer, self.max_explanation_tokens = tokenizer, max_explanation_tokens
+        self.template = ARTemplate.of(tokenizer)
+
+    def encode(self, texts: list[str]) -> TokenBatch:
+        """Template + explanation, right-padded; the template's end always survives the cut."""
+        written = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        before, after = self.template.before, self.template.after
+        rows = [torch.tensor([*before, *ids[: self.max_explanation_tokens], *after]) for ids in written]
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = pad_sequence(rows, batch_first=True, padding_value=0)
+        return TokenBatch(ids, torch.arange(ids.shape[1]) < lengths[:, None])
+
+    def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
+        """The reconstruction, up to its scale."""
+        raise NotImplementedError
+
+    def loss_terms(
+        self, predictions: Float[Tensor, "batch d_model"], activations: Float[Tensor, "batch d_model"]
+    ) -> dict[str, Tensor]:
+        """Named terms whose sum is minimised; always has `mse` = 2(1 - cos)."""
+        return {"mse": normalized_mse(predictions, activations)}
+
+
+class TruncatedReconstructor(Reconstructor):
+    """The published AR: the target's first blocks without final norm, and a linear head.
+
+    The head reads the last token's state and starts as the identity. Embeddings stay frozen, so
+    that arms of different depth train the same kind of parameters.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, blocks: int, max_explanation_tokens: int) -> None:
+        """Copies the first `blocks` blocks of a causal LM; the model itself is left as it is."""
+        super().__init__(tokenizer, max_explanation_tokens)
+        self.decoder = truncated_decoder(model, blocks)
+        width = self.decoder.config.hidden_size
+        self.head = nn.Linear(width, width, bias=True)
+        nn.init.eye_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
+        """Head of the last real token's state after the last block."""
+        return self.head(self.last_state(tokens))
+
+    def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
+        """Residual stream of the last real token; right padding needs no attention mask."""
+        hidden = self.decoder(input_ids=tokens.ids, use_cache=False).last_hidden_state
+        last = tokens.mask.sum(1) - 1
+        return hidden[torch.arange(len(last), device=last.device), last].float()
+
+
+def truncated_decoder(model: Any, blocks: int) -> Any:
+    """A trainable copy of the first blocks, no final norm, embeddings frozen."""
+    source = model.model
+    kept = source.layers
+    source.layers = kept[:blocks]
+    try:
+        decoder = copy.deepcopy(source)
+    finally:
+        source.layers = kept
+    decoder.config.num_hidden_layers = blocks
+    decoder.norm = nn.Identity()
+    decoder.requires_grad_(True)
+    decoder.get_input_embeddings().requires_grad_(False)
+    return decoder

@@ -1,0 +1,86 @@
+"""The prompts of AV and AR, each one object: training, rollout and export all use the same ids."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from common.errors import NlaError
+from common.manifest import digest_of
+
+MARKERS = ("<repo_name>", "<|fim_pad|>", "<|object_ref_start|>", "<|reserved_special_token_0|>", "<unused0>")
+"""Tokens that real text does not use, one of which stands where a vector is injected."""
+
+SYSTEM = "You put concepts into words."
+OPENING, CLOSING = "<concept>", "</concept>"
+REQUEST = "Explain this concept: {opening}{markers}{closing}"
+SUMMARY_BEFORE, SUMMARY_AFTER = "Summary of the following text: <text>", "</text> <summary>"
+
+
+@dataclass(frozen=True)
+class AVTemplate:
+    """The AV's fixed prompt: token ids, and the columns of the slots where vectors are injected."""
+
+    prompt_ids: tuple[int, ...]
+    slot_columns: tuple[int, ...]
+    end_id: int
+    """The token that ends an explanation."""
+
+    @classmethod
+    def of(cls, tokenizer: Any, slots: int = 1) -> "AVTemplate":
+        """The template for a tokenizer; NlaError when it has no unused token to mark the slot."""
+        marker = _marker(tokenizer)
+        request = REQUEST.format(opening=OPENING, markers=marker * slots, closing=CLOSING)
+        prompt = tuple(tokenizer.encode(_as_chat(tokenizer, request), add_special_tokens=False))
+        columns = slot_columns(prompt, tokenizer, slots)
+        return cls(prompt, columns, tokenizer.eos_token_id)
+
+    def digest(self) -> str:
+        """Asserted wherever AV weights or AV text are read."""
+        return digest_of([self.prompt_ids, self.slot_columns, self.end_id])
+
+
+@dataclass(frozen=True)
+class ARTemplate:
+    """What stands before and after an explanation in the AR's input."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> "ARTemplate":
+        """The template for a tokenizer."""
+        ids = (tokenizer.encode(text, add_special_tokens=False) for text in (SUMMARY_BEFORE, SUMMARY_AFTER))
+        return cls(*map(tuple, ids))
+
+    def digest(self) -> str:
+        """Asserted wherever AR weights are read."""
+        return digest_of([self.before, self.after])
+
+
+def slot_columns(prompt: tuple[int, ...], tokenizer: Any, slots: int) -> tuple[int, ...]:
+    """Columns of the marker run, found by its id *and* its neighbours `<concept>` and `</concept>`.
+
+    A marker elsewhere (a user's text may hold one) is not taken for a slot.
+    """
+    marker = tokenizer.convert_tokens_to_ids(_marker(tokenizer))
+    opening, closing = (tokenizer.encode(tag, add_special_tokens=False) for tag in (OPENING, CLOSING))
+    pattern = [*opening, *[marker] * slots, *closing]
+    starts = [i for i in range(len(prompt)) if list(prompt[i : i + len(pattern)]) == pattern]
+    assert len(starts) == 1, f"{len(starts)} slot runs in the AV prompt, expected 1"
+    first = starts[0] + len(opening)
+    return tuple(range(first, first + slots))
+
+
+def _marker(tokenizer: Any) -> str:
+    vocabulary = tokenizer.get_vocab()
+    for marker in MARKERS:
+        if marker in vocabulary and tokenizer.encode(marker, add_special_tokens=False) == [vocabulary[marker]]:
+            return marker
+    raise NlaError("the tokenizer has no unused token for the slot", where=f"tried {MARKERS}", remedy="add yours to MARKERS in common/models/templates.py")
+
+
+def _as_chat(tokenizer: Any, request: str) -> str:
+    """The request as one chat turn; models without a chat template get ChatML."""
+    if tokenizer.chat_template is None:
+        return f"<|im_start|>user\n{request}<|im_end|>\n<|im_start|>assistant\n"
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": request}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -1,0 +1,106 @@
+"""AV: a copy of the target that reads an injected activation and writes an explanation."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from common.config import AVConfig
+from common.models.injection import add_norm_matched, repeat, replace
+from common.models.templates import AVTemplate
+from common.schema import TokenBatch, VerbalizationBatch
+
+Decomposition = Callable[[Tensor, int], Tensor]
+"""[batch, d_model] and the number of slots → [batch, slots, d_model]."""
+
+ADDITION_BLOCK = 1
+
+
+class Verbalizer(nn.Module):
+    """The target's causal LM (with LoRA or whole) plus the injection; no Lightning in here."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, config: AVConfig, alpha: float, decompose: Decomposition = repeat
+    ) -> None:
+        """`alpha` is the norm of an injected vector (units of the residual stream)."""
+        super().__init__()
+        self.tokenizer, self.config, self.alpha, self.decompose = tokenizer, config, alpha, decompose
+        self.template = AVTemplate.of(tokenizer, config.slots)
+        self.model = _adapted(model, config)
+
+    @property
+    def language_model(self) -> Any:
+        """The causal LM inside peft's wrapper, if there is one."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    def encode(self, texts: list[str], activations: Float[Tensor, "batch d_model"]) -> VerbalizationBatch:
+        """Prompt + explanation + end token, right-padded; the loss counts on what follows the prompt."""
+        prompt, limit = list(self.template.prompt_ids), self.config.max_explanation_tokens
+        written = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        rows = [torch.tensor(prompt + ids[:limit] + [self.template.end_id]) for ids in written]
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = pad_sequence(rows, batch_first=True, padding_value=self.template.end_id)
+        columns = torch.arange(ids.shape[1])
+        mask = columns < lengths[:, None]
+        return VerbalizationBatch(TokenBatch(ids, mask), activations, mask & (columns >= len(prompt)))
+
+    def forward(self, batch: VerbalizationBatch) -> Float[Tensor, " batch"]:
+        """Mean cross-entropy (nats per token) of each explanation given its activation."""
+        ids = batch.tokens.ids
+        with self.injected(batch.activations):
+            hidden = self.language_model.model(
+                inputs_embeds=self.embed(ids, batch.activations), use_cache=False
+            ).last_hidden_state
+        predicts = batch.is_explanation[:, 1:]
+        logits = self.language_model.lm_head(hidden[:, :-1][predicts])
+        losses = functional.cross_entropy(logits.float(), ids[:, 1:][predicts], reduction="none")
+        per_token = torch.zeros(predicts.shape, device=losses.device).masked_scatter(predicts, losses)
+        return per_token.sum(1) / predicts.sum(1)
+
+    def embed(self, ids: Tensor, activations: Tensor) -> Float[Tensor, "batch time d_model"]:
+        """Token embeddings; with `replace` injection the slots already hold the activation."""
+        embeddings = self.language_model.get_input_embeddings()(ids).float()
+        if self.config.injection == "add":
+            return embeddings
+        vectors = self.decompose(activations, self.config.slots)
+        return replace(embeddings, self.template.slot_columns, vectors, self.alpha)
+
+    @contextmanager
+    def injected(self, activations: Tensor) -> Iterator[None]:
+        """Within this context `add` injection acts at the output of block 1 on full-length inputs."""
+        if self.config.injection != "add":
+            yield
+            return
+        vectors = self.decompose(activations, self.config.slots)
+        columns = self.template.slot_columns
+
+        def hook(_module: Any, _inputs: Any, output: Any) -> Any:
+            return add_norm_matched(output, columns, vectors)
+
+        handle = self.language_model.model.layers[ADDITION_BLOCK].register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def _adapted(model: Any, config: AVConfig) -> Any:
+    """The model with fresh LoRA adapters on all linear layers of its blocks, or made trainable whole."""
+    if config.lora_rank == 0:
+        return model.requires_grad_(True)
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules="all-linear")
+    return get_peft_model(model, settings)
+
+
+def freeze_in_bfloat16(model: nn.Module) -> None:
+    """Hold frozen linear weights in bf16, so that autocast need not cast them at every step."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and not module.weight.requires_grad:
+            module.weight.data = module.weight.data.bfloat16()

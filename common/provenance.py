@@ -1,0 +1,34 @@
+"""Where a number comes from: commit, code, machine."""
+
+import hashlib
+import platform
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def code_digest(*places: str) -> str:
+    """12 hex digits of the Python sources below some places: results of older code are not reused."""
+    files = sorted(file for place in places for file in (ROOT / place).rglob("*.py"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def git_commit() -> str:
+    """Short commit of the working tree, with `+` when it has changes; `unknown` outside a checkout."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--exclude=*"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def device_name() -> str:
+    """The GPU's name, or the number of CPU cores that torch uses."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"

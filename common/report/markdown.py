@@ -1,0 +1,89 @@
+"""Numbers and text as Markdown: one fixed format, the same everywhere in a report."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from common.metrics.statistics import Interval, excludes_zero
+
+ABSENT = "\N{EN DASH}"
+"""Stands where nothing was measured."""
+INCLUDES_ZERO = "°"
+"""Marks an interval that includes zero."""
+WRITERS = {"teacher": "teacher's explanations", "av": "AV's explanations"}
+SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
+
+
+def fixed(value: float | None) -> str:
+    """Three decimals; absent for None and NaN; zero has no sign."""
+    if value is None or math.isnan(value):
+        return ABSENT
+    return f"{value:.3f}".replace("-0.000", "0.000")
+
+
+def amount(value: float | int | None) -> str:
+    """Counts with thousands separators, other numbers with three significant digits."""
+    if value is None or math.isnan(value):
+        return ABSENT
+    whole = isinstance(value, int) or (value.is_integer() and abs(value) < 1e15)
+    return f"{int(value):,}" if whole else f"{value:,.0f}" if abs(value) >= 1e3 else f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as a whole percentage, rounded towards 50 % so that 100 % means all."""
+    exact = round(100 * share, 6)
+    return f"{math.floor(exact) if share > 0.5 else math.ceil(exact)} %"
+
+
+def includes_zero(interval: Interval) -> bool:
+    """Whether zero lies within bounds that are defined."""
+    return not math.isnan(interval.low) and not excludes_zero(interval)
+
+
+def bounds(interval: Interval | None) -> str:
+    """`0.576 [0.540, 0.615]`, marked when it includes zero."""
+    if interval is None or math.isnan(interval.estimate):
+        return ABSENT
+    if math.isnan(interval.low):
+        return f"{fixed(interval.estimate)} (no interval)"
+    mark = INCLUDES_ZERO if includes_zero(interval) else ""
+    return f"{fixed(interval.estimate)} [{fixed(interval.low)}, {fixed(interval.high)}]{mark}"
+
+
+def code(name: str) -> str:
+    """A name as inline code."""
+    return f"`{name}`"
+
+
+def plain(text: str | None) -> str:
+    """Any text on one line, with nothing in it that Markdown or HTML would read as markup."""
+    if not text:
+        return ABSENT
+    line = SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def cell(text: str) -> str:
+    """Markdown of our own on one line, fit for a table."""
+    return re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split()))
+
+
+def label(name: str) -> str:
+    """A column's name in words."""
+    return name.replace("_", " ").replace("fve", "FVE")
+
+
+def writer(source: str) -> str:
+    """Whose explanations a source holds, in words."""
+    return WRITERS.get(source, f"explanations of {source}")
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> str:
+    """A Markdown table of ready cells; a column with nothing in it is left out; "" for no rows."""
+    if not rows:
+        return ""
+    titles = dict.fromkeys(title for row in rows for title in row)
+    shown = [title for title in titles if any(row.get(title, ABSENT) != ABSENT for row in rows)]
+    lines = [shown, ["---"] * len(shown)]
+    lines += [[row.get(title, ABSENT) for title in shown] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

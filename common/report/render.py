@@ -1,0 +1,146 @@
+"""An experiment's report: generated Markdown and PNG figures, the same bytes each time."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from common.report import figures, markdown, parts
+from common.report.results import Results, check_results
+from common.report.tables import (
+    ArmRow,
+    PrefixRow,
+    SurvivalRow,
+    arm_table,
+    prefix_table,
+    survival_table,
+)
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Drawing(NamedTuple):
+    """A figure that an experiment adds; `name` becomes `<name>.png`."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+class Section(NamedTuple):
+    """What an experiment adds to its report, in Markdown of its own."""
+
+    title: str
+    markdown: str
+    drawings: tuple[Drawing, ...] = ()
+
+
+def render_report(
+    results: Results,
+    question: str,
+    decision_rule: str,
+    verdict: str,
+    sections: Sequence[Section],
+    out: Path,
+) -> None:
+    """Write `out` (`<name>.md`), its figures (`<name>/*.png`) and `<name>.json` for the index.
+
+    The verdict's first line is what the index shows. Figures of an earlier rendering are removed.
+    Raises NlaError where the results lack a column, a fact or the control arm.
+    """
+    check_results(results, out)
+    measured = _measure(results)
+    drawn = _draw(results, measured)
+    drawn |= {drawing.name: drawing.figure for section in sections for drawing in section.drawings}
+    _save_figures(drawn, out.with_suffix(""))
+    text = fill_template(
+        "report.md.j2",
+        question=question,
+        decision_rule=decision_rule,
+        verdict=verdict,
+        sections=sections,
+        folder=out.stem,
+        figures=set(drawn),
+        **_parts(results, measured),
+    )
+    _write(out, text)
+    entry = {name: results.facts[name] for name in ("experiment", "profile")}
+    entry |= {"question": question, "verdict": verdict}
+    shown = json.dumps(entry, indent=2, sort_keys=True, ensure_ascii=False)
+    _write(out.with_suffix(".json"), shown + "\n")
+
+
+def fill_template(name: str, **values: object) -> str:
+    """A template of this folder with its values; an unknown name in it is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    text = environment.get_template(name).render(**values)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+class _Measured(NamedTuple):
+    """The tables of each source of explanations that has rows."""
+
+    arms: dict[str, list[ArmRow]]
+    survival: dict[str, list[SurvivalRow]]
+    prefixes: dict[str, list[PrefixRow]]
+
+
+def _measure(results: Results) -> _Measured:
+    def of_each_source(build: Callable[[Results, str], list]) -> dict[str, list]:
+        return {source: rows for source in results.sources if (rows := build(results, source))}
+
+    return _Measured(*map(of_each_source, (arm_table, survival_table, prefix_table)))
+
+
+def _draw(results: Results, measured: _Measured) -> dict[str, Figure]:
+    drawn: dict[str, Figure] = {}
+    if measured.arms:
+        drawn["fve"] = figures.fve_figure(measured.arms)
+    if measured.survival:
+        drawn["survival"] = figures.survival_figure(measured.survival)
+    if measured.prefixes:
+        drawn["prefix"] = figures.prefix_figure(measured.prefixes)
+    first = next(iter(measured.arms.values()), [])
+    if first and (against_cost := figures.cost_figure(first, results.runs)):
+        drawn["cost"] = against_cost
+    if results.curves.height:
+        drawn["curves"] = figures.curves_figure(results.curves, results.arms)
+    return drawn
+
+
+def _parts(results: Results, measured: _Measured) -> dict[str, object]:
+    return {
+        "facts": results.facts,
+        "zero": markdown.INCLUDES_ZERO,
+        "first_writer": markdown.writer(next(iter(measured.arms), "")),
+        "arms": [parts.arm_part(results, *item) for item in measured.arms.items()],
+        "survival": [parts.survival_part(results, *item) for item in measured.survival.items()],
+        "prefixes": [parts.prefix_part(*item) for item in measured.prefixes.items()],
+        "examples": parts.examples(results),
+        "text_metrics": parts.text_part(results),
+        "cost": parts.cost_part(results),
+        "tuning": parts.tuning_part(results),
+        "provenance": parts.provenance_part(results),
+    }
+
+
+def _save_figures(drawn: dict[str, Figure], folder: Path) -> None:
+    for leftover in folder.glob("*.png"):
+        leftover.unlink()
+    for name, figure in drawn.items():
+        figures.save_figure(figure, folder / f"{name}.png")
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8", newline="\n")

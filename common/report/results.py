@@ -1,0 +1,145 @@
+"""The collected results of one experiment: all that a report reads."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from common.errors import NlaError
+from common.schema import TEACHER
+
+CONTROL = "control"
+"""The arm that every other arm is compared with."""
+REQUIRED_FACTS = ("profile", "experiment", "floors", "variance", "resamples")
+
+ROWS_SCHEMA = pl.Schema(
+    {
+        "arm": pl.String,
+        "seed": pl.Int64,
+        "key": pl.String,
+        "doc_id": pl.String,
+        "source": pl.String,
+        "transform": pl.String,
+        "applied": pl.Boolean,
+        "squared_error": pl.Float64,
+        "cosine": pl.Float64,
+        "raw_squared_error": pl.Float64,
+        "retrieval_rank": pl.Int64,
+    }
+)
+RUNS_SCHEMA = pl.Schema(
+    {
+        "arm": pl.String,
+        "seed": pl.Int64,
+        "parameters": pl.Int64,
+        "trainable_parameters": pl.Int64,
+        "train_tokens": pl.Int64,
+        "train_seconds": pl.Float64,
+        "learning_rate": pl.Float64,
+        "weight_decay": pl.Float64,
+        "dev_fve": pl.Float64,
+        "skipped_steps": pl.Int64,
+    }
+)
+TRIALS_SCHEMA = pl.Schema(
+    {"arm": pl.String, "number": pl.Int64, "state": pl.String, "value": pl.Float64}
+)
+CURVES_SCHEMA = pl.Schema(
+    {
+        "arm": pl.String,
+        "seed": pl.Int64,
+        "step": pl.Int64,
+        "metric": pl.String,
+        "value": pl.Float64,
+    }
+)
+TEXTS_SCHEMA = pl.Schema({"key": pl.String, "source_text": pl.String})
+TABLES = {
+    "rows": ROWS_SCHEMA,
+    "runs": RUNS_SCHEMA,
+    "trials": TRIALS_SCHEMA,
+    "curves": CURVES_SCHEMA,
+    "texts": TEXTS_SCHEMA,
+}
+
+
+class Results(NamedTuple):
+    """Tables that hold at least the columns of `TABLES`; an experiment leaves out what it has not.
+
+    `trials` also holds one column `params_<name>` per tuned setting; each further column of `texts`
+    (`teacher`, `av`, ...) is a writer's explanation of the same activation. `text_metrics` is
+    {writer: {metric: value}}. `facts` holds `REQUIRED_FACTS` and whatever else is worth keeping:
+    `floors` (names of the arms that are floors), `variance` (mean ||n(h) - mu||² of the evaluated
+    split), `resamples` (of the bootstrap), and optionally `raw_variance` (the same on the raw
+    scale), commit, device, digests, ...
+    """
+
+    facts: dict[str, Any]
+    text_metrics: dict[str, dict[str, float]]
+    rows: pl.DataFrame = pl.DataFrame(schema=ROWS_SCHEMA)
+    runs: pl.DataFrame = pl.DataFrame(schema=RUNS_SCHEMA)
+    trials: pl.DataFrame = pl.DataFrame(schema=TRIALS_SCHEMA)
+    curves: pl.DataFrame = pl.DataFrame(schema=CURVES_SCHEMA)
+    texts: pl.DataFrame = pl.DataFrame(schema=TEXTS_SCHEMA)
+
+    @property
+    def floors(self) -> list[str]:
+        """Arms that are reference rows rather than conditions, in the order given."""
+        present = set(self.rows["arm"].unique())
+        return [floor for floor in self.facts["floors"] if floor in present]
+
+    @property
+    def arms(self) -> list[str]:
+        """The conditions that were trained or evaluated: control first, the others by name."""
+        tables = (self.rows, self.runs, self.curves)
+        named = {arm for table in tables for arm in table["arm"].unique()}
+        present = named - set(self.facts["floors"])
+        return sorted(present, key=lambda arm: (arm != CONTROL, arm))
+
+    @property
+    def sources(self) -> list[str]:
+        """Who wrote the explanations that were evaluated, the teacher first."""
+        present = self.rows["source"].unique()
+        return sorted(present, key=lambda source: (source != TEACHER, source))
+
+
+def save_results(folder: Path, results: Results) -> None:
+    """Write one Parquet file per table and `summary.json` for the rest; reading gives it back."""
+    check_results(results, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TABLES:
+        getattr(results, name).write_parquet(folder / f"{name}.parquet")
+    summary = {"facts": results.facts, "text_metrics": results.text_metrics}
+    text = json.dumps(summary, indent=2, sort_keys=True, default=str)
+    (folder / "summary.json").write_text(text + "\n")
+
+
+def load_results(folder: Path) -> Results:
+    """Read what `save_results` wrote; NlaError when the folder is missing or incomplete."""
+    names = [*(f"{name}.parquet" for name in TABLES), "summary.json"]
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        what = f"collected results lack {', '.join(missing)}"
+        raise NlaError(what, where=folder, remedy="collect them again with `dvc repro`")
+    tables = {name: pl.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+    results = Results(**tables, **json.loads((folder / "summary.json").read_text()))
+    check_results(results, folder)
+    return results
+
+
+def check_results(results: Results, where: object = None) -> None:
+    """Assert the required facts and columns, and that the arms include the control."""
+    missing = [fact for fact in REQUIRED_FACTS if fact not in results.facts]
+    missing += [
+        f"{name}.{column}"
+        for name, schema in TABLES.items()
+        for column in schema
+        if column not in getattr(results, name).columns
+    ]
+    if missing:
+        what = f"collected results lack {', '.join(missing)}"
+        raise NlaError(what, where=where, remedy="collect them again with `dvc repro`")
+    if results.arms and CONTROL not in results.arms:
+        what = f"no arm is named {CONTROL!r} among {results.arms}"
+        raise NlaError(what, where=where, remedy="run the control arm and collect again")

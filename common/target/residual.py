@@ -1,0 +1,86 @@
+"""Read the residual stream after block K, running no block and no logit that nobody asked for."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from common.errors import NlaError
+from common.schema import TokenBatch
+
+
+class Reading(NamedTuple):
+    """What was read at the sampled positions, in the order of (row, column)."""
+
+    activations: dict[int, Float[Tensor, "positions d_model"]]
+    next_ids: Int[Tensor, "positions choices"]
+    next_probs: Float[Tensor, "positions choices"]
+
+
+def check_layers(layers: Sequence[int], blocks: int) -> tuple[int, ...]:
+    """The layers to read; none given means 2/3 of the depth. NlaError when one is out of range."""
+    chosen = tuple(layers) or (round(blocks * 2 / 3),)
+    for layer in chosen:
+        if not 0 <= layer < blocks:
+            raise NlaError(
+                f"layer {layer} is out of range", where="activations.layers", remedy=f"the target has blocks 0 to {blocks - 1}"
+            )
+    return chosen
+
+
+@contextmanager
+def first_blocks(decoder: Any, count: int) -> Iterator[None]:
+    """Within this context the decoder runs only its first `count` blocks."""
+    whole = decoder.config.num_hidden_layers
+    decoder.config.num_hidden_layers = count
+    kept = decoder.layers
+    decoder.layers = kept[:count]
+    try:
+        yield
+    finally:
+        decoder.layers = kept
+        decoder.config.num_hidden_layers = whole
+
+
+@torch.inference_mode()
+def read_residual(
+    model: Any,
+    batch: TokenBatch,
+    layers: Sequence[int],
+    positions: tuple[Int[Tensor, " positions"], Int[Tensor, " positions"]],
+    choices: int,
+) -> Reading:
+    """Raw residual stream after each block of `layers` (= hidden_states[layer + 1]) at the positions.
+
+    `positions` are (rows, columns). With `choices` > 0 the rest of the blocks runs too and the
+    target's most probable next tokens come along, with logits at these positions only. Rows are
+    right-padded, so that a causal model needs no attention mask.
+    """
+    decoder, caught, rows = model.model, {}, positions
+    hooks = [
+        decoder.layers[layer].register_forward_hook(_catch(caught, layer, rows)) for layer in layers
+    ]
+    needed = len(decoder.layers) if choices else max(layers) + 1
+    try:
+        with first_blocks(decoder, needed):
+            final = decoder(input_ids=batch.ids, use_cache=False).last_hidden_state
+    finally:
+        for hook in hooks:
+            hook.remove()
+    probabilities = torch.zeros(len(rows[0]), 0)
+    next_ids = torch.zeros(len(rows[0]), 0, dtype=torch.long)
+    if choices:
+        logits = model.lm_head(final[rows]).float()
+        probabilities, next_ids = logits.softmax(-1).topk(choices)
+    return Reading(caught, next_ids.cpu(), probabilities.cpu())
+
+
+def _catch(caught: dict[int, Tensor], layer: int, rows: tuple[Tensor, Tensor]) -> Any:
+    def hook(_module: Any, _inputs: Any, output: Any) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output
+        caught[layer] = hidden[rows].float().cpu()
+
+    return hook

@@ -1,0 +1,77 @@
+"""What supervised AV and AR training share: optimiser, schedule, and steps that are not finite."""
+
+import logging
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from common.config import SupervisedConfig
+from common.errors import NlaError
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 10
+"""So many non-finite steps in a row end the run."""
+
+
+class SupervisedModule(L.LightningModule):
+    """AdamW with warm-up and cosine decay; a non-finite step changes nothing and is counted."""
+
+    def __init__(self, model: torch.nn.Module, config: SupervisedConfig, total_steps: int) -> None:
+        """`total_steps` optimiser steps make the whole schedule."""
+        super().__init__()
+        self.model, self.config, self.total_steps = model, config, total_steps
+        self.skipped_steps = 0
+        self.skipped_in_a_row = 0
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over what is trainable; weight decay on matrices only."""
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": self.config.weight_decay},
+            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate_at(self, step: int) -> float:
+        """Share of the peak learning rate: linear warm-up, then half a cosine to 0."""
+        warmup = max(1, round(self.config.warmup_fraction * self.total_steps))
+        if step < warmup:
+            return (step + 1) / warmup
+        done = (step - warmup) / max(1, self.total_steps - warmup)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient; drop it when it is not finite (then AdamW moves nothing).
+
+        Lightning refuses to clip for a fused optimiser, and one norm serves both purposes.
+        """
+        trained = [p for p in self.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
+        if torch.isfinite(norm):
+            torch.nn.utils.clip_grads_with_norm_(trained, self.config.gradient_clip, norm)
+            self.skipped_in_a_row = 0
+            return
+        optimizer.zero_grad(set_to_none=True)
+        self.skipped_steps += 1
+        self.skipped_in_a_row += 1
+        log.warning("step %d skipped: gradient norm is %s", self.global_step, float(norm))
+        if self.skipped_in_a_row >= PATIENCE:
+            what = f"{PATIENCE} steps in a row had a non-finite loss or gradient"
+            remedy = "lower learning_rate, or set trainer.precision to 32-true"
+            raise NlaError(what, where=f"step {self.global_step}", remedy=remedy)
+
+    def log_metrics(self, values: dict[str, Tensor | float], batch_size: int, bar: bool = False) -> None:
+        """Log under the model's names; mean over a validation's batches, and over processes there."""
+        self.log_dict(
+            {name: torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()},
+            batch_size=batch_size,
+            prog_bar=bar,
+            sync_dist=not self.training,
+        )

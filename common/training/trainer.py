@@ -1,0 +1,154 @@
+"""Run a LightningModule into a run folder: progress, logging, checkpoints and exact resume."""
+
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks.progress import TQDMProgressBar
+from lightning.pytorch.loggers import Logger
+
+from common.config import SupervisedConfig, TrainerConfig
+from common.data.datamodule import NlaDataModule
+from common.errors import NlaError
+from common.runs import RunFolder
+from common.tracking import Tracker
+
+
+class RunLogger(Logger):
+    """Lightning's metrics into metrics.jsonl, and into MLflow as they come."""
+
+    def __init__(self, folder: RunFolder, tracker: Tracker) -> None:
+        """Both ends are open already."""
+        super().__init__()
+        self.folder, self.tracker = folder, tracker
+
+    @property
+    def name(self) -> str:
+        """Experiment."""
+        return self.folder.identity[1]
+
+    @property
+    def version(self) -> str:
+        """Arm and seed."""
+        return "/".join(self.folder.identity[2:])
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """One line a step; Lightning's epoch counter is no news and is left out."""
+        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
+        if values and self.rank_zero:
+            self.folder.log(values, step or 0)
+            self.tracker.log(values, step or 0)
+
+    @property
+    def rank_zero(self) -> bool:
+        """Only one process writes."""
+        return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
+
+    def log_hyperparams(self, *_args: Any, **_kwargs: Any) -> None:
+        """The config is in the run folder already."""
+
+
+class Fitted(dict):
+    """What a training run tells: dev metrics at its end, time, tokens, skipped steps."""
+
+
+def fit(
+    module: Any,
+    data: NlaDataModule,
+    settings: tuple[SupervisedConfig, TrainerConfig],
+    folder: RunFolder,
+    tracker: Tracker,
+    callbacks: list[Callback] | None = None,
+    resumable: bool = True,
+) -> Fitted:
+    """Train to the end of the plan, from the newest checkpoint of this folder if there is one.
+
+    Returns the last dev metrics with `train_seconds` (of this process) and `skipped_steps`.
+    """
+    config, trainer_config = settings
+    checkpoint = folder.path / "resume"
+    last = checkpoint / "last.ckpt"
+    callbacks = [*(callbacks or []), TQDMProgressBar(refresh_rate=1 if os.isatty(2) else 0)]
+    every = max(1, len(data.train) // config.validations)
+    if resumable:
+        callbacks.append(
+            ModelCheckpoint(checkpoint, filename="last", every_n_train_steps=every, enable_version_counter=False)
+        )
+    trainer = _trainer(trainer_config, len(data.train), every, callbacks, RunLogger(folder, tracker))
+    started = time.perf_counter()
+    resume_from = str(last) if resumable and last.exists() else None
+    if resume_from:
+        forget_after(folder, torch.load(last, weights_only=False, map_location="cpu")["global_step"])
+    trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("dev_")}
+    seconds = time.perf_counter() - started
+    return Fitted(metrics, train_seconds=round(seconds, 2), skipped_steps=module.skipped_steps)
+
+
+def forget_after(folder: RunFolder, step: int) -> None:
+    """Drop metrics that were logged after the checkpoint a run resumes from."""
+    kept = [(at, values) for at, values in folder.metrics() if at < step]
+    folder.metrics_file.unlink(missing_ok=True)
+    for at, values in kept:
+        folder.log(values, at)
+
+
+def save_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    """The trainable weights alone, in bf16, as safetensors with the templates' digests in the header."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    save_file({name: p.detach().cpu().bfloat16().contiguous() for name, p in trainable.items()}, path, metadata)
+
+
+def load_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    """Read back what `save_trainable` wrote; NlaError when file, metadata or shapes do not match."""
+    from safetensors import SafetensorError, safe_open
+
+    remedy = "train it again: run its DVC stage with --force"
+    if not path.exists():
+        raise NlaError("no checkpoint", where=path, remedy=remedy)
+    try:
+        with safe_open(path, "pt") as file:
+            found = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise NlaError(f"damaged checkpoint ({error})", where=path, remedy=remedy) from error
+    for name, value in metadata.items():
+        if found.get(name) != value:
+            raise NlaError(f"checkpoint mismatch: {name} is {found.get(name)!r}, expected {value!r}", where=path, remedy=remedy)
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if own.keys() != weights.keys() or any(own[name].shape != weights[name].shape for name in own):
+        raise NlaError("checkpoint of another architecture", where=path, remedy=remedy)
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
+
+
+def _trainer(
+    trainer: TrainerConfig, steps: int, every: int, callbacks: list[Callback], logger: Logger
+) -> L.Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    return L.Trainer(
+        **trainer.model_dump(),
+        max_epochs=1,
+        max_steps=steps,
+        val_check_interval=every,
+        num_sanity_val_steps=0,
+        log_every_n_steps=max(1, min(10, steps // 10)),
+        callbacks=callbacks,
+        logger=logger,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+    )

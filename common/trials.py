@@ -1,0 +1,159 @@
+"""Which trials fill a study's budget, and whether the process that runs one still lives.
+
+A slot is one setting that counts against the budget: the trial that drew it and, after a kill or an
+error, the retries of its parameters (user attribute `retry_of`). Whether a trial may run depends
+only on trials with smaller numbers, which every worker sees alike: no budget is ever overshot.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+import psutil
+from optuna.trial import FrozenTrial, TrialState
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 20.0
+GRACE_SECONDS = 120.0
+"""A trial whose heartbeat has stood still for so long is dead."""
+ATTEMPTS = 2
+"""A setting that raised this often is given up; its slot goes to a fresh one."""
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def slot_of(trial: optuna.Trial | FrozenTrial) -> int:
+    """Number of the trial that first drew this setting: the same before and after a kill."""
+    return trial.user_attrs.get("retry_of", trial.number)
+
+
+class Slots:
+    """The trials of one study at one moment, grouped by slot; surplus trials are left out."""
+
+    def __init__(self, trials: Sequence[FrozenTrial], budget: int) -> None:
+        """Group the trials; `budget` slots count, those with the smallest numbers."""
+        self._chains: dict[int, list[FrozenTrial]] = {}
+        for trial in sorted(trials, key=lambda trial: trial.number):
+            if not trial.user_attrs.get("surplus"):
+                self._chains.setdefault(slot_of(trial), []).append(trial)
+        live = [slot for slot, chain in sorted(self._chains.items()) if not _given_up(chain)]
+        self._budget = budget
+        self._taken = len(live)
+        self._counting = live[:budget]
+        self.queued = any(trial.state == TrialState.WAITING for trial in trials)
+        self.running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+
+    @property
+    def finished(self) -> int:
+        """How many slots hold a complete or pruned trial."""
+        return sum(any(t.state in DONE for t in chain) for chain in self._chains.values())
+
+    @property
+    def room(self) -> bool:
+        """Whether a fresh setting may be drawn."""
+        return self._taken < self._budget
+
+    def may_run(self, number: int) -> bool:
+        """Whether a trial is within the budget and the first of its slot that has not failed."""
+        for slot in self._counting:
+            standing = [t.number for t in self._chains[slot] if t.state != TrialState.FAIL]
+            if standing and standing[0] == number:
+                return True
+        return False
+
+    def rank(self, number: int) -> int:
+        """How many settings were drawn before this one: the same with or without kills between."""
+        return sum(slot < number for slot in self._chains)
+
+    def lost(self) -> list[tuple[int, dict[str, float]]]:
+        """(slot, parameters) of the slots all of whose trials failed: each needs a retry."""
+        return [
+            (slot, last.system_attrs.get("fixed_params", {}) | last.params)
+            for slot in self._counting
+            for last in self._chains[slot][-1:]
+            if all(trial.state == TrialState.FAIL for trial in self._chains[slot])
+        ]
+
+
+def _given_up(chain: list[FrozenTrial]) -> bool:
+    return sum("error" in trial.user_attrs for trial in chain) >= ATTEMPTS
+
+
+class Lease:
+    """Context in which this process runs a trial: its name is on it, and a counter that moves."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        """Sign the trial as this process's; the heartbeat starts on entering the context."""
+        self._trial = trial
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        started = psutil.Process().create_time()
+        owner = {"machine": _machine(), "pid": os.getpid(), "started": started}
+        trial.set_user_attr("owner", owner)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        beats = 0
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            beats += 1
+            try:
+                self._trial.set_user_attr("heartbeat", beats)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                logger.warning("trial %d was taken over by another worker", self._trial.number)
+                return
+            except optuna.exceptions.StorageInternalError:
+                logger.warning("trial %d: the Optuna storage does not answer", self._trial.number)
+
+
+class Watch:
+    """Tells dead trials from running ones without comparing the clocks of two machines."""
+
+    def __init__(self) -> None:
+        """Nothing has been seen yet."""
+        self._seen: dict[int, tuple[int | None, float]] = {}
+
+    def fail_dead(self, study: optuna.Study, running: Sequence[FrozenTrial]) -> None:
+        """Mark the dead among the running trials FAIL."""
+        for trial in running:
+            if self._is_dead(trial):
+                logger.warning("trial %d was killed: its setting runs again", trial.number)
+                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                    study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _is_dead(self, trial: FrozenTrial) -> bool:
+        """Its process is gone from this machine, or its heartbeat stood still while we watched."""
+        beats, now = trial.user_attrs.get("heartbeat"), time.monotonic()
+        if trial.number not in self._seen or self._seen[trial.number][0] != beats:
+            self._seen[trial.number] = (beats, now)
+        return _is_gone(trial.user_attrs.get("owner")) or (
+            now - self._seen[trial.number][1] > GRACE_SECONDS
+        )
+
+
+def _is_gone(owner: dict | None) -> bool:
+    if owner is None or owner["machine"] != _machine():
+        return False
+    try:
+        process = psutil.Process(owner["pid"])
+        reused = abs(process.create_time() - owner["started"]) > 5
+        return reused or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _machine() -> str:
+    """Host name and process namespace: two containers may share the first, never both."""
+    namespace = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {os.readlink(namespace) if namespace.is_symlink() else ''}"

@@ -1,0 +1,128 @@
+"""The trunk's stages: each wires one pure function to its config and its place on disk."""
+
+from collections.abc import Callable
+
+import polars as pl
+import torch
+
+from common.config import Profile
+from common.data.activations import extract_activations, load_activations, write_atomically
+from common.data.corpus import build_corpus, load_corpus
+from common.data.explanations import write_explanations
+from common.errors import NlaError
+from common.manifest import read_manifest, write_manifest
+from common.material import Material
+from common.paths import Trunk
+from common.schema import AV, DEV, DOC_ID, EXPLANATION, KEY, POSITION, RL, SPLIT, TEACHER, TEST
+from common.seeding import keyed_seed
+from common.target.load import load_target, load_tokenizer, prepare_target
+
+
+def target(profile: Profile) -> None:
+    """Fetch the target model and save it once."""
+    prepare_target(profile.target, Trunk(profile.name).target)
+
+
+def corpus(profile: Profile) -> None:
+    """Clean the documents and split them."""
+    build_corpus(profile.corpus, Trunk(profile.name).corpus)
+
+
+def activations(profile: Profile) -> None:
+    """Read the residual stream at sampled positions."""
+    trunk = Trunk(profile.name)
+    documents = load_corpus(trunk.corpus)
+    extract_activations(profile.activations, documents, load_target(trunk.target), trunk.activations)
+
+
+def explanations(profile: Profile) -> None:
+    """Let the teacher explain every activation."""
+    trunk = Trunk(profile.name)
+    made_from = read_manifest(trunk.activations, "activations")
+    provenance = {"tokenizer": made_from["tokenizer"], "activations": made_from["digest"]}
+    rows = load_activations(trunk.activations, columns=_but_vectors(trunk))
+    tokenizer = load_tokenizer(trunk.target)
+    write_explanations(rows, load_corpus(trunk.corpus), tokenizer, trunk.explanations, profile.teacher, provenance)
+
+
+def av(profile: Profile) -> None:
+    """Warm-start the AV on the teacher's explanations."""
+    from common.warm_start import train_av
+
+    train_av(Material(profile))
+
+
+def av_text(profile: Profile) -> None:
+    """Let the warm-started AV explain dev, test and some rl activations."""
+    from common.rollout.sampler import sample_explanations
+    from common.warm_start import load_av
+
+    material, trunk = Material(profile), Trunk(profile.name)
+    rows = load_activations(trunk.activations, [DEV, TEST, RL], [KEY, DOC_ID, SPLIT, POSITION])
+    wanted = pl.concat([rows.filter(pl.col(SPLIT) != RL), _some(rows.filter(pl.col(SPLIT) == RL), profile.ar.av_examples)])
+    verbalizer = load_av(material)
+    verbalizer.to("cuda" if torch.cuda.is_available() else "cpu")
+    vectors = material.store[wanted[KEY].to_list()]
+    texts = sample_explanations(verbalizer, vectors, profile.rollout, precision=profile.trainer.precision)
+    write_atomically(wanted.with_columns(pl.Series(EXPLANATION, texts)), trunk.av_text)
+    write_manifest(
+        trunk.av_text,
+        kind="av_text",
+        rows=wanted.height,
+        tokenizer=material.manifest["tokenizer"],
+        template=verbalizer.template.digest(),
+        av=material.av_run.summary["digest"],
+        rollout=profile.rollout.digest(),
+    )
+
+
+def floors(profile: Profile) -> None:
+    """What needs no AR: mean direction, ridge rows, and the target's own blocks as the ceiling."""
+    from common.evaluation import floors as rows
+
+    material = Material(profile)
+    examples = material.ar_examples()
+    texts, vectors = [e.text for e in examples], material.store[[e.key for e in examples]]
+    embed = rows.Embedder.load(profile.evaluation.embedder, profile.evaluation.embedder_sha256, material.target)
+    predictors = {
+        "mean_direction": rows.mean_direction(material.mean),
+        "tfidf_ridge": rows.tfidf_ridge(texts, vectors),
+        "embedding_ridge": rows.embedding_ridge(texts, vectors, embed),
+    }
+    frames = []
+    for source in (TEACHER, AV):
+        found = {"original": material.test_conditions(source)["original"]}
+        frames += [
+            material.judge.rows(predict, found, source).with_columns(arm=pl.lit(name))
+            for name, predict in predictors.items()
+        ]
+    own = rows.own_blocks(material.target, material.layer, material.test_table["token_ids"].to_list())
+    ceiling = material.judge.rows(lambda _: own, {"original": material.test_table["text"].to_list()}, TEACHER)
+    frames.append(ceiling.with_columns(arm=pl.lit("own_blocks")))
+    write_atomically(pl.concat(frames), material.trunk.floors)
+    write_manifest(material.trunk.floors, kind="floors", **material.digests())
+
+
+STAGES: dict[str, Callable[[Profile], None]] = {
+    stage.__name__: stage for stage in (target, corpus, activations, explanations, av, av_text, floors)
+}
+
+
+def run_stage(name: str, profile: Profile) -> None:
+    """Run one stage of the trunk by its DVC name."""
+    if name not in STAGES:
+        raise NlaError(f"unknown stage {name!r}", remedy=f"choose one of {', '.join(STAGES)}")
+    torch.manual_seed(keyed_seed("stage", name) % 2**31)
+    STAGES[name](profile)
+
+
+def _but_vectors(trunk: Trunk) -> list[str]:
+    shard = next(iter(sorted(trunk.activations.glob("shard-*.parquet"))))
+    return [name for name in pl.read_parquet_schema(shard) if not name.startswith("activation_")]
+
+
+def _some(rows: pl.DataFrame, count: int) -> pl.DataFrame:
+    if count > rows.height:
+        what = f"ar.av_examples = {count}, but only {rows.height} rl activations exist"
+        raise NlaError(what, remedy="raise activations.documents.rl in the profile")
+    return rows.sample(count, seed=0) if count else rows.clear()

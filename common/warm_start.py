@@ -1,0 +1,72 @@
+"""The supervised AV of a profile: trained once, used by every experiment."""
+
+import torch
+
+from common.data.datamodule import NlaDataModule, examples_of, in_order, plan_batches
+from common.manifest import digest_of
+from common.material import Material
+from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
+from common.paths import Trunk
+from common.provenance import code_digest
+from common.runs import RunFolder
+from common.schema import AV_SFT, SPLIT, TEACHER
+from common.tracking import open_run
+from common.training.sft_av import VerbalizerModule
+from common.training.trainer import fit, load_trainable, save_trainable
+import polars as pl
+
+
+def build_av(material: Material) -> Verbalizer:
+    """A fresh AV: a copy of the target with untrained adapters; alpha from the profile or the norms."""
+    config = material.profile.av
+    alpha = config.alpha or material.manifest["norm_percentiles"]["75"]
+    target = material.target
+    verbalizer = Verbalizer(target.model, target.tokenizer, config, alpha)
+    if material.profile.trainer.precision.startswith("bf16"):
+        freeze_in_bfloat16(verbalizer)
+    return verbalizer
+
+
+def train_av(material: Material) -> None:
+    """Train on the av_sft documents into `runs/<profile>/warm_start/av/0`; resumes, or is done already."""
+    profile = material.profile
+    folder = RunFolder(Trunk(profile.name).av_run)
+    run_config = {
+        "av": profile.av.model_dump(),
+        "trainer": profile.trainer.model_dump(),
+        "activations": material.manifest["digest"],
+        "code": code_digest("common/data", "common/models", "common/training", "common/target"),
+    }
+    if folder.is_finished(run_config):
+        return
+    folder.begin(run_config)
+    tracker = open_run(folder, parent=None, tags={})
+    torch.manual_seed(0)
+    verbalizer = build_av(material)
+    examples = examples_of(material.explanations(TEACHER).filter(pl.col(SPLIT) == AV_SFT), profile.av.examples)
+    plan = plan_batches(examples, profile.av.batch_size, profile.av.epochs, seed=0)
+    dev = in_order(material.dev_examples(TEACHER, profile.av.validation_examples), 32)
+    data = NlaDataModule(plan, dev, material.store, verbalizer.encode)
+    module = VerbalizerModule(verbalizer, profile.av, len(plan))
+    fitted = fit(module, data, (profile.av, profile.trainer), folder, tracker)
+    save_trainable(verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material))
+    folder.finish({**fitted, "examples": len(examples), "alpha": verbalizer.alpha, "digest": digest_of(run_config)})
+    tracker.finish("FINISHED")
+
+
+def load_av(material: Material) -> Verbalizer:
+    """The trained AV; NlaError when its template, tokenizer, layer or shape differ from today's."""
+    folder = RunFolder(Trunk(material.profile.name).av_run)
+    folder.summary  # noqa: B018 - raises when the run is unfinished
+    verbalizer = build_av(material)
+    load_trainable(verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material))
+    return verbalizer.eval()
+
+
+def _metadata(verbalizer: Verbalizer, material: Material) -> dict[str, str]:
+    return {
+        "template": verbalizer.template.digest(),
+        "tokenizer": material.manifest["tokenizer"],
+        "layer": str(material.layer),
+        "alpha": f"{verbalizer.alpha:.4f}",
+    }

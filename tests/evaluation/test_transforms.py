@@ -1,0 +1,147 @@
+import re
+from collections import Counter
+
+import pytest
+
+from common.errors import NlaError
+from common.evaluation import transforms
+from common.evaluation.synonyms import SYNONYMS
+from common.metrics.quotes import quoted_spans
+
+TEXT = (
+    "Encyclopedia text on law: Liberty, set of rights by A. B. Smith. "
+    'Ends with "text about rights. And"; next may be "respect", "freedom".'
+)
+
+
+class Characters:
+    """A tokenizer of one token per character."""
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        assert not add_special_tokens
+        return [ord(char) for char in text]
+
+    def decode(self, token_ids: list[int]) -> str:
+        return "".join(map(chr, token_ids))
+
+
+def quotations(text: str) -> list[str]:
+    return [text[start:end] for start, end in quoted_spans(text)]
+
+
+def test_quotes_only():
+    assert transforms.quotes_only(TEXT) == '"text about rights. And" "respect" "freedom"'
+    assert transforms.quotes_only("so “curly” too") == "“curly”"
+    assert transforms.quotes_only("none") is None
+    assert transforms.quotes_only('an open "mark') is None
+
+
+def test_quotes_stripped():
+    assert transforms.quotes_stripped(TEXT) == (
+        "Encyclopedia text on law: Liberty, set of rights by A. B. Smith. Ends with; next may be,."
+    )
+    assert transforms.quotes_stripped("none") is None
+    assert transforms.quotes_stripped('"all", "quoted".') is None
+
+
+def test_random_stripped_removes_as_many_words():
+    quoted_words = sum(len(quotation.split()) for quotation in quotations(TEXT))
+    for key in range(50):
+        stripped = transforms.random_stripped(TEXT, key)
+        assert stripped is not None
+        assert len(stripped.split()) == len(TEXT.split()) - quoted_words
+        assert Counter(stripped.split()) <= Counter(TEXT.split())
+
+
+def test_random_stripped_is_uniform_and_keyed():
+    text = 'a b c "d"'
+    drawn = Counter(transforms.random_stripped(text, key) for key in range(2000))
+    assert set(drawn) == {'b c "d"', 'a c "d"', 'a b "d"', "a b c"}
+    assert all(abs(count - 500) < 100 for count in drawn.values())
+    assert transforms.random_stripped(TEXT, "k") == transforms.random_stripped(TEXT, "k")
+
+
+def test_random_stripped_places_stretches_uniformly():
+    # A stretch of two and one of one in five words: 12 arrangements of 2 free words.
+    text = '"a b" "c" d e'
+    arrangements = {
+        tuple(transforms._random_stretches(5, [2, 1], transforms.keyed_random(key)))
+        for key in range(500)
+    }
+    assert len(arrangements) == 12
+    assert all(first[1] < second[0] for first, second in arrangements)
+    assert transforms.random_stripped(text, 0) is not None
+
+
+def test_random_stripped_needs_quotes_and_a_rest():
+    assert transforms.random_stripped("none here", 0) is None
+    assert transforms.random_stripped('"all quoted"', 0) is None
+    assert transforms.random_stripped('"a"/"b"', 0) is None
+
+
+def test_paraphrase_keeps_quotations_and_changes_the_rest():
+    text = transforms.paraphrase(TEXT, "k")
+    assert text is not None
+    assert sorted(quotations(text)) == sorted(quotations(TEXT))
+    statements = [
+        "Reference work passage about law: Liberty, set of rights by A. B. Smith.",
+        'Closes with "text about rights. And".',
+        'What follows could be "respect", "freedom".',
+    ]
+    assert text != " ".join(statements)
+    rest = text
+    for statement in statements:
+        assert rest.count(statement) == 1
+        rest = rest.replace(statement, "")
+    assert not rest.strip()
+    assert text == transforms.paraphrase(TEXT, "k")
+
+
+def test_paraphrase_leaves_names_and_unknown_words():
+    assert transforms.paraphrase("A series: Topic of The Last Words", 0) is None
+    assert transforms.paraphrase('Says "the last words"', 0) is None
+    assert transforms.paraphrase("The last words", 0) == "The final terms"
+    assert transforms.paraphrase("Probably so", 0) == "Presumably so"
+
+
+def test_paraphrase_always_reorders():
+    for key in range(20):
+        assert transforms.paraphrase("Cats. Dogs.", key) == "Dogs. Cats."
+
+
+def test_paraphrase_keeps_an_unclosed_quotation_last():
+    text = 'Mentions words. Ends with "a text. The'
+    assert transforms.paraphrase(text, 0) == 'Names terms. Closes with "a text. The'
+
+
+def test_synonyms_change_something():
+    for phrase, replacement in SYNONYMS.items():
+        assert phrase == phrase.lower() != replacement
+        assert not re.search('["“”.;]', phrase + replacement)
+
+
+def test_prefix():
+    assert transforms.prefix("abcd", 2, Characters()) == "ab"
+    assert transforms.prefix("abcd", 4, Characters()) == "abcd"
+    assert transforms.prefix("abcd", 5, Characters()) is None
+    with pytest.raises(NlaError):
+        transforms.prefix("abcd", 0, Characters())
+
+
+def test_coverage_counts_what_applied():
+    assert transforms.coverage(["a", None, "", None]) == 0.5
+    with pytest.raises(NlaError):
+        transforms.coverage([])
+
+
+def test_transform_all_never_gives_the_original_back():
+    texts = [TEXT, "none here", 'Ends with "x y"']
+    transformed = transforms.transform_all(texts, ["a:1", "a:2", "b:1"])
+    assert list(transformed) == ["quotes_only", "quotes_stripped", "random_stripped", "paraphrase"]
+    for column in transformed.values():
+        assert len(column) == 3
+        assert all(new != old for new, old in zip(column, texts, strict=True))
+        assert column[1] is None
+    assert transformed["random_stripped"][0] == transforms.random_stripped(TEXT, "a:1")
+    with pytest.raises(NlaError):
+        transforms.transform_all(texts, ["a:1"])

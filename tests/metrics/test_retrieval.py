@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from common.errors import NlaError
+from common.metrics.fve import training_mean
+from common.metrics.retrieval import distractor_indices, retrieval_ranks, retrieval_summary
+
+DOCUMENTS = ["d0", "d0", "d0", "d1", "d1", "d2", "d3", "d3"]
+GROUPS = ["art"] * 5 + ["law"] * 3
+
+
+def test_distractors_are_distinct_and_never_the_row_itself():
+    for count in range(len(DOCUMENTS)):
+        for row, chosen in enumerate(distractor_indices(GROUPS, DOCUMENTS, count, "k")):
+            assert len(chosen) == len(set(chosen)) == count
+            assert row not in chosen
+
+
+def test_same_document_comes_first_then_the_group():
+    chosen = distractor_indices(GROUPS, DOCUMENTS, 4, "k")
+    assert set(chosen[0][:2]) == {1, 2}
+    assert set(chosen[0][2:]) == {3, 4}
+    assert chosen[3][0] == 4
+    assert set(chosen[3][1:]) == {0, 1, 2}
+    assert set(chosen[5][:2]) == {6, 7}
+    assert set(chosen[5][2:]) <= {0, 1, 2, 3, 4}
+
+
+def test_draw_depends_on_the_key_alone():
+    many = ["d"] * 50
+    first = distractor_indices(many, many, 5, "k")
+    assert first == distractor_indices(many, many, 5, "k")
+    assert first != distractor_indices(many, many, 5, "other")
+
+
+def test_refuses_too_few_rows():
+    with pytest.raises(NlaError, match="cannot draw 8"):
+        distractor_indices(GROUPS, DOCUMENTS, 8, "k")
+    with pytest.raises(NlaError):
+        distractor_indices(GROUPS[:-1], DOCUMENTS, 2, "k")
+
+
+def test_ranks_by_hand():
+    activations = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 3.0]])
+    mean = torch.zeros(2)
+    predictions = torch.tensor([[1.0, 0.1], [0.1, 1.0], [1.0, 0.0]])
+    ranks = retrieval_ranks(predictions, activations, [[1, 2], [0, 2], [0, 1]], mean)
+    assert ranks.tolist() == [1, 2, 3]
+    assert retrieval_summary(ranks) == {
+        "top_1": pytest.approx(1 / 3),
+        "mrr": pytest.approx((1 + 1 / 2 + 1 / 3) / 3),
+    }
+
+
+def test_ties_and_missing_numbers_rank_last():
+    activations = torch.tensor([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]])
+    predictions = torch.stack([activations[0], activations[1], torch.full((2,), torch.nan)])
+    ranks = retrieval_ranks(predictions, activations, [[1, 2], [2, 0], [0, 1]], torch.zeros(2))
+    assert ranks.tolist() == [2, 2, 3]
+
+
+def test_true_activations_win_and_the_mean_direction_does_not():
+    torch.manual_seed(0)
+    activations = torch.randn(40, 16) + 10
+    mean = training_mean(activations)
+    many = ["d"] * 40
+    distractors = distractor_indices(many, many, 7, "k")
+    assert (retrieval_ranks(activations, activations, distractors, mean) == 1).all()
+    constant = retrieval_ranks(mean.expand(40, 16), activations, distractors, mean)
+    assert retrieval_summary(constant)["top_1"] < 0.5
+
+
+def test_centring_ignores_the_common_direction():
+    # n(ĥ) has the right tilt from μ but too little of it: raw cosines would pick the distractor.
+    common = torch.tensor([10.0, 0.0, 0.0])
+    activations = common + torch.tensor([[0.0, 4.0, 0.0], [0.0, 0.0, 0.1]])
+    predictions = common + torch.tensor([[0.0, 0.5, 0.0], [0.0, 0.0, 0.1]])
+    others = [[1], [0]]
+    mean = torch.tensor([3.0**0.5, 0.0, 0.0])
+    assert retrieval_ranks(predictions, activations, others, torch.zeros(3)).tolist() == [2, 1]
+    assert retrieval_ranks(predictions, activations, others, mean).tolist() == [1, 1]

@@ -1,0 +1,165 @@
+"""Made-up results of an experiment: three arms, three floors, three seeds, sixty documents."""
+
+import numpy as np
+import polars as pl
+
+from common.report.results import ROWS_SCHEMA, Results
+
+VARIANCE = 0.8
+SEEDS = (0, 1, 2)
+DOCUMENTS, POSITIONS = 60, (20, 40)
+ARMS = {"control": 0.58, "input_aware": 0.70, "small": 0.575}
+FLOORS = {"mean_direction": -0.15, "tfidf_ridge": -0.08, "embedding_ridge": 0.12}
+SOURCES = {"teacher": 1.0, "av": 0.6}
+TRANSFORMS = {
+    "original": 1.0,
+    "shuffled": -1.5,
+    "quotes_only": 0.3,
+    "quotes_stripped": 0.05,
+    "random_stripped": 0.7,
+    "paraphrase": 0.4,
+    "prefix_4": 0.2,
+    "prefix_8": 0.45,
+    "prefix_16": 0.7,
+    "prefix_32": 0.95,
+    "source_text": 1.4,
+}
+UNAPPLIED = {"paraphrase": 5, "quotes_only": 12}
+"""Every so-many-th activation could not be transformed."""
+
+
+def synthetic_results() -> Results:
+    """Results in which `small` ties with control and `input_aware` wins."""
+    return Results(
+        rows=_rows(),
+        runs=_runs(),
+        trials=_trials(),
+        curves=_curves(),
+        texts=_texts(),
+        text_metrics={
+            "teacher": {"quote_share": 0.31, "verbatim_4gram_share": 0.12, "length_tokens": 38.9},
+            "av": {"quote_share": 0.27, "verbatim_4gram_share": 0.02, "length_tokens": 41.25},
+        },
+        facts={
+            "profile": "laptop",
+            "experiment": "synthetic",
+            "floors": list(FLOORS),
+            "variance": VARIANCE,
+            "raw_variance": 40000.0,
+            "resamples": 500,
+            "commit": "0123abc",
+            "device": "cpu, 2 cores",
+            "digests": {"corpus": "aaaa", "activations": "bbbb"},
+            "av_gap_nats": 0.48,
+        },
+    )
+
+
+def _rows() -> pl.DataFrame:
+    frames = []
+    for source, strength in SOURCES.items():
+        for arm, fve in (ARMS | FLOORS).items():
+            for seed in SEEDS if arm in ARMS else (0,):
+                transforms = TRANSFORMS if arm in ARMS else {"original": 1.0}
+                for transform, factor in transforms.items():
+                    scale = 1.0 if arm in FLOORS else strength * factor
+                    frames.append(_block((source, arm, seed, transform), fve * scale))
+    return pl.concat(frames).cast(dict(ROWS_SCHEMA))
+
+
+def _block(identity: tuple[str, str, int, str], fve: float) -> pl.DataFrame:
+    source, arm, seed, transform = identity
+    noise = _generator(source, arm, str(seed), transform).normal(0, 0.2, (DOCUMENTS, 2))
+    drift = _generator(source, arm, str(seed)).normal(0, 0.02)
+    shared = np.random.default_rng(7).gamma(4, 1, (DOCUMENTS, 2))
+    relative = shared / shared.mean() + noise + drift
+    error = (VARIANCE * (1 - fve) * relative).ravel().clip(min=0)
+    every = UNAPPLIED.get(transform, 10**9)
+    keys = [(document, position) for document in range(DOCUMENTS) for position in POSITIONS]
+    applied = [index % every != every - 1 for index in range(len(keys))]
+    rank = 1 + (error > VARIANCE * 0.5).astype(int) + (error > VARIANCE * 0.8).astype(int)
+    frame = pl.DataFrame(
+        {
+            "arm": arm,
+            "seed": seed,
+            "key": [f"document-{document:02d}:{position}" for document, position in keys],
+            "doc_id": [f"document-{document:02d}" for document, _ in keys],
+            "source": source,
+            "transform": transform,
+            "applied": applied,
+            "squared_error": error,
+            "cosine": 1 - error / 2,
+            "raw_squared_error": error * 50000,
+            "retrieval_rank": rank if transform == "original" else [None] * len(keys),
+        },
+        schema=ROWS_SCHEMA,
+    )
+    measured = ["squared_error", "cosine", "raw_squared_error"]
+    return frame.with_columns(pl.when("applied").then(pl.col(measured)))
+
+
+def _runs() -> pl.DataFrame:
+    parameters = {"control": 80_000_000, "input_aware": 95_000_000, "small": 20_000_000}
+    return pl.DataFrame(
+        [
+            {
+                "arm": arm,
+                "seed": seed,
+                "parameters": parameters[arm],
+                "trainable_parameters": parameters[arm] - 1000,
+                "train_tokens": 150_000,
+                "train_seconds": parameters[arm] / 2e5 + seed,
+                "learning_rate": 2e-4,
+                "weight_decay": 0.01,
+                "dev_fve": ARMS[arm] + 0.01 * seed,
+                "skipped_steps": seed,
+            }
+            for arm in ARMS
+            for seed in SEEDS
+        ]
+    )
+
+
+def _trials() -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {
+                "arm": arm,
+                "number": number,
+                "state": "COMPLETE" if number else "PRUNED",
+                "value": ARMS[arm] - 0.01 * abs(number - 2),
+                "params_learning_rate": 1e-4 * 2**number,
+            }
+            for arm in ARMS
+            for number in range(4)
+        ]
+    )
+
+
+def _curves() -> pl.DataFrame:
+    rows = []
+    for arm, fve in ARMS.items():
+        for seed in SEEDS:
+            noise = _generator(arm, str(seed)).normal(0, 0.01, 20)
+            for index in range(20):
+                rise = 1 - np.exp(-index / 6)
+                step = 10 * index
+                loss = 2 - 1.2 * fve * rise + noise[index]
+                rows.append((arm, seed, step, "dev_fve", fve * rise + noise[index]))
+                rows.append((arm, seed, step, "train_loss", loss))
+    return pl.DataFrame(rows, schema=["arm", "seed", "step", "metric", "value"], orient="row")
+
+
+def _texts() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "key": ["document-03:40", "document-17:20"],
+            "source_text": ["A *law* is a set of\nrules | norms that", "The river <Oder> rises in"],
+            "teacher": ['Encyclopedia text on law. Ends with "norms that".', "River, Czechia."],
+            "av": ['Legal text; next may be "are".', None],
+        }
+    )
+
+
+def _generator(*key: str) -> np.random.Generator:
+    return np.random.default_rng(list("/".join(key).encode()))

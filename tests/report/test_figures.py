@@ -1,0 +1,52 @@
+import polars as pl
+import pytest
+
+from common.report import figures
+from common.report.results import Results
+from common.report.tables import arm_table, prefix_table, survival_table
+
+
+@pytest.fixture(scope="module")
+def draw(results: Results):
+    arms = {source: arm_table(results, source) for source in results.sources}
+    survival = {source: survival_table(results, source) for source in results.sources}
+    prefixes = {source: prefix_table(results, source) for source in results.sources}
+    return {
+        "fve": lambda: figures.fve_figure(arms),
+        "survival": lambda: figures.survival_figure(survival),
+        "prefix": lambda: figures.prefix_figure(prefixes),
+        "cost": lambda: figures.cost_figure(arms["teacher"], results.runs),
+        "curves": lambda: figures.curves_figure(results.curves, results.arms),
+    }
+
+
+@pytest.mark.parametrize("name", ["fve", "survival", "prefix", "cost", "curves"])
+def test_the_same_numbers_give_the_same_bytes(draw, name, tmp_path):
+    for copy in ("first", "second"):
+        figures.save_figure(draw[name](), tmp_path / f"{copy}.png")
+    first = (tmp_path / "first.png").read_bytes()
+    assert first == (tmp_path / "second.png").read_bytes()
+    assert b"Software" not in first
+
+
+def test_every_arm_is_named_and_drawn_where_it_stands(results: Results, draw):
+    left = draw["fve"]().axes[0]
+    names = [tick.get_text() for tick in left.get_yticklabels()]
+    assert names == results.arms
+    estimates = [row.fve.estimate for row in arm_table(results, "teacher") if not row.is_floor]
+    drawn = [bar.lines[0].get_xdata()[0] for bar in left.containers]
+    assert drawn == pytest.approx(estimates)
+
+
+def test_each_seed_of_each_arm_has_a_curve(draw):
+    assert [len(axes.lines) for axes in draw["curves"]().axes] == [9, 9]
+
+
+def test_many_arms_look_different():
+    styles = figures.arm_styles(["control", *(f"arm_{index:02d}" for index in range(15))])
+    assert len(set(styles.values())) == 16
+
+
+def test_no_cost_figure_where_all_arms_cost_the_same(results: Results):
+    runs = results.runs.with_columns(pl.lit(60.0).alias("train_seconds"), parameters=pl.lit(5))
+    assert figures.cost_figure(arm_table(results, "av"), runs) is None

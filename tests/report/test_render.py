@@ -1,0 +1,92 @@
+import json
+
+import polars as pl
+import pytest
+from matplotlib.figure import Figure
+
+from common.report.render import Drawing, Section, fill_template, render_report
+from common.report.results import Results
+from tests.report.golden import GOLDEN, render_synthetic
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    out = tmp_path_factory.mktemp("reports") / "laptop" / "report.md"
+    render_synthetic(out)
+    return out
+
+
+def render(results: Results, out, sections=()) -> str:
+    render_report(results, "Question?", "Rule.", "Verdict.", sections, out)
+    return out.read_text()
+
+
+def test_golden_report(report):
+    assert report.read_text() == GOLDEN.read_text(), (
+        "the report changed; if that is meant, `python -m tests.report.golden` writes it anew"
+    )
+
+
+def test_rendering_again_gives_the_same_bytes(report, tmp_path):
+    render_synthetic(tmp_path / "report.md")
+    for name in (
+        "report.md",
+        "report.json",
+        *(f"report/{f.name}" for f in report.parent.glob("*/*")),
+    ):
+        assert (tmp_path / name).read_bytes() == (report.parent / name).read_bytes()
+
+
+def test_figures_in_the_text_are_those_on_disk(report):
+    names = {file.name for file in report.with_suffix("").iterdir()}
+    assert names == {"fve.png", "survival.png", "prefix.png", "cost.png", "curves.png"}
+    assert all(f"](report/{name})" in report.read_text() for name in names)
+
+
+def test_opens_with_question_rule_and_verdict(report):
+    text = report.read_text()
+    places = [text.index(part) for part in ("**Question.**", "**Decision rule.**", "**Verdict.**")]
+    assert places == sorted(places)
+    assert places[-1] < text.index("\n## ")
+
+
+def test_a_difference_that_may_be_zero_is_called_so(report):
+    lines = [line for line in report.read_text().splitlines() if "minus `control` =" in line]
+    assert len(lines) == 4
+    for line in lines:
+        assert ("°" in line) == ("includes zero" in line) == ("`small`" in line)
+
+
+def test_entry_for_the_index(report):
+    entry = json.loads(report.with_suffix(".json").read_text())
+    assert entry["experiment"] == "synthetic"
+    assert entry["verdict"].startswith("**Yes**")
+
+
+def test_an_experiment_without_rows_shows_its_own_sections(results: Results, tmp_path):
+    bare = Results(facts=results.facts, text_metrics={})
+    own = Section("Own", "Words.", (Drawing("own", "Own figure.", Figure()),))
+    text = render(bare, tmp_path / "bare.md", [own])
+    assert "## Own\n\nWords.\n\n![Own figure.](bare/own.png)" in text
+    assert "## FVE" not in text
+    assert [file.name for file in (tmp_path / "bare").iterdir()] == ["own.png"]
+
+
+def test_figures_of_an_earlier_rendering_are_removed(results: Results, tmp_path):
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "stale.png").touch()
+    render(Results(facts=results.facts, text_metrics={}), tmp_path / "bare.md")
+    assert not (tmp_path / "bare" / "stale.png").exists()
+
+
+def test_unequal_tuning_and_few_seeds_are_told(results: Results, tmp_path):
+    fewer = results.trials.filter((pl.col("arm") != "small") | (pl.col("number") < 3))
+    rows = results.rows.filter((pl.col("arm") != "small") | (pl.col("seed") == 0))
+    text = render(results._replace(trials=fewer, rows=rows), tmp_path / "report.md")
+    assert "tuning budgets of the arms differ" in text
+    assert "Fewer than 3 training seeds: `small`." in text
+
+
+def test_a_name_that_the_template_lacks_is_an_error():
+    with pytest.raises(Exception, match="'table' is undefined"):
+        fill_template("index.md.j2")

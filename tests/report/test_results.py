@@ -1,0 +1,44 @@
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from common.errors import NlaError
+from common.report.results import TABLES, Results, load_results, save_results
+
+
+def test_saving_and_loading_gives_the_same_results(results: Results, tmp_path):
+    save_results(tmp_path / "new", results)
+    loaded = load_results(tmp_path / "new")
+    for name in TABLES:
+        assert_frame_equal(getattr(loaded, name), getattr(results, name))
+    assert loaded.facts == results.facts
+    assert loaded.text_metrics == results.text_metrics
+
+
+def test_control_comes_first_and_floors_are_no_arms(results: Results):
+    assert results.arms == ["control", "input_aware", "small"]
+    assert results.floors == ["mean_direction", "tfidf_ridge", "embedding_ridge"]
+    assert results.sources == ["teacher", "av"]
+
+
+def test_missing_file_is_named(results: Results, tmp_path):
+    save_results(tmp_path, results)
+    (tmp_path / "curves.parquet").unlink()
+    with pytest.raises(NlaError, match=r"lack curves\.parquet .*dvc repro"):
+        load_results(tmp_path)
+
+
+def test_missing_fact_and_column_are_named(results: Results, tmp_path):
+    facts = {name: fact for name, fact in results.facts.items() if name != "variance"}
+    broken = results._replace(facts=facts, rows=results.rows.drop("cosine"))
+    with pytest.raises(NlaError, match=r"lack variance, rows\.cosine"):
+        save_results(tmp_path, broken)
+
+
+def test_arms_without_control_are_refused(results: Results, tmp_path):
+    without = {
+        name: getattr(results, name).filter(pl.col("arm") != "control")
+        for name in ("rows", "runs", "curves")
+    }
+    with pytest.raises(NlaError, match="no arm is named 'control'"):
+        save_results(tmp_path, results._replace(**without))

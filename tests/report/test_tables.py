@@ -1,0 +1,166 @@
+import math
+
+import polars as pl
+import pytest
+
+from common.report.results import ROWS_SCHEMA, Results
+from common.report.tables import arm_table, prefix_table, quote_effects, survival_table
+
+VARIANCE = 2.0
+
+
+def small_results(*rows: tuple) -> Results:
+    """Rows (arm, seed, key, transform, squared error or None); a key's letter is its document."""
+    frame = pl.DataFrame(
+        [
+            {
+                "arm": arm,
+                "seed": seed,
+                "key": key,
+                "doc_id": key[0],
+                "source": "teacher",
+                "transform": transform,
+                "applied": error is not None,
+                "squared_error": error,
+                "cosine": None if error is None else 1 - error / 2,
+                "raw_squared_error": None if error is None else 10 * error,
+                "retrieval_rank": {0.0: 1, 1.0: 2}.get(error) if transform == "original" else None,
+            }
+            for arm, seed, key, transform, error in rows
+        ],
+        schema=ROWS_SCHEMA,
+    )
+    facts = {
+        "profile": "smoke",
+        "experiment": "hand",
+        "floors": ["floor"],
+        "variance": VARIANCE,
+        "raw_variance": 40.0,
+        "resamples": 200,
+    }
+    return Results(facts=facts, text_metrics={}, rows=frame)
+
+
+def test_arm_row_by_hand():
+    results = small_results(
+        ("control", 0, "a1", "original", 0.0),
+        ("control", 1, "a1", "original", 1.0),
+        ("control", 0, "b1", "original", 1.0),
+        ("control", 1, "b1", "original", 2.0),
+        ("floor", 0, "a1", "original", 1.5),
+        ("floor", 0, "b1", "original", 2.5),
+    )
+    control, floor = arm_table(results, "teacher")
+    assert (control.activations, control.documents) == (2, 2)
+    assert control.fve.estimate == pytest.approx(1 - 1.0 / 2)
+    assert control.seeds == pytest.approx({0: 0.75, 1: 0.25})
+    assert control.difference is None
+    assert control.cosine == pytest.approx(0.5)
+    assert control.raw_fve == pytest.approx(1 - 10 / 40)
+    assert control.top1 == pytest.approx(1 / 3)
+    assert control.mrr == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
+    assert floor.is_floor
+    assert floor.fve.estimate == pytest.approx(0.0)
+
+
+def test_interval_comes_from_documents_after_averaging_over_seeds():
+    rows = [
+        (arm, seed, f"{document}1", "original", 1.0 + sign * (-1) ** seed)
+        for arm, sign in (("control", 0.0), ("noisy", 0.5))
+        for seed in (0, 1)
+        for document in "abc"
+    ]
+    control, noisy = arm_table(small_results(*rows), "teacher")
+    assert noisy.difference == pytest.approx((0.0, 0.0, 0.0))
+    assert noisy.fve == pytest.approx(control.fve)
+    assert noisy.seeds == pytest.approx({0: 0.25, 1: 0.75})
+
+
+def test_difference_is_paired_on_the_activations_that_both_have():
+    results = small_results(
+        ("control", 0, "a1", "original", 1.0),
+        ("control", 0, "b1", "original", 2.0),
+        ("control", 0, "c1", "original", 9.0),
+        ("arm", 0, "a1", "original", 0.5),
+        ("arm", 0, "b1", "original", 1.5),
+    )
+    difference = arm_table(results, "teacher")[1].difference
+    assert difference == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_one_document_has_no_interval():
+    row = arm_table(small_results(("control", 0, "a1", "original", 1.0)), "teacher")[0]
+    assert math.isnan(row.fve.low)
+
+
+def test_survival_compares_the_rows_that_could_be_transformed():
+    results = small_results(
+        ("control", 0, "a1", "original", 0.0),
+        ("control", 0, "b1", "original", 1.0),
+        ("control", 0, "c1", "original", 2.0),
+        ("control", 0, "d1", "original", 2.0),
+        ("control", 0, "a1", "quotes_only", 1.0),
+        ("control", 0, "b1", "quotes_only", 1.5),
+        ("control", 0, "c1", "quotes_only", None),
+        ("control", 0, "d1", "quotes_only", None),
+    )
+    (row,) = survival_table(results, "teacher")
+    assert row.coverage == 0.5
+    assert row.original.estimate == pytest.approx(0.75)
+    assert row.fve.estimate == pytest.approx(0.375)
+    assert row.share.estimate == pytest.approx(0.5)
+
+
+def test_survival_pairs_explanations_by_seed():
+    results = small_results(
+        ("control", 0, "a1", "original", 0.0),
+        ("control", 1, "a1", "original", 2.0),
+        ("control", 0, "b1", "original", 0.0),
+        ("control", 1, "b1", "original", 2.0),
+        ("control", 0, "a1", "paraphrase", 1.0),
+        ("control", 1, "a1", "paraphrase", None),
+        ("control", 0, "b1", "paraphrase", 1.0),
+        ("control", 1, "b1", "paraphrase", None),
+    )
+    (row,) = survival_table(results, "teacher")
+    assert (row.original.estimate, row.share.estimate) == pytest.approx((1.0, 0.5))
+    assert row.coverage == 0.5
+
+
+def test_a_transform_that_never_applied_is_shown_with_no_coverage():
+    results = small_results(
+        ("control", 0, "a1", "original", 1.0),
+        ("control", 0, "b1", "original", 1.0),
+        ("control", 0, "a1", "paraphrase", None),
+        ("control", 0, "b1", "paraphrase", None),
+    )
+    (row,) = survival_table(results, "teacher")
+    assert row.coverage == 0.0
+    assert math.isnan(row.share.estimate)
+
+
+def test_quote_effect_is_against_random_spans():
+    results = small_results(
+        *[("control", 0, key, "original", 0.0) for key in ("a1", "b1")],
+        *[("control", 0, key, "quotes_stripped", 1.5) for key in ("a1", "b1")],
+        *[("control", 0, key, "random_stripped", 0.5) for key in ("a1", "b1")],
+    )
+    assert quote_effects(results, "teacher")["control"] == pytest.approx((-0.5, -0.5, -0.5))
+
+
+def test_prefixes_are_sorted_by_number_with_the_gain_per_token():
+    results = small_results(
+        *[("control", 0, key, "prefix_16", 1.0) for key in ("a1", "b1")],
+        *[("control", 0, key, "prefix_8", 1.4) for key in ("a1", "b1")],
+    )
+    short, long = prefix_table(results, "teacher")
+    assert (short.tokens, long.tokens) == (8, 16)
+    assert short.marginal is None
+    assert long.marginal == pytest.approx(0.2 / 8)
+
+
+def test_order_of_rows_changes_nothing(results: Results):
+    shuffled = results._replace(rows=results.rows.sample(fraction=1, shuffle=True, seed=1))
+    assert arm_table(shuffled, "av") == arm_table(results, "av")
+    assert survival_table(shuffled, "av") == survival_table(results, "av")
+    assert prefix_table(shuffled, "av") == prefix_table(results, "av")
