@@ -1,11 +1,13 @@
 """Run one arm: tune it on dev documents, then train the best setting with fresh seeds and test it."""
 
 import logging
+import shutil
 import time
 from typing import Any
 
 import lightning as L
 import optuna
+import polars as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
@@ -84,6 +86,7 @@ class Arm:
         fitted["evaluate_seconds"] = round(time.perf_counter() - started, 2)
         folder.finish({**fitted, **_sizes(model), **best.params, "digest": digest_of(config)})
         tracker.finish("FINISHED")
+        shutil.rmtree(folder.path / "resume", ignore_errors=True)
         return folder
 
     def metadata(self, model: Reconstructor) -> dict[str, str]:
@@ -157,8 +160,6 @@ class Arm:
             )
             for source in (TEACHER, AV)
         ]
-        import polars as pl
-
         rows = pl.concat(frames).with_columns(arm=pl.lit(self.name), seed=pl.lit(seed, pl.Int64))
         write_atomically(rows, folder.rows_file)
 

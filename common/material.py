@@ -16,6 +16,7 @@ from common.evaluation.roundtrip import Judge
 from common.manifest import read_manifest
 from common.metrics.fve import training_mean, variance
 from common.paths import Trunk
+from common.runs import RunFolder
 from common.schema import (
     AR_SFT,
     AV,
@@ -46,6 +47,11 @@ class Material:
     def target(self) -> Target:
         """The frozen target."""
         return load_target(self.trunk.target)
+
+    @property
+    def av_run(self) -> RunFolder:
+        """The warm-started AV's run."""
+        return RunFolder(self.trunk.av_run)
 
     @cached_property
     def manifest(self) -> dict:

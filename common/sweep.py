@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from common.errors import NlaError
 from common.seeding import keyed_seed
 from common.study import STARTUP_TRIALS, Best, SearchSpace, Sweep, best_of, open_study
-from common.trials import Lease, Slots, Watch
+from common.trials import Lease, Slots, Watch, slot_of
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _outcome(
         trial.set_user_attr("surplus", True)
         return None, TrialState.FAIL
     study.sampler = optuna.samplers.TPESampler(
-        seed=keyed_seed(sweep.name, slots.rank(trial.number)) % 2**32,
+        seed=keyed_seed(sweep.name, slots.rank(slot_of(trial))) % 2**32,
         n_startup_trials=STARTUP_TRIALS,
     )
     outcome = objective(trial, suggest(trial, sweep.space))

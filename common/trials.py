@@ -67,9 +67,9 @@ class Slots:
                 return True
         return False
 
-    def rank(self, number: int) -> int:
-        """How many settings were drawn before this one: the same with or without kills between."""
-        return sum(slot < number for slot in self._chains)
+    def rank(self, slot: int) -> int:
+        """How many settings were drawn before this slot's: the same with or without kills."""
+        return sum(other < slot for other in self._chains)
 
     def lost(self) -> list[tuple[int, dict[str, float]]]:
         """(slot, parameters) of the slots all of whose trials failed: each needs a retry."""

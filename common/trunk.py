@@ -1,35 +1,40 @@
-"""The trunk's stages: each wires one pure function to its config and its place on disk."""
+"""The trunk's stages: each wires one pure function to its config and its place on disk.
+
+Each imports what it needs by itself: a stage is a process, and an import costs seconds.
+"""
 
 from collections.abc import Callable
 
 import polars as pl
-import torch
 
 from common.config import Profile
-from common.data.activations import extract_activations, load_activations, write_atomically
-from common.data.corpus import build_corpus, load_corpus
-from common.data.explanations import write_explanations
 from common.errors import NlaError
 from common.manifest import read_manifest, write_manifest
-from common.material import Material
 from common.paths import Trunk
 from common.schema import AV, DEV, DOC_ID, EXPLANATION, KEY, POSITION, RL, SPLIT, TEACHER, TEST
 from common.seeding import keyed_seed
-from common.target.load import load_target, load_tokenizer, prepare_target
 
 
 def target(profile: Profile) -> None:
     """Fetch the target model and save it once."""
+    from common.target.load import prepare_target
+
     prepare_target(profile.target, Trunk(profile.name).target)
 
 
 def corpus(profile: Profile) -> None:
     """Clean the documents and split them."""
+    from common.data.corpus import build_corpus
+
     build_corpus(profile.corpus, Trunk(profile.name).corpus)
 
 
 def activations(profile: Profile) -> None:
     """Read the residual stream at sampled positions."""
+    from common.data.activations import extract_activations
+    from common.data.corpus import load_corpus
+    from common.target.load import load_target
+
     trunk = Trunk(profile.name)
     documents = load_corpus(trunk.corpus)
     extract_activations(profile.activations, documents, load_target(trunk.target), trunk.activations)
@@ -37,6 +42,11 @@ def activations(profile: Profile) -> None:
 
 def explanations(profile: Profile) -> None:
     """Let the teacher explain every activation."""
+    from common.data.activations import load_activations
+    from common.data.corpus import load_corpus
+    from common.data.explanations import write_explanations
+    from common.target.load import load_tokenizer
+
     trunk = Trunk(profile.name)
     made_from = read_manifest(trunk.activations, "activations")
     provenance = {"tokenizer": made_from["tokenizer"], "activations": made_from["digest"]}
@@ -47,6 +57,7 @@ def explanations(profile: Profile) -> None:
 
 def av(profile: Profile) -> None:
     """Warm-start the AV on the teacher's explanations."""
+    from common.material import Material
     from common.warm_start import train_av
 
     train_av(Material(profile))
@@ -54,6 +65,9 @@ def av(profile: Profile) -> None:
 
 def av_text(profile: Profile) -> None:
     """Let the warm-started AV explain dev, test and some rl activations."""
+    import torch
+    from common.data.activations import load_activations, write_atomically
+    from common.material import Material
     from common.rollout.sampler import sample_explanations
     from common.warm_start import load_av
 
@@ -78,7 +92,9 @@ def av_text(profile: Profile) -> None:
 
 def floors(profile: Profile) -> None:
     """What needs no AR: mean direction, ridge rows, and the target's own blocks as the ceiling."""
+    from common.data.activations import write_atomically
     from common.evaluation import floors as rows
+    from common.material import Material
 
     material = Material(profile)
     examples = material.ar_examples()
@@ -112,6 +128,7 @@ def run_stage(name: str, profile: Profile) -> None:
     """Run one stage of the trunk by its DVC name."""
     if name not in STAGES:
         raise NlaError(f"unknown stage {name!r}", remedy=f"choose one of {', '.join(STAGES)}")
+    import torch
     torch.manual_seed(keyed_seed("stage", name) % 2**31)
     STAGES[name](profile)
 

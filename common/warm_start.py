@@ -1,19 +1,19 @@
 """The supervised AV of a profile: trained once, used by every experiment."""
 
+import shutil
+
+import polars as pl
 import torch
 
 from common.data.datamodule import NlaDataModule, examples_of, in_order, plan_batches
 from common.manifest import digest_of
 from common.material import Material
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
-from common.paths import Trunk
 from common.provenance import code_digest
-from common.runs import RunFolder
 from common.schema import AV_SFT, SPLIT, TEACHER
 from common.tracking import open_run
 from common.training.sft_av import VerbalizerModule
 from common.training.trainer import fit, load_trainable, save_trainable
-import polars as pl
 
 
 def build_av(material: Material) -> Verbalizer:
@@ -30,7 +30,7 @@ def build_av(material: Material) -> Verbalizer:
 def train_av(material: Material) -> None:
     """Train on the av_sft documents into `runs/<profile>/warm_start/av/0`; resumes, or is done already."""
     profile = material.profile
-    folder = RunFolder(Trunk(profile.name).av_run)
+    folder = material.av_run
     run_config = {
         "av": profile.av.model_dump(),
         "trainer": profile.trainer.model_dump(),
@@ -52,11 +52,12 @@ def train_av(material: Material) -> None:
     save_trainable(verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material))
     folder.finish({**fitted, "examples": len(examples), "alpha": verbalizer.alpha, "digest": digest_of(run_config)})
     tracker.finish("FINISHED")
+    shutil.rmtree(folder.path / "resume", ignore_errors=True)
 
 
 def load_av(material: Material) -> Verbalizer:
     """The trained AV; NlaError when its template, tokenizer, layer or shape differ from today's."""
-    folder = RunFolder(Trunk(material.profile.name).av_run)
+    folder = material.av_run
     folder.summary  # noqa: B018 - raises when the run is unfinished
     verbalizer = build_av(material)
     load_trainable(verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material))

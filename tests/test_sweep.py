@@ -156,6 +156,16 @@ def test_two_who_resume_at_once_retry_a_killed_trial_only_once(tmp_path: Path):
     assert settings(study)[0][0] == killed
 
 
+def test_a_trial_killed_before_it_drew_its_setting_draws_the_same_one(tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    sweep, uninterrupted = make_sweep(tmp_path), make_sweep(tmp_path / "other")
+    study = open_study(sweep)
+    study.tell(study.ask(), state=TrialState.FAIL)
+    run_sweep(sweep, peak)
+    run_sweep(uninterrupted, peak)
+    assert settings(study) == settings(open_study(uninterrupted))
+
+
 def test_a_retry_that_was_queued_twice_runs_once(tmp_path: Path):
     sweep = make_sweep(tmp_path, 2)
     study = open_study(sweep)

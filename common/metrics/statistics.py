@@ -5,6 +5,7 @@ mean is the ratio of the drawn sums and counts. The same `key` and documents giv
 for every arm. Where an arm has several seeds, average its errors over seeds per key beforehand.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -176,11 +177,17 @@ def _means(
         raise NlaError(f"columns of different lengths {sorted(lengths)}")
     if len(names) < 2:
         raise NlaError(f"a bootstrap by document needs two documents, found {len(names)}")
-    generator = np.random.default_rng(keyed_seed(key))
-    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
-    weights = drawn.astype(np.float64)
+    weights = _draws(len(names), resamples, key)
     sums = np.stack([np.bincount(index, weights=column) for column in columns])
     return (sums @ weights.T) / (weights @ np.bincount(index))
+
+
+@lru_cache(maxsize=4)
+def _draws(documents: int, resamples: int, key: str) -> Float[np.ndarray, "resamples documents"]:
+    """How often each document occurs in each resample: the same for every statistic of a table."""
+    generator = np.random.default_rng(keyed_seed(key))
+    drawn = generator.multinomial(documents, np.full(documents, 1 / documents), resamples)
+    return drawn.astype(np.float64)
 
 
 def _interval(estimate: float, resampled: Float[np.ndarray, "resamples"], level: float) -> Interval:

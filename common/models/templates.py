@@ -62,12 +62,15 @@ def slot_columns(prompt: tuple[int, ...], tokenizer: Any, slots: int) -> tuple[i
     A marker elsewhere (a user's text may hold one) is not taken for a slot.
     """
     marker = tokenizer.convert_tokens_to_ids(_marker(tokenizer))
-    opening, closing = (tokenizer.encode(tag, add_special_tokens=False) for tag in (OPENING, CLOSING))
-    pattern = [*opening, *[marker] * slots, *closing]
-    starts = [i for i in range(len(prompt)) if list(prompt[i : i + len(pattern)]) == pattern]
+    starts = [
+        start
+        for start in range(len(prompt) - slots + 1)
+        if set(prompt[start : start + slots]) == {marker}
+        and tokenizer.decode(prompt[:start]).endswith(OPENING)
+        and tokenizer.decode(prompt[start + slots :]).startswith(CLOSING)
+    ]
     assert len(starts) == 1, f"{len(starts)} slot runs in the AV prompt, expected 1"
-    first = starts[0] + len(opening)
-    return tuple(range(first, first + slots))
+    return tuple(range(starts[0], starts[0] + slots))
 
 
 def _marker(tokenizer: Any) -> str:

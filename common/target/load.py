@@ -1,6 +1,7 @@
 """The target: fetched once, saved as safetensors with a manifest, loaded by everyone from there."""
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,7 @@ def load_target(folder: Path) -> Target:
     """The model in eval mode without gradients, from a folder that `prepare_target` made."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    _quietly()
     manifest = read_manifest(folder, made_by="target", kind="target")
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -97,7 +99,16 @@ def fuse_norms(model: torch.nn.Module) -> None:
             module.__class__ = FusedRMSNorm
 
 
+def _quietly() -> None:
+    """No progress bars of transformers in logs."""
+    if not sys.stderr.isatty():
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+
+
 def _fetch(config: TargetConfig) -> tuple[Any, Any]:
+    _quietly()
     if config.model == "tiny":
         from common.target.tiny import tiny_target
 

@@ -1,0 +1,176 @@
+"""The `nla` command. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import NlaError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Natural Language Autoencoder lab.")
+
+ProfileOption = Annotated[str | None, typer.Option("--profile", help="Scale of the run; default: the word in params.yaml.")]
+ArmOption = Annotated[str | None, typer.Option("--arm", help="One arm; default: all, one after another.")]
+ExperimentName = Annotated[str, typer.Argument(help="A folder of experiments/.")]
+
+
+@app.command()
+def profile(name: Annotated[str, typer.Argument(help="smoke, laptop, gpu, hub or your own.")]) -> None:
+    """Choose the profile that DVC uses: writes the word into params.yaml."""
+    from common.config import load_profile
+
+    load_profile(name)
+    Path("params.yaml").write_text(f"profile: {name}\n")
+
+
+@app.command()
+def stage(name: str, profile: ProfileOption = None) -> None:
+    """Run one stage of the trunk (target, corpus, activations, explanations, av, av_text, floors)."""
+    from common.trunk import run_stage
+
+    run_stage(name, _profile(profile))
+
+
+@app.command()
+def run(
+    experiment: ExperimentName,
+    arm: ArmOption = None,
+    seed: Annotated[int | None, typer.Option(help="One seed; default: all of the profile.")] = None,
+    profile: ProfileOption = None,
+    workers: Annotated[int, typer.Option(help="Parallel tuning processes that share the budget.")] = 1,
+) -> None:
+    """Tune and run arms of an experiment; what is finished already is not run again."""
+    for one in _arms(experiment, arm, profile):
+        if workers > 1:
+            _spawn_sweep(experiment, one.name, profile, workers)
+        best = one.tune()
+        for each in one.profile.tuning.seeds if seed is None else [seed]:
+            one.run_seed(each, best)
+
+
+@app.command()
+def sweep(
+    experiment: ExperimentName,
+    arm: ArmOption = None,
+    profile: ProfileOption = None,
+    workers: Annotated[int, typer.Option(help="Processes that share the budget of trials.")] = 1,
+) -> None:
+    """Spend each arm's tuning budget; start it on as many machines as share the storage."""
+    for one in _arms(experiment, arm, profile):
+        if workers > 1:
+            _spawn_sweep(experiment, one.name, profile, workers)
+        best = one.tune()
+        typer.echo(f"{one.name}: trial {best.number} of {best.trials}, {best.values[0]:.4f} with {best.params}")
+
+
+@app.command()
+def collect(experiment: ExperimentName, profile: ProfileOption = None) -> None:
+    """Gather finished runs into the tables that a report reads."""
+    from common.collect import collect as gather
+    from common.experiment import load_experiment
+
+    gather(load_experiment(experiment), _profile(profile))
+
+
+@app.command()
+def report(experiment: ExperimentName, profile: ProfileOption = None) -> None:
+    """Render `reports/<profile>/<experiment>.md` and the index from collected results."""
+    from common.experiment import load_experiment
+    from common.paths import report_file, results_folder
+    from common.report.index import render_index
+    from common.report.render import render_report
+    from common.report.results import load_results
+
+    one, name = load_experiment(experiment), _profile(profile).name
+    results = load_results(results_folder(name, experiment))
+    out = report_file(name, experiment)
+    render_report(results, one.question, one.decision_rule, one.verdict(results), one.sections(results), out)
+    render_index(out.parent.parent)
+    typer.echo(out)
+
+
+@app.command()
+def sync(folder: Annotated[Path, typer.Argument(help="runs/<profile>/<experiment>/<arm>/<seed>")]) -> None:
+    """Import a finished run folder (from a machine without MLflow) into MLflow."""
+    from common.runs import RunFolder
+    from common.tracking import sync as replay
+
+    typer.echo(replay(RunFolder(folder)))
+
+
+@app.command()
+def explain(
+    text: Annotated[str, typer.Argument(help="Any text of at least min_position tokens.")],
+    position: Annotated[int, typer.Option(help="Token whose activation is explained; negative: from the end.")] = -1,
+    reconstructor: Annotated[str, typer.Option("--ar", help="<experiment>/<arm>/<seed>, or `newest`.")] = "newest",
+    profile: ProfileOption = None,
+) -> None:
+    """Explain an activation in words, and say how well the words give it back."""
+    from common.explain import explain_text
+
+    explain_text(text, position, reconstructor, _profile(profile))
+
+
+@app.command()
+def doctor(profile: ProfileOption = None) -> None:
+    """Say what is missing, and the command that fixes it."""
+    from common.doctor import examine
+
+    if not examine(_profile(profile)):
+        raise typer.Exit(1)
+
+
+def run_experiment(name: str) -> None:
+    """Whole experiment without DVC: every arm, then the report (`python -m experiments.<name>`)."""
+    _exit_cleanly(lambda: (run(name), collect(name), report(name)))
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends in one line on stderr and exit status 1."""
+    _exit_cleanly(app)
+
+
+def _exit_cleanly(command) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("common").setLevel(logging.INFO)
+    try:
+        command()
+    except NlaError as error:
+        _end(f"error: {error}", 1)
+    except KeyboardInterrupt:
+        _end("interrupted: what is finished is kept, run the same command to go on", 130)
+
+
+def _end(line: str, status: int) -> None:
+    sys.stderr.write(f"nla: {line}\n")
+    sys.exit(status)
+
+
+def _profile(name: str | None):
+    from common.config import active_profile, load_profile
+
+    return load_profile(name or active_profile())
+
+
+def _arms(experiment: str, arm: str | None, profile: str | None) -> list:
+    from common.arm import Arm
+    from common.experiment import load_experiment
+    from common.material import Material
+
+    one, scale = load_experiment(experiment), _profile(profile)
+    names = [arm] if arm else list(one.params.arms)
+    material = Material(scale)
+    return [Arm(one, name, scale, material) for name in names]
+
+
+def _spawn_sweep(experiment: str, arm: str, profile: str | None, workers: int) -> None:
+    from common.sweep import spawn_workers
+
+    command = [sys.executable, "-m", "common.cli", "sweep", experiment, "--arm", arm]
+    spawn_workers(command + (["--profile", profile] if profile else []), workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What is missing, and the command that fixes it."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from common.config import Profile
+from common.errors import NlaError
+from common.manifest import read_manifest
+from common.packages import is_package, package_path
+from common.paths import Trunk
+
+LIBRARIES = ("torch", "transformers", "lightning", "peft", "datasets", "polars", "optuna", "mlflow", "dvc", "litellm")
+MIN_FREE_GIB = 6
+
+
+class Finding(NamedTuple):
+    """One thing looked at; no remedy means that it is fine."""
+
+    what: str
+    remedy: str = ""
+
+
+def examine(profile: Profile) -> bool:
+    """Print every finding; True when nothing is missing."""
+    findings = [*_libraries(), *_place(), *_sources(profile), *_artefacts(Trunk(profile.name))]
+    console = Console()
+    for finding in findings:
+        mark = "[red]missing[/red]" if finding.remedy else "[green]ok[/green]"
+        console.print(f"{mark:>8} {finding.what}" + (f" → {finding.remedy}" if finding.remedy else ""), soft_wrap=True)
+    return not any(finding.remedy for finding in findings)
+
+
+def _libraries() -> Iterator[Finding]:
+    for name in LIBRARIES:
+        found = importlib.util.find_spec(name) is not None
+        yield Finding(f"library {name}", "" if found else "make install")
+
+
+def _place() -> Iterator[Finding]:
+    yield Finding("repository root", "" if Path("dvc.yaml").exists() else "cd to the repository root")
+    free = shutil.disk_usage(".").free / 2**30
+    yield Finding(f"{free:.0f} GiB free", "" if free > MIN_FREE_GIB else f"free {MIN_FREE_GIB} GiB on this disk")
+
+
+def _sources(profile: Profile) -> Iterator[Finding]:
+    for source, digest in ((profile.target.model, profile.target.sha256), (profile.corpus.source, profile.corpus.sha256)):
+        if not is_package(source):
+            continue
+        try:
+            package_path(source, digest)
+            yield Finding(source)
+        except NlaError as error:
+            yield Finding(source, str(error))
+
+
+def _artefacts(trunk: Trunk) -> Iterator[Finding]:
+    places = {
+        "target": trunk.target,
+        "corpus": trunk.corpus,
+        "activations": trunk.activations,
+        "explanations": trunk.explanations,
+        "av_text": trunk.av_text,
+        "floors": trunk.floors,
+    }
+    for stage, path in places.items():
+        try:
+            read_manifest(path, stage)
+            yield Finding(f"artefact {path}")
+        except NlaError:
+            yield Finding(f"artefact {path}", f"dvc repro {stage}")
+    finished = (trunk.av_run / "summary.json").exists()
+    yield Finding(f"trained AV {trunk.av_run}", "" if finished else "dvc repro av")

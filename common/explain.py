@@ -1,0 +1,92 @@
+"""Explain one activation of the user's own text: what the AV says, and what the AR makes of it."""
+
+import json
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from common.arm import Arm
+from common.config import Profile
+from common.errors import NlaError
+from common.evaluation.roundtrip import reconstruct
+from common.experiment import load_experiment
+from common.material import Material
+from common.metrics.fve import cosines, squared_errors
+from common.models.reconstructor import Reconstructor
+from common.paths import run_folder
+from common.rollout.sampler import sample_explanations
+from common.runs import RunFolder
+from common.schema import TokenBatch
+from common.target.residual import read_residual
+from common.training.trainer import load_trainable
+from common.warm_start import load_av
+
+
+def explain_text(text: str, position: int, reconstructor: str, profile: Profile) -> None:
+    """Print the tokens, the explanation, and the AR's cosine and FVE for that explanation.
+
+    FVE uses the test split's denominator, so that it compares with the reports. NlaError for a text
+    that is too short or a position outside of it.
+    """
+    material = Material(profile)
+    tokenizer = material.target.tokenizer
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    column = check_position(position, len(ids), profile.activations.min_position)
+    activation = _activation(material, ids, column)
+    verbalizer = load_av(material)
+    precision = profile.trainer.precision
+    explanation = sample_explanations(verbalizer, activation, profile.rollout, precision=precision)[0]
+    folder, model = load_reconstructor(material, reconstructor)
+    prediction = reconstruct(model, [explanation], 1, precision)
+    error = float(squared_errors(prediction, activation)[0])
+    table = Table(show_header=False, box=None)
+    shown = [tokenizer.decode([token]) for token in ids]
+    table.add_row("tokens", " ".join(json.dumps(token, ensure_ascii=False) for token in shown[: column + 1][-12:]))
+    table.add_row("position", f"{column} of {len(ids)} ({json.dumps(shown[column])}), layer {material.layer}")
+    table.add_row("explanation", explanation)
+    table.add_row("AR", str(folder.path))
+    table.add_row("cosine", f"{float(cosines(prediction, activation)[0]):.3f}")
+    table.add_row("FVE", f"{1 - error / material.test_variance()[0]:.3f}")
+    Console().print(table)
+
+
+def check_position(position: int, length: int, minimum: int) -> int:
+    """The column of a position (negative: from the end); NlaError outside [minimum, length)."""
+    column = position + length if position < 0 else position
+    if length <= minimum:
+        what = f"the text has {length} tokens, but activations are read from position {minimum} on"
+        raise NlaError(what, remedy="give a longer text")
+    if not minimum <= column < length:
+        what = f"position {position} is outside {minimum} to {length - 1}"
+        raise NlaError(what, where="--position", remedy="choose a position inside")
+    return column
+
+
+def load_reconstructor(material: Material, name: str) -> tuple[RunFolder, Reconstructor]:
+    """The AR of `<experiment>/<arm>/<seed>`, or of the newest finished run of the control."""
+    folder = _newest(material.profile.name) if name == "newest" else RunFolder(Path("runs") / material.profile.name / name)
+    _, experiment, arm_name, _ = folder.identity
+    folder.summary  # noqa: B018 - raises when the run is unfinished
+    one = load_experiment(experiment)
+    arm = Arm(one, arm_name, material.profile, material)
+    model = one.build(arm.settings, material)
+    load_trainable(model, folder.checkpoint / "ar.safetensors", arm.metadata(model))
+    return folder, model.eval()
+
+
+def _newest(profile: str) -> RunFolder:
+    pattern = run_folder(profile, "*", "control", "*") / "checkpoint" / "ar.safetensors"
+    found = sorted(Path().glob(str(pattern)), key=lambda file: file.stat().st_mtime)
+    if not found:
+        remedy = "train one with `dvc repro experiments/ar_small`, or name it with --ar <experiment>/<arm>/<seed>"
+        raise NlaError("no trained AR", where=f"runs/{profile}", remedy=remedy)
+    return RunFolder(found[-1].parent.parent)
+
+
+def _activation(material: Material, ids: list[int], column: int) -> torch.Tensor:
+    tokens = torch.tensor([ids[: column + 1]])
+    batch = TokenBatch(tokens, torch.ones_like(tokens, dtype=torch.bool))
+    place = (torch.tensor([0]), torch.tensor([column]))
+    return read_residual(material.target.model, batch, [material.layer], place, 0).activations[material.layer]

@@ -1,0 +1,71 @@
+"""How small can the AR be, and how much of a large AR's score comes from quotes?
+
+Run: `dvc repro experiments/ar_small`, or one arm with `nla run ar_small --arm blocks_2`.
+Cost: about 40 minutes of the laptop profile's hour; see `reports/` for what each arm took.
+Decision rule: README.md in this folder, repeated as RULE below and applied by `verdict`.
+"""
+
+from pydantic import Field, model_validator
+
+from ar_variants.small import BagOfWordsReconstructor, LowRankReconstructor
+from common.config import Config
+from common.experiment import Experiment
+from common.material import Material
+from common.models.reconstructor import Reconstructor, TruncatedReconstructor
+from experiments.ar_small.findings import sections, verdict
+
+QUESTION = (
+    "How small can the activation reconstructor be before its score falls, and how much of a large"
+    " reconstructor's score comes from the quotes in the explanations?"
+)
+RULE = """\
+1. *Small enough*: the smallest AR whose FVE on AV explanations (round trip, mean over seeds) is not worse than the
+   control's by more than 0.05, with the whole 95 % interval of the paired difference above -0.05.
+2. *Quotes are the channel* for an arm when quotes-stripped text keeps less of its FVE on teacher text than
+   random-span-stripped text does, with the 95 % interval of the paired difference of FVE excluding zero.
+3. *Small ARs lean on quotes more* when the loss by stripping quotes (beyond the random-span control), as a share
+   of the arm's own FVE, is larger for the smallest transformer arm than for the control, intervals disjoint.
+Whatever meets none of these is reported as not shown."""
+
+
+class ArmConfig(Config):
+    """One AR: a depth, or a narrow bottleneck."""
+
+    blocks: int | None = Field(default=None, ge=1)
+    """Blocks of the target to keep; None: all up to the layer that is read."""
+    rank: int | None = Field(default=None, ge=1)
+    """Width of a low-rank head."""
+    hidden: int | None = Field(default=None, ge=1)
+    """Set for the bag of words: width of its hidden layer."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "ArmConfig":
+        if self.hidden and (self.blocks or self.rank):
+            raise ValueError("a bag of words has neither blocks nor rank")
+        return self
+
+
+def build(arm: ArmConfig, material: Material) -> Reconstructor:
+    """A fresh AR of this arm; blocks beyond the layer that is read are an error of the arm."""
+    model, tokenizer = material.target.model, material.target.tokenizer
+    limit, whole = material.profile.ar.max_explanation_tokens, material.layer + 1
+    if arm.hidden:
+        return BagOfWordsReconstructor(model, tokenizer, limit, arm.hidden, material.mean)
+    blocks = arm.blocks or whole
+    if blocks > whole:
+        raise ValueError(f"arm keeps {blocks} blocks, but layer {material.layer} has only {whole} up to it")
+    if arm.rank:
+        activations = material.training_activations
+        return LowRankReconstructor(model, tokenizer, blocks, limit, arm.rank, activations)
+    return TruncatedReconstructor(model, tokenizer, blocks, limit)
+
+
+EXPERIMENT = Experiment(
+    name="ar_small",
+    question=QUESTION,
+    decision_rule=RULE,
+    arm_config=ArmConfig,
+    build=build,
+    verdict=verdict,
+    sections=sections,
+)
