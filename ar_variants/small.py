@@ -49,7 +49,12 @@ class BagOfWordsReconstructor(Reconstructor):
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, max_explanation_tokens: int, hidden: int, mean: Float[Tensor, " d_model"]
+        self,
+        model: Any,
+        tokenizer: Any,
+        max_explanation_tokens: int,
+        hidden: int,
+        mean: Float[Tensor, " d_model"],
     ) -> None:
         """`hidden` is the width of the one hidden layer; the output starts at `mean`."""
         super().__init__(tokenizer, max_explanation_tokens)

@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from common.config import ARConfig, Profile
-from common.data.datamodule import Example, NlaDataModule, in_order, plan_batches
 from common.data.activations import write_atomically
+from common.data.datamodule import Example, NlaDataModule, in_order, plan_batches
 from common.evaluation.roundtrip import reconstruct
 from common.experiment import Experiment
 from common.manifest import digest_of
@@ -26,21 +26,37 @@ from common.schema import AV, TEACHER, ReconstructionBatch
 from common.seeding import keyed_seed
 from common.study import Best, Sweep
 from common.sweep import run_sweep
-from common.tracking import open_run
+from common.tracking import tracked_run
 from common.training.sft_ar import ReconstructorModule
 from common.training.trainer import Fitted, fit, save_trainable
+from common.trials import slot_of
 
 log = logging.getLogger(__name__)
 
-CODE = ("common/data", "common/evaluation", "common/metrics", "common/models", "common/target", "common/training", "ar_variants")
+CODE = (
+    "common/data",
+    "common/evaluation",
+    "common/metrics",
+    "common/models",
+    "common/target",
+    "common/training",
+    "ar_variants",
+)
 
 
 class Arm:
     """One arm of an experiment at one profile."""
 
-    def __init__(self, experiment: Experiment, name: str, profile: Profile, material: Material) -> None:
+    def __init__(
+        self, experiment: Experiment, name: str, profile: Profile, material: Material
+    ) -> None:
         """Validates the arm's settings; trains nothing."""
-        self.experiment, self.name, self.profile, self.material = experiment, name, profile, material
+        self.experiment, self.name, self.profile, self.material = (
+            experiment,
+            name,
+            profile,
+            material,
+        )
         self.settings = experiment.arm(name)
 
     def sweep(self) -> Sweep:
@@ -52,6 +68,7 @@ class Arm:
             space=params.search,
             budget=tuning.trials,
             config_digest=digest,
+            sampler_key=f"{self.profile.name}/{self.experiment.name}",
             storage=tuning.storage or OPTUNA_URI,
         )
 
@@ -72,20 +89,23 @@ class Arm:
 
     def run_seed(self, seed: int, best: Best) -> RunFolder:
         """Train the best setting and test it; a finished run of the same config is left as it is."""
-        config = {**self.base_config(), "ar": self._config(best.params).model_dump(mode="json"), "seed": seed}
+        config = {
+            **self.base_config(),
+            "ar": self._config(best.params).model_dump(mode="json"),
+            "seed": seed,
+        }
         folder = RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, seed))
         if folder.is_finished(config):
             log.info("%s is finished already", folder.path)
             return folder
         folder.begin(config)
-        tracker = open_run(folder, parent=self._parent, tags={"nla.kind": "seed"})
-        model, fitted = self._train(folder, tracker, self._config(best.params), seed)
-        save_trainable(model, folder.checkpoint / "ar.safetensors", self.metadata(model))
-        started = time.perf_counter()
-        self._evaluate(model, folder, seed)
-        fitted["evaluate_seconds"] = round(time.perf_counter() - started, 2)
-        folder.finish({**fitted, **_sizes(model), **best.params, "digest": digest_of(config)})
-        tracker.finish("FINISHED")
+        with tracked_run(folder, self._parent, {"nla.kind": "seed"}) as tracker:
+            model, fitted = self._train(folder, tracker, self._config(best.params), seed)
+            save_trainable(model, folder.checkpoint / "ar.safetensors", self.metadata(model))
+            started = time.perf_counter()
+            self._evaluate(model, folder, seed)
+            fitted["evaluate_seconds"] = round(time.perf_counter() - started, 2)
+            folder.finish({**fitted, **_sizes(model), **best.params, "digest": digest_of(config)})
         shutil.rmtree(folder.path / "resume", ignore_errors=True)
         return folder
 
@@ -106,23 +126,21 @@ class Arm:
         return self.profile.ar.replace(**params)
 
     def _trial(self, trial: optuna.Trial, params: dict[str, float]) -> float:
-        folder = RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, f"trial-{trial.number}"))
-        folder.begin({**self.base_config(), "params": params, "trial": trial.number})
-        tracker = open_run(folder, parent=self._parent, tags={"nla.kind": "trial"})
-        try:
+        name = f"trial-{slot_of(trial)}"
+        folder = RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, name))
+        folder.begin({**self.base_config(), "params": params})
+        with tracked_run(folder, self._parent, {"nla.kind": "trial"}) as tracker:
             _, fitted = self._train(folder, tracker, self._config(params), 0, trial)
-        except optuna.TrialPruned:
-            tracker.finish("PRUNED")
-            raise
-        except BaseException:
-            tracker.finish("FAILED")
-            raise
-        folder.finish({**fitted, **params})
-        tracker.finish("FINISHED")
+            folder.finish({**fitted, **params})
         return fitted["dev_fve"]
 
     def _train(
-        self, folder: RunFolder, tracker: Any, config: ARConfig, seed: int, trial: optuna.Trial | None = None
+        self,
+        folder: RunFolder,
+        tracker: Any,
+        config: ARConfig,
+        seed: int,
+        trial: optuna.Trial | None = None,
     ) -> tuple[Reconstructor, Fitted]:
         L.seed_everything(keyed_seed("train", seed) % 2**31, verbose=False)
         model = self.experiment.build(self.settings, self.material)
@@ -138,13 +156,21 @@ class Arm:
         callbacks: list[Callback] = [Pruning(trial)] if trial else []
         settings = (config, self.profile.trainer)
         fitted = fit(module, data, settings, folder, tracker, callbacks, resumable=trial is None)
-        fitted["train_tokens"] = sum(int(model.encode([e.text for e in batch]).mask.sum()) for batch in plan)
+        fitted["train_tokens"] = sum(
+            int(model.encode([e.text for e in batch]).mask.sum()) for batch in plan
+        )
         return model, fitted
 
-    def _plans(self, config: ARConfig, seed: int, limit: int | None) -> tuple[list[list[Example]], list[list[Example]]]:
+    def _plans(
+        self, config: ARConfig, seed: int, limit: int | None
+    ) -> tuple[list[list[Example]], list[list[Example]]]:
         examples = self.material.ar_examples(limit)
         half = config.validation_examples // 2
-        dev = [example for source in (TEACHER, AV) for example in self.material.dev_examples(source, half)]
+        dev = [
+            example
+            for source in (TEACHER, AV)
+            for example in self.material.dev_examples(source, half)
+        ]
         return (
             plan_batches(examples, config.batch_size, config.epochs, seed),
             in_order(dev, self.profile.evaluation.batch_size),

@@ -1,23 +1,36 @@
 """The `nla` command. Heavy imports happen inside the commands, so that `--help` answers at once."""
 
 import logging
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from common.errors import NlaError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Natural Language Autoencoder lab.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Natural Language Autoencoder lab.",
+)
 
-ProfileOption = Annotated[str | None, typer.Option("--profile", help="Scale of the run; default: the word in params.yaml.")]
-ArmOption = Annotated[str | None, typer.Option("--arm", help="One arm; default: all, one after another.")]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", help="Scale of the run; default: the word in params.yaml."),
+]
+ArmOption = Annotated[
+    str | None, typer.Option("--arm", help="One arm; default: all, one after another.")
+]
 ExperimentName = Annotated[str, typer.Argument(help="A folder of experiments/.")]
 
 
 @app.command()
-def profile(name: Annotated[str, typer.Argument(help="smoke, laptop, gpu, hub or your own.")]) -> None:
+def profile(
+    name: Annotated[str, typer.Argument(help="smoke, laptop, gpu, hub or your own.")],
+) -> None:
     """Choose the profile that DVC uses: writes the word into params.yaml."""
     from common.config import load_profile
 
@@ -39,12 +52,14 @@ def run(
     arm: ArmOption = None,
     seed: Annotated[int | None, typer.Option(help="One seed; default: all of the profile.")] = None,
     profile: ProfileOption = None,
-    workers: Annotated[int, typer.Option(help="Parallel tuning processes that share the budget.")] = 1,
+    workers: Annotated[
+        int, typer.Option(help="Parallel tuning processes that share the budget.")
+    ] = 1,
 ) -> None:
     """Tune and run arms of an experiment; what is finished already is not run again."""
     for one in _arms(experiment, arm, profile):
         if workers > 1:
-            _spawn_sweep(experiment, one.name, profile, workers)
+            _spawn_sweep(one, workers)
         best = one.tune()
         for each in one.profile.tuning.seeds if seed is None else [seed]:
             one.run_seed(each, best)
@@ -60,9 +75,11 @@ def sweep(
     """Spend each arm's tuning budget; start it on as many machines as share the storage."""
     for one in _arms(experiment, arm, profile):
         if workers > 1:
-            _spawn_sweep(experiment, one.name, profile, workers)
+            _spawn_sweep(one, workers)
         best = one.tune()
-        typer.echo(f"{one.name}: trial {best.number} of {best.trials}, {best.values[0]:.4f} with {best.params}")
+        typer.echo(
+            f"{one.name}: trial {best.number} of {best.trials}, {best.values[0]:.4f} with {best.params}"
+        )
 
 
 @app.command()
@@ -86,13 +103,17 @@ def report(experiment: ExperimentName, profile: ProfileOption = None) -> None:
     one, name = load_experiment(experiment), _profile(profile).name
     results = load_results(results_folder(name, experiment))
     out = report_file(name, experiment)
-    render_report(results, one.question, one.decision_rule, one.verdict(results), one.sections(results), out)
+    render_report(
+        results, one.question, one.decision_rule, one.verdict(results), one.sections(results), out
+    )
     render_index(out.parent.parent)
     typer.echo(out)
 
 
 @app.command()
-def sync(folder: Annotated[Path, typer.Argument(help="runs/<profile>/<experiment>/<arm>/<seed>")]) -> None:
+def sync(
+    folder: Annotated[Path, typer.Argument(help="runs/<profile>/<experiment>/<arm>/<seed>")],
+) -> None:
     """Import a finished run folder (from a machine without MLflow) into MLflow."""
     from common.runs import RunFolder
     from common.tracking import sync as replay
@@ -103,8 +124,12 @@ def sync(folder: Annotated[Path, typer.Argument(help="runs/<profile>/<experiment
 @app.command()
 def explain(
     text: Annotated[str, typer.Argument(help="Any text of at least min_position tokens.")],
-    position: Annotated[int, typer.Option(help="Token whose activation is explained; negative: from the end.")] = -1,
-    reconstructor: Annotated[str, typer.Option("--ar", help="<experiment>/<arm>/<seed>, or `newest`.")] = "newest",
+    position: Annotated[
+        int, typer.Option(help="Token whose activation is explained; negative: from the end.")
+    ] = -1,
+    reconstructor: Annotated[
+        str, typer.Option("--ar", help="<experiment>/<arm>/<seed>, or `newest`.")
+    ] = "newest",
     profile: ProfileOption = None,
 ) -> None:
     """Explain an activation in words, and say how well the words give it back."""
@@ -133,6 +158,7 @@ def main() -> None:
 
 
 def _exit_cleanly(command) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("common").setLevel(logging.INFO)
     try:
@@ -165,11 +191,13 @@ def _arms(experiment: str, arm: str | None, profile: str | None) -> list:
     return [Arm(one, name, scale, material) for name in names]
 
 
-def _spawn_sweep(experiment: str, arm: str, profile: str | None, workers: int) -> None:
+def _spawn_sweep(arm: Any, workers: int) -> None:
+    from common.study import open_study
     from common.sweep import spawn_workers
 
-    command = [sys.executable, "-m", "common.cli", "sweep", experiment, "--arm", arm]
-    spawn_workers(command + (["--profile", profile] if profile else []), workers)
+    open_study(arm.sweep())  # one process makes the tables, before several want them
+    command = [sys.executable, "-m", "common.cli", "sweep", arm.experiment.name, "--arm", arm.name]
+    spawn_workers([*command, "--profile", arm.profile.name], workers)
 
 
 if __name__ == "__main__":

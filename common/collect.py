@@ -98,7 +98,9 @@ def _rows(folders: list[RunFolder], material: Material) -> pl.DataFrame:
     read_manifest(material.trunk.floors, "floors", **material.digests())
     floors = pl.read_parquet(material.trunk.floors).with_columns(seed=pl.lit(0, pl.Int64))
     frames = [pl.read_parquet(folder.rows_file) for folder in folders]
-    return pl.concat([frame.select(ROWS_SCHEMA.names()).cast(ROWS_SCHEMA) for frame in [*frames, floors]])
+    return pl.concat(
+        [frame.select(ROWS_SCHEMA.names()).cast(ROWS_SCHEMA) for frame in [*frames, floors]]
+    )
 
 
 def _run(folder: RunFolder) -> dict:
@@ -112,7 +114,9 @@ def _trials(arm: Arm) -> pl.DataFrame:
     table = trials_table(sweep.name, sweep.storage)
     if table.height < sweep.budget:
         what = f"only {table.height} of {sweep.budget} trials are done"
-        raise NlaError(what, where=sweep.name, remedy=f"nla sweep {arm.experiment.name} --arm {arm.name}")
+        raise NlaError(
+            what, where=sweep.name, remedy=f"nla sweep {arm.experiment.name} --arm {arm.name}"
+        )
     tuned = [name for name in table.columns if name.startswith("params_")]
     named = table.with_columns(arm=pl.lit(arm.name)).select(*TRIALS_SCHEMA.names(), *tuned)
     return named.cast({name: TRIALS_SCHEMA[name] for name in TRIALS_SCHEMA.names()})
@@ -120,7 +124,13 @@ def _trials(arm: Arm) -> pl.DataFrame:
 
 def _curves(folders: list[RunFolder]) -> pl.DataFrame:
     rows = [
-        {"arm": folder.identity[2], "seed": int(folder.identity[3]), "step": step, "metric": name, "value": value}
+        {
+            "arm": folder.identity[2],
+            "seed": int(folder.identity[3]),
+            "step": step,
+            "metric": name,
+            "value": value,
+        }
         for folder in folders
         for step, values in folder.metrics()
         for name, value in values.items()
@@ -131,6 +141,8 @@ def _curves(folders: list[RunFolder]) -> pl.DataFrame:
 def _headline(results: Results) -> dict[str, float]:
     """`<arm>/<writer>_fve` of every arm and floor."""
     original = results.rows.filter((pl.col("transform") == "original") & pl.col("applied"))
-    means = original.group_by("arm", "source").agg(pl.col("squared_error").mean()).sort("arm", "source")
+    means = (
+        original.group_by("arm", "source").agg(pl.col("squared_error").mean()).sort("arm", "source")
+    )
     variance = results.facts["variance"]
     return {f"{arm}/{source}_fve": 1 - error / variance for arm, source, error in means.rows()}

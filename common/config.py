@@ -44,7 +44,13 @@ class CorpusConfig(Config):
     """`tiny`, a folder of .txt/.jsonl files, or `package:<name>==<version>/<path in the wheel>` (wiki summaries)."""
     sha256: str | None = None
     min_characters: int = Field(default=200, ge=0)
-    fractions: dict[str, float] = {"av_sft": 0.22, "ar_sft": 0.22, "rl": 0.46, "dev": 0.04, "test": 0.06}
+    fractions: dict[str, float] = {
+        "av_sft": 0.22,
+        "ar_sft": 0.22,
+        "rl": 0.46,
+        "dev": 0.04,
+        "test": 0.06,
+    }
     """Share of the documents in each split (sums to 1)."""
 
 
@@ -183,7 +189,9 @@ def load_profile(name: str) -> Profile:
     profile = load_config(Profile, file, name=name)
     unknown = {*profile.corpus.fractions, *profile.activations.documents} - set(SPLITS)
     if unknown:
-        raise NlaError(f"unknown split {sorted(unknown)}", where=file, remedy=f"choose from {SPLITS}")
+        raise NlaError(
+            f"unknown split {sorted(unknown)}", where=file, remedy=f"choose from {SPLITS}"
+        )
     return profile
 
 
@@ -191,18 +199,30 @@ def active_profile() -> str:
     """The word in the root params.yaml that chooses the profile."""
     file = Path("params.yaml")
     if not file.exists():
-        raise NlaError("no params.yaml here", where=Path.cwd(), remedy="run from the repository root")
-    return yaml.safe_load(file.read_text())["profile"]
+        raise NlaError(
+            "no params.yaml here", where=Path.cwd(), remedy="run from the repository root"
+        )
+    try:
+        return yaml.safe_load(file.read_text())["profile"]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        remedy = "choose a profile with `nla profile smoke`"
+        raise NlaError("names no profile", where=file, remedy=remedy) from error
 
 
 def load_config(kind: type[ConfigT], file: Path, **extra: object) -> ConfigT:
     """Read and validate a YAML file; NlaError says which key is wrong and what is allowed."""
     try:
         values = yaml.safe_load(file.read_text()) or {}
+        if not isinstance(values, dict):
+            raise NlaError("not a mapping of keys to values", where=file, remedy="mend the file")
         return kind.model_validate(values | extra)
     except yaml.YAMLError as error:
         raise NlaError(f"not valid YAML ({error})", where=file, remedy="mend the file") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise NlaError(f"config key {key!r}: {first['msg']}", where=file, remedy=f"see {kind.__name__} in common/config.py") from error
+        raise NlaError(
+            f"config key {key!r}: {first['msg']}",
+            where=file,
+            remedy=f"see {kind.__name__} in common/config.py",
+        ) from error

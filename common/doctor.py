@@ -14,7 +14,18 @@ from common.manifest import read_manifest
 from common.packages import is_package, package_path
 from common.paths import Trunk
 
-LIBRARIES = ("torch", "transformers", "lightning", "peft", "datasets", "polars", "optuna", "mlflow", "dvc", "litellm")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "lightning",
+    "peft",
+    "datasets",
+    "polars",
+    "optuna",
+    "mlflow",
+    "dvc",
+    "litellm",
+)
 MIN_FREE_GIB = 6
 
 
@@ -31,7 +42,10 @@ def examine(profile: Profile) -> bool:
     console = Console()
     for finding in findings:
         mark = "[red]missing[/red]" if finding.remedy else "[green]ok[/green]"
-        console.print(f"{mark:>8} {finding.what}" + (f" → {finding.remedy}" if finding.remedy else ""), soft_wrap=True)
+        console.print(
+            f"{mark:>8} {finding.what}" + (f" → {finding.remedy}" if finding.remedy else ""),
+            soft_wrap=True,
+        )
     return not any(finding.remedy for finding in findings)
 
 
@@ -42,13 +56,21 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _place() -> Iterator[Finding]:
-    yield Finding("repository root", "" if Path("dvc.yaml").exists() else "cd to the repository root")
+    yield Finding(
+        "repository root", "" if Path("dvc.yaml").exists() else "cd to the repository root"
+    )
     free = shutil.disk_usage(".").free / 2**30
-    yield Finding(f"{free:.0f} GiB free", "" if free > MIN_FREE_GIB else f"free {MIN_FREE_GIB} GiB on this disk")
+    yield Finding(
+        f"{free:.0f} GiB free",
+        "" if free > MIN_FREE_GIB else f"free {MIN_FREE_GIB} GiB on this disk",
+    )
 
 
 def _sources(profile: Profile) -> Iterator[Finding]:
-    for source, digest in ((profile.target.model, profile.target.sha256), (profile.corpus.source, profile.corpus.sha256)):
+    for source, digest in (
+        (profile.target.model, profile.target.sha256),
+        (profile.corpus.source, profile.corpus.sha256),
+    ):
         if not is_package(source):
             continue
         try:

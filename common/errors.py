@@ -11,4 +11,5 @@ class NlaError(ValueError):
     def __init__(self, what: str, *, where: object = None, remedy: str = "") -> None:
         """Join the parts to one line: `what [where]: remedy`."""
         line = what if where is None else f"{what} [{where}]"
-        super().__init__(f"{line}: {remedy}" if remedy else line)
+        whole = f"{line}: {remedy}" if remedy else line
+        super().__init__(" ".join(whole.split("\n")))

@@ -54,7 +54,9 @@ class Experiment:
         """params.yaml; NlaError for an unknown key or a missing control."""
         params = load_config(ExperimentParams, self.folder / "params.yaml")
         if CONTROL not in params.arms:
-            raise NlaError("no arm named `control`", where=self.folder / "params.yaml", remedy="add it")
+            raise NlaError(
+                "no arm named `control`", where=self.folder / "params.yaml", remedy="add it"
+            )
         return params
 
     def arm(self, name: str) -> Any:
@@ -68,12 +70,18 @@ class Experiment:
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(["arms", name, *map(str, first["loc"])])
-            raise NlaError(f"config key {key!r}: {first['msg']}", where=where, remedy=f"see {self.arm_config.__name__}") from error
+            raise NlaError(
+                f"config key {key!r}: {first['msg']}",
+                where=where,
+                remedy=f"see {self.arm_config.__name__}",
+            ) from error
 
 
 def load_experiment(name: str) -> Experiment:
     """The `EXPERIMENT` of `experiments/<name>/experiment.py`; NlaError lists the known ones."""
     if not (EXPERIMENTS / name / "experiment.py").exists():
         known = ", ".join(sorted(path.parent.name for path in EXPERIMENTS.glob("*/experiment.py")))
-        raise NlaError(f"unknown experiment {name!r}", where=EXPERIMENTS, remedy=f"choose one of {known}")
+        raise NlaError(
+            f"unknown experiment {name!r}", where=EXPERIMENTS, remedy=f"choose one of {known}"
+        )
     return importlib.import_module(f"experiments.{name}.experiment").EXPERIMENT

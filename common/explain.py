@@ -37,14 +37,21 @@ def explain_text(text: str, position: int, reconstructor: str, profile: Profile)
     activation = _activation(material, ids, column)
     verbalizer = load_av(material)
     precision = profile.trainer.precision
-    explanation = sample_explanations(verbalizer, activation, profile.rollout, precision=precision)[0]
+    explanation = sample_explanations(verbalizer, activation, profile.rollout, precision=precision)[
+        0
+    ]
     folder, model = load_reconstructor(material, reconstructor)
     prediction = reconstruct(model, [explanation], 1, precision)
     error = float(squared_errors(prediction, activation)[0])
     table = Table(show_header=False, box=None)
     shown = [tokenizer.decode([token]) for token in ids]
-    table.add_row("tokens", " ".join(json.dumps(token, ensure_ascii=False) for token in shown[: column + 1][-12:]))
-    table.add_row("position", f"{column} of {len(ids)} ({json.dumps(shown[column])}), layer {material.layer}")
+    table.add_row(
+        "tokens",
+        " ".join(json.dumps(token, ensure_ascii=False) for token in shown[: column + 1][-12:]),
+    )
+    table.add_row(
+        "position", f"{column} of {len(ids)} ({json.dumps(shown[column])}), layer {material.layer}"
+    )
     table.add_row("explanation", explanation)
     table.add_row("AR", str(folder.path))
     table.add_row("cosine", f"{float(cosines(prediction, activation)[0]):.3f}")
@@ -66,7 +73,11 @@ def check_position(position: int, length: int, minimum: int) -> int:
 
 def load_reconstructor(material: Material, name: str) -> tuple[RunFolder, Reconstructor]:
     """The AR of `<experiment>/<arm>/<seed>`, or of the newest finished run of the control."""
-    folder = _newest(material.profile.name) if name == "newest" else RunFolder(Path("runs") / material.profile.name / name)
+    folder = (
+        _newest(material.profile.name)
+        if name == "newest"
+        else RunFolder(Path("runs") / material.profile.name / name)
+    )
     _, experiment, arm_name, _ = folder.identity
     folder.summary  # noqa: B018 - raises when the run is unfinished
     one = load_experiment(experiment)
@@ -89,4 +100,6 @@ def _activation(material: Material, ids: list[int], column: int) -> torch.Tensor
     tokens = torch.tensor([ids[: column + 1]])
     batch = TokenBatch(tokens, torch.ones_like(tokens, dtype=torch.bool))
     place = (torch.tensor([0]), torch.tensor([column]))
-    return read_residual(material.target.model, batch, [material.layer], place, 0).activations[material.layer]
+    return read_residual(material.target.model, batch, [material.layer], place, 0).activations[
+        material.layer
+    ]

@@ -15,7 +15,11 @@ def digest_of(value: object) -> str:
 
 def manifest_file(artefact: Path) -> Path:
     """`folder/manifest.json` for a folder, `name.manifest.json` beside a file."""
-    return artefact / "manifest.json" if artefact.suffix == "" else artefact.with_suffix(".manifest.json")
+    return (
+        artefact / "manifest.json"
+        if artefact.suffix == ""
+        else artefact.with_suffix(".manifest.json")
+    )
 
 
 def write_manifest(artefact: Path, **fields: object) -> None:

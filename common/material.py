@@ -4,7 +4,6 @@ from functools import cached_property
 from typing import Any
 
 import polars as pl
-
 from torch import Tensor
 
 from common.config import Profile
@@ -56,8 +55,9 @@ class Material:
     @cached_property
     def manifest(self) -> dict:
         """That of the activations; NlaError when they belong to another target or tokenizer."""
-        tokenizer = read_manifest(self.trunk.target, "target")["tokenizer"]
-        return read_manifest(self.trunk.activations, "activations", kind="activations", tokenizer=tokenizer)
+        target = read_manifest(self.trunk.target, "target")
+        expected = {"tokenizer": target["tokenizer"], "target": target["source"]}
+        return read_manifest(self.trunk.activations, "activations", kind="activations", **expected)
 
     @property
     def layer(self) -> int:
@@ -87,7 +87,9 @@ class Material:
     def explanations(self, source: str) -> pl.DataFrame:
         """Explanations by the teacher or the AV (columns key, doc_id, split, position, explanation)."""
         path, stage = (
-            (self.trunk.explanations, "explanations") if source == TEACHER else (self.trunk.av_text, "av_text")
+            (self.trunk.explanations, "explanations")
+            if source == TEACHER
+            else (self.trunk.av_text, "av_text")
         )
         read_manifest(path, stage, tokenizer=self.manifest["tokenizer"])
         return pl.read_parquet(path)
@@ -119,7 +121,9 @@ class Material:
         """Test activations with topic, source text and every writer's explanation, ordered by key."""
         columns = [KEY, DOC_ID, TEXT, TOKEN_IDS]
         table = load_activations(self.trunk.activations, [TEST], columns)
-        table = table.join(load_corpus(self.trunk.corpus).select(DOC_ID, TOPIC), on=DOC_ID, how="left")
+        table = table.join(
+            load_corpus(self.trunk.corpus).select(DOC_ID, TOPIC), on=DOC_ID, how="left"
+        )
         for source in (TEACHER, AV):
             texts = self.explanations(source).select(KEY, pl.col(EXPLANATION).alias(source))
             table = table.join(texts, on=KEY, how="inner")
@@ -138,7 +142,9 @@ class Material:
         named = table.select(KEY, DOC_ID, pl.col(source).alias(EXPLANATION))
         found = conditions(named, self.profile.evaluation, tokenizer)
         if source == TEACHER:
-            found[SOURCE_TEXT] = [*source_texts(table, tokenizer, self.profile.ar.max_explanation_tokens)]
+            found[SOURCE_TEXT] = [
+                *source_texts(table, tokenizer, self.profile.ar.max_explanation_tokens)
+            ]
         return found
 
     def test_variance(self) -> tuple[float, float]:
@@ -147,8 +153,8 @@ class Material:
         raw = (activations - self.training_activations.mean(0)).square().sum(1).mean()
         return variance(activations, self.mean), float(raw)
 
-    def digests(self) -> dict[str, Any]:
-        """Config digests of every artefact an arm depends on, for run configs and provenance."""
+    def digests(self, *names: str) -> dict[str, Any]:
+        """Manifest digests of the named artefacts (default: all that an arm depends on)."""
         artefacts = {
             "target": self.trunk.target,
             "corpus": self.trunk.corpus,
@@ -156,6 +162,4 @@ class Material:
             "explanations": self.trunk.explanations,
             "av_text": self.trunk.av_text,
         }
-        return {name: read_manifest(path, name)["digest"] for name, path in artefacts.items()}
-
-
+        return {name: read_manifest(artefacts[name], name)["digest"] for name in names or artefacts}

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 from common.errors import NlaError
@@ -26,12 +27,19 @@ def package_path(source: str, sha256: str | None = None) -> Path:
     requirement, _, inner = source.removeprefix(PREFIX).partition("/")
     folder = DOWNLOADS / requirement
     path = folder / inner
-    if not path.exists():
+    if not folder.exists():
         _unpack(_download(requirement), folder)
     if not path.exists():
-        raise NlaError(f"package {requirement} holds no {inner!r}", where=folder, remedy="correct the path in the profile")
+        raise NlaError(
+            f"package {requirement} holds no {inner!r}",
+            where=folder,
+            remedy="correct the path in the profile",
+        )
     if sha256 and path.is_file() and (found := file_digest(path)) != sha256:
-        raise NlaError(f"checksum mismatch: sha256 is {found}, expected {sha256}", where=path, remedy=f"delete {folder} and run again")
+        remedy = f"delete {folder} and {_wheels(requirement)}, and run again"
+        raise NlaError(
+            f"checksum mismatch: sha256 is {found}, expected {sha256}", where=path, remedy=remedy
+        )
     return path
 
 
@@ -41,10 +49,27 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _wheels(requirement: str) -> Path:
+    return DOWNLOADS / "wheels" / requirement
+
+
 def _download(requirement: str) -> Path:
-    target = DOWNLOADS / "wheels" / requirement
+    """The wheel, from its folder when it lies there already (brought by hand, or unpacked before)."""
+    target = _wheels(requirement)
     target.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(target), requirement]
+    if wheels := sorted(target.glob("*.whl")):
+        return wheels[-1]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--quiet",
+        "--dest",
+        str(target),
+        requirement,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(target.glob("*.whl"))
     if done.returncode != 0 or not wheels:
@@ -59,9 +84,11 @@ def _unpack(wheel: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(partial)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         wheel.unlink()
-        raise NlaError("truncated or corrupt wheel (deleted)", where=wheel, remedy="run again to download it afresh") from error
-    if folder.exists():
-        raise NlaError("incomplete unpacked package", where=folder, remedy=f"delete {folder} and run again")
+        raise NlaError(
+            "truncated or corrupt wheel (deleted)",
+            where=wheel,
+            remedy="run again to download it afresh",
+        ) from error
     partial.rename(folder)

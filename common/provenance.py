@@ -20,7 +20,11 @@ def code_digest(*places: str) -> str:
 def git_commit() -> str:
     """Short commit of the working tree, with `+` when it has changes; `unknown` outside a checkout."""
     done = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+", "--exclude=*"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout.strip() or "unknown"
 

@@ -44,7 +44,11 @@ class RunFolder:
     def config(self) -> dict:
         """The settings of the run: {"digest": ..., plus whatever `begin` got}."""
         if not self.config_file.exists():
-            raise NlaError("not a run folder: no config.yaml", where=self.path, remedy="name a folder runs/<profile>/<experiment>/<arm>/<seed>")
+            raise NlaError(
+                "not a run folder: no config.yaml",
+                where=self.path,
+                remedy="name a folder runs/<profile>/<experiment>/<arm>/<seed>",
+            )
         return yaml.safe_load(self.config_file.read_text())
 
     def log(self, metrics: dict[str, float], step: int) -> None:

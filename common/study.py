@@ -44,6 +44,8 @@ class Sweep(Config):
     """Digest of everything but the searched values and the budget."""
     directions: tuple[Literal["maximize", "minimize"], ...] = ("maximize",)
     storage: str = OPTUNA_URI
+    sampler_key: str = ""
+    """Studies that share it start from the same settings, so that no arm is luckier in its draw."""
 
 
 class Best(NamedTuple):

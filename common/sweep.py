@@ -101,7 +101,7 @@ def _outcome(
         trial.set_user_attr("surplus", True)
         return None, TrialState.FAIL
     study.sampler = optuna.samplers.TPESampler(
-        seed=keyed_seed(sweep.name, slots.rank(slot_of(trial))) % 2**32,
+        seed=keyed_seed(sweep.sampler_key or sweep.name, slots.rank(slot_of(trial))) % 2**32,
         n_startup_trials=STARTUP_TRIALS,
     )
     outcome = objective(trial, suggest(trial, sweep.space))

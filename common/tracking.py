@@ -83,6 +83,26 @@ def open_run(
     return Tracker(folder, begin_note(folder, parent, tags or {}))
 
 
+@contextlib.contextmanager
+def tracked_run(folder: RunFolder, parent: str | None, tags: dict[str, str]) -> Iterator[Tracker]:
+    """An open run for as long as the block lasts; how the block ends is how the run ends."""
+    from optuna import TrialPruned
+
+    tracker = open_run(folder, parent, tags)
+    try:
+        yield tracker
+    except TrialPruned:
+        tracker.finish("PRUNED")
+        raise
+    except KeyboardInterrupt:
+        tracker.finish("KILLED")
+        raise
+    except BaseException:
+        tracker.finish("FAILED")
+        raise
+    tracker.finish("FINISHED")
+
+
 def sync(folder: RunFolder) -> str:
     """Import a run folder that has ended, unless MLflow has it; return the MLflow run id.
 
@@ -230,6 +250,7 @@ def _parent_id(client: Any, experiment_id: str, name: str) -> str:
 def _connect() -> Any:
     """A client; a new sqlite store is created by one process while the others wait."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient

@@ -37,7 +37,9 @@ def activations(profile: Profile) -> None:
 
     trunk = Trunk(profile.name)
     documents = load_corpus(trunk.corpus)
-    extract_activations(profile.activations, documents, load_target(trunk.target), trunk.activations)
+    extract_activations(
+        profile.activations, documents, load_target(trunk.target), trunk.activations
+    )
 
 
 def explanations(profile: Profile) -> None:
@@ -52,7 +54,9 @@ def explanations(profile: Profile) -> None:
     provenance = {"tokenizer": made_from["tokenizer"], "activations": made_from["digest"]}
     rows = load_activations(trunk.activations, columns=_but_vectors(trunk))
     tokenizer = load_tokenizer(trunk.target)
-    write_explanations(rows, load_corpus(trunk.corpus), tokenizer, trunk.explanations, profile.teacher, provenance)
+    write_explanations(
+        rows, load_corpus(trunk.corpus), tokenizer, trunk.explanations, profile.teacher, provenance
+    )
 
 
 def av(profile: Profile) -> None:
@@ -66,6 +70,7 @@ def av(profile: Profile) -> None:
 def av_text(profile: Profile) -> None:
     """Let the warm-started AV explain dev, test and some rl activations."""
     import torch
+
     from common.data.activations import load_activations, write_atomically
     from common.material import Material
     from common.rollout.sampler import sample_explanations
@@ -73,11 +78,18 @@ def av_text(profile: Profile) -> None:
 
     material, trunk = Material(profile), Trunk(profile.name)
     rows = load_activations(trunk.activations, [DEV, TEST, RL], [KEY, DOC_ID, SPLIT, POSITION])
-    wanted = pl.concat([rows.filter(pl.col(SPLIT) != RL), _some(rows.filter(pl.col(SPLIT) == RL), profile.ar.av_examples)])
+    wanted = pl.concat(
+        [
+            rows.filter(pl.col(SPLIT) != RL),
+            _some(rows.filter(pl.col(SPLIT) == RL), profile.ar.av_examples),
+        ]
+    )
     verbalizer = load_av(material)
     verbalizer.to("cuda" if torch.cuda.is_available() else "cpu")
     vectors = material.store[wanted[KEY].to_list()]
-    texts = sample_explanations(verbalizer, vectors, profile.rollout, precision=profile.trainer.precision)
+    texts = sample_explanations(
+        verbalizer, vectors, profile.rollout, precision=profile.trainer.precision
+    )
     write_atomically(wanted.with_columns(pl.Series(EXPLANATION, texts)), trunk.av_text)
     write_manifest(
         trunk.av_text,
@@ -99,7 +111,9 @@ def floors(profile: Profile) -> None:
     material = Material(profile)
     examples = material.ar_examples()
     texts, vectors = [e.text for e in examples], material.store[[e.key for e in examples]]
-    embed = rows.Embedder.load(profile.evaluation.embedder, profile.evaluation.embedder_sha256, material.target)
+    embed = rows.Embedder.load(
+        profile.evaluation.embedder, profile.evaluation.embedder_sha256, material.target
+    )
     predictors = {
         "mean_direction": rows.mean_direction(material.mean),
         "tfidf_ridge": rows.tfidf_ridge(texts, vectors),
@@ -112,15 +126,20 @@ def floors(profile: Profile) -> None:
             material.judge.rows(predict, found, source).with_columns(arm=pl.lit(name))
             for name, predict in predictors.items()
         ]
-    own = rows.own_blocks(material.target, material.layer, material.test_table["token_ids"].to_list())
-    ceiling = material.judge.rows(lambda _: own, {"original": material.test_table["text"].to_list()}, TEACHER)
+    own = rows.own_blocks(
+        material.target, material.layer, material.test_table["token_ids"].to_list()
+    )
+    ceiling = material.judge.rows(
+        lambda _: own, {"original": material.test_table["text"].to_list()}, TEACHER
+    )
     frames.append(ceiling.with_columns(arm=pl.lit("own_blocks")))
     write_atomically(pl.concat(frames), material.trunk.floors)
     write_manifest(material.trunk.floors, kind="floors", **material.digests())
 
 
 STAGES: dict[str, Callable[[Profile], None]] = {
-    stage.__name__: stage for stage in (target, corpus, activations, explanations, av, av_text, floors)
+    stage.__name__: stage
+    for stage in (target, corpus, activations, explanations, av, av_text, floors)
 }
 
 
@@ -129,6 +148,7 @@ def run_stage(name: str, profile: Profile) -> None:
     if name not in STAGES:
         raise NlaError(f"unknown stage {name!r}", remedy=f"choose one of {', '.join(STAGES)}")
     import torch
+
     torch.manual_seed(keyed_seed("stage", name) % 2**31)
     STAGES[name](profile)
 

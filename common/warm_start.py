@@ -11,7 +11,7 @@ from common.material import Material
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.provenance import code_digest
 from common.schema import AV_SFT, SPLIT, TEACHER
-from common.tracking import open_run
+from common.tracking import tracked_run
 from common.training.sft_av import VerbalizerModule
 from common.training.trainer import fit, load_trainable, save_trainable
 
@@ -34,24 +34,31 @@ def train_av(material: Material) -> None:
     run_config = {
         "av": profile.av.model_dump(),
         "trainer": profile.trainer.model_dump(),
-        "activations": material.manifest["digest"],
+        "material": material.digests("target", "activations", "explanations"),
         "code": code_digest("common/data", "common/models", "common/training", "common/target"),
     }
     if folder.is_finished(run_config):
         return
     folder.begin(run_config)
-    tracker = open_run(folder, parent=None, tags={})
     torch.manual_seed(0)
     verbalizer = build_av(material)
-    examples = examples_of(material.explanations(TEACHER).filter(pl.col(SPLIT) == AV_SFT), profile.av.examples)
+    texts = material.explanations(TEACHER)
+    examples = examples_of(texts.filter(pl.col(SPLIT) == AV_SFT), profile.av.examples)
     plan = plan_batches(examples, profile.av.batch_size, profile.av.epochs, seed=0)
     dev = in_order(material.dev_examples(TEACHER, profile.av.validation_examples), 32)
     data = NlaDataModule(plan, dev, material.store, verbalizer.encode)
     module = VerbalizerModule(verbalizer, profile.av, len(plan))
-    fitted = fit(module, data, (profile.av, profile.trainer), folder, tracker)
-    save_trainable(verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material))
-    folder.finish({**fitted, "examples": len(examples), "alpha": verbalizer.alpha, "digest": digest_of(run_config)})
-    tracker.finish("FINISHED")
+    with tracked_run(folder, None, {"nla.kind": "warm start"}) as tracker:
+        fitted = fit(module, data, (profile.av, profile.trainer), folder, tracker)
+        save_trainable(
+            verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material)
+        )
+        facts = {
+            "examples": len(examples),
+            "alpha": verbalizer.alpha,
+            "digest": digest_of(run_config),
+        }
+        folder.finish({**fitted, **facts})
     shutil.rmtree(folder.path / "resume", ignore_errors=True)
 
 
@@ -60,7 +67,9 @@ def load_av(material: Material) -> Verbalizer:
     folder = material.av_run
     folder.summary  # noqa: B018 - raises when the run is unfinished
     verbalizer = build_av(material)
-    load_trainable(verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material))
+    load_trainable(
+        verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material)
+    )
     return verbalizer.eval()
 
 

@@ -42,7 +42,7 @@ def plan_documents(
     planned = []
     for split, documents in corpus.sort(DOC_ID).group_by(SPLIT, maintain_order=True):
         limit = config.documents.get(str(split[0]), documents.height)
-        for doc_id, text in _keyed_order(documents)[: limit if limit else None]:
+        for doc_id, text in _keyed_order(documents)[:limit]:
             token_ids = tokenizer.encode(text, add_special_tokens=False)[: config.max_tokens]
             choices = range(config.min_position, len(token_ids))
             count = min(config.positions_per_document, len(choices))
@@ -71,13 +71,13 @@ def extract_activations(
     layers = check_layers(config.layers, target.manifest["blocks"])
     planned = plan_documents(config, corpus, target.tokenizer)
     plan = digest_of(
-        [config.digest(), target.manifest, layers, [document.doc_id for document in planned]]
+        [config.digest(), target.manifest, layers, [document[:2] for document in planned]]
     )
-    _keep_shards_of(plan, out)
     shards = list(_shards(planned, config))
+    _keep_shards_of(plan, out, len(shards))
     with progress("activations", sum(len(shard) for shard in shards), "document") as bar:
         for number, shard in enumerate(shards):
-            file = out / f"shard-{number:05d}.parquet"
+            file = _shard_file(out, number)
             if not file.exists():
                 write_atomically(_read_shard(shard, layers, config, target), file)
             bar.update(len(shard))
@@ -134,13 +134,20 @@ def _keyed_order(documents: pl.DataFrame) -> list[tuple[str, str]]:
     return sorted(rows, key=lambda row: keyed_seed("document", row[0]))
 
 
-def _keep_shards_of(plan: str, out: Path) -> None:
-    """Start afresh unless the folder holds shards of this very plan."""
+def _shard_file(out: Path, number: int) -> Path:
+    return out / f"shard-{number:05d}.parquet"
+
+
+def _keep_shards_of(plan: str, out: Path, count: int) -> None:
+    """Start afresh unless the folder holds shards of this very plan; foreign ones are removed."""
     marker = out / "plan.txt"
     if out.exists() and not (marker.exists() and marker.read_text() == plan):
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     marker.write_text(plan)
+    own = {_shard_file(out, number) for number in range(count)}
+    for foreign in set(out.glob("shard-*.parquet")) - own:
+        foreign.unlink()
 
 
 def _shards(

@@ -41,5 +41,7 @@ def other_documents(doc_ids: list[str]) -> list[int]:
     swapped = [0] * len(order)
     for place, row in enumerate(order):
         swapped[row] = order[(place + step) % len(order)]
-    assert all(doc_ids[row] != doc_ids[other] for row, other in enumerate(swapped)), "too few documents"
+    assert all(doc_ids[row] != doc_ids[other] for row, other in enumerate(swapped)), (
+        "too few documents"
+    )
     return swapped

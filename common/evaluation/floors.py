@@ -30,7 +30,9 @@ def tfidf_ridge(texts: Sequence[str], activations: Float[Tensor, "rows d_model"]
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
 
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
+    vectorizer = TfidfVectorizer(
+        ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\w+|[^\w\s]"
+    )
     width = min(1024, len(texts) // 4)
     features = make_pipeline(vectorizer, TruncatedSVD(width, random_state=0))
     return _ridge(features.fit_transform(texts), activations, features.transform)
@@ -43,7 +45,9 @@ def embedding_ridge(
     return _ridge(embed(texts), activations, embed)
 
 
-def own_blocks(target: Target, layer: int, token_ids: list[list[int]]) -> Float[Tensor, "rows d_model"]:
+def own_blocks(
+    target: Target, layer: int, token_ids: list[list[int]]
+) -> Float[Tensor, "rows d_model"]:
     """The target's own first blocks on the source tokens: FVE > 0.999, or the layer convention is off."""
     device = next(target.model.parameters()).device
     rows = []
@@ -76,15 +80,21 @@ class Embedder:
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings [len(texts), width]."""
-        new = sorted({text for text in texts if text not in self.known}, key=len)
+        new = sorted(
+            {text for text in texts if text not in self.known}, key=lambda text: (len(text), text)
+        )
         for start in range(0, len(new), self.batch_size):
             chunk = new[start : start + self.batch_size]
-            batch = self.tokenizer(chunk, padding=True, truncation=True, max_length=256, return_tensors="pt")
+            batch = self.tokenizer(
+                chunk, padding=True, truncation=True, max_length=256, return_tensors="pt"
+            )
             batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
             hidden = self.model(**batch).last_hidden_state
             mask = batch["attention_mask"][..., None].float()
             pooled = (hidden * mask).sum(1) / mask.sum(1)
-            self.known |= zip(chunk, torch.nn.functional.normalize(pooled, dim=1).numpy(), strict=True)
+            self.known |= zip(
+                chunk, torch.nn.functional.normalize(pooled, dim=1).numpy(), strict=True
+            )
         return np.stack([self.known[text] for text in texts])
 
 
@@ -94,4 +104,6 @@ def _ridge(features: np.ndarray, activations: Tensor, transform: Any) -> Predict
 
     scaler = StandardScaler()
     ridge = RidgeCV(ALPHAS).fit(scaler.fit_transform(features), normalize(activations).numpy())
-    return lambda texts: torch.from_numpy(ridge.predict(scaler.transform(transform(list(texts))))).float()
+    return lambda texts: torch.from_numpy(
+        ridge.predict(scaler.transform(transform(list(texts))))
+    ).float()

@@ -50,7 +50,12 @@ class Judge:
         """`table` (key, doc_id, topic) has the rows of `activations`; `mean` is μ; `mean_norm` the
         mean length of the training activations, which gives a direction its raw scale.
         """
-        self.table, self.activations, self.mean, self.mean_norm = table, activations, mean, mean_norm
+        self.table, self.activations, self.mean, self.mean_norm = (
+            table,
+            activations,
+            mean,
+            mean_norm,
+        )
         topics = table[TOPIC].fill_null("").to_list()
         seed = keyed_seed("distractors")
         self.distractors = distractor_indices(topics, table[DOC_ID].to_list(), distractors, seed)
@@ -67,7 +72,9 @@ class Judge:
             frames.append(self._frame(name, source, applied, part))
         return pl.concat(frames)
 
-    def _frame(self, name: str, source: str, applied: list[int], predictions: Tensor) -> pl.DataFrame:
+    def _frame(
+        self, name: str, source: str, applied: list[int], predictions: Tensor
+    ) -> pl.DataFrame:
         truth = self.activations[applied]
         raw = normalize(predictions) * (self.mean_norm / truth.shape[1] ** 0.5)
         errors = {
@@ -76,7 +83,11 @@ class Judge:
             "raw_squared_error": raw_squared_errors(raw, truth).double().tolist(),
         }
         whole = name == ORIGINAL and len(applied) == len(self.activations)
-        ranks = retrieval_ranks(predictions, truth, self.distractors, self.mean).tolist() if whole else []
+        ranks = (
+            retrieval_ranks(predictions, truth, self.distractors, self.mean).tolist()
+            if whole
+            else []
+        )
         measured = pl.DataFrame(
             {"row": applied, **errors, "retrieval_rank": ranks or [None] * len(applied)},
             schema_overrides={"row": pl.Int64, "retrieval_rank": pl.Int64},

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def unit(vectors: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-    """v / |v|, with the epsilon inside the root so that a zero vector has a finite gradient."""
+    """V / |v|, with the epsilon inside the root so that a zero vector has a finite gradient."""
     return vectors * torch.rsqrt(vectors.pow(2).sum(-1, keepdim=True) + 1e-12)
 
 
@@ -35,10 +35,14 @@ def add_norm_matched(
     """
     added = hidden.clone()
     slots = hidden[:, list(columns)]
-    added[:, list(columns)] = slots + slots.norm(dim=-1, keepdim=True) * unit(vectors).to(hidden.dtype)
+    added[:, list(columns)] = slots + slots.norm(dim=-1, keepdim=True) * unit(vectors).to(
+        hidden.dtype
+    )
     return added
 
 
-def repeat(vectors: Float[Tensor, "batch d_model"], slots: int) -> Float[Tensor, "batch slots d_model"]:
+def repeat(
+    vectors: Float[Tensor, "batch d_model"], slots: int
+) -> Float[Tensor, "batch slots d_model"]:
     """The same vector in every slot: the decomposition that does not decompose."""
     return vectors[:, None].expand(-1, slots, -1)

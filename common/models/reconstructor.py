@@ -30,7 +30,9 @@ class Reconstructor(nn.Module):
         """Template + explanation, right-padded; the template's end always survives the cut."""
         written = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         before, after = self.template.before, self.template.after
-        rows = [torch.tensor([*before, *ids[: self.max_explanation_tokens], *after]) for ids in written]
+        rows = [
+            torch.tensor([*before, *ids[: self.max_explanation_tokens], *after]) for ids in written
+        ]
         lengths = torch.tensor([len(row) for row in rows])
         ids = pad_sequence(rows, batch_first=True, padding_value=0)
         return TokenBatch(ids, torch.arange(ids.shape[1]) < lengths[:, None])
@@ -40,7 +42,9 @@ class Reconstructor(nn.Module):
         raise NotImplementedError
 
     def loss_terms(
-        self, predictions: Float[Tensor, "batch d_model"], activations: Float[Tensor, "batch d_model"]
+        self,
+        predictions: Float[Tensor, "batch d_model"],
+        activations: Float[Tensor, "batch d_model"],
     ) -> dict[str, Tensor]:
         """Named terms whose sum is minimised; always has `mse` = 2(1 - cos)."""
         return {"mse": normalized_mse(predictions, activations)}
@@ -53,7 +57,9 @@ class TruncatedReconstructor(Reconstructor):
     that arms of different depth train the same kind of parameters.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, blocks: int, max_explanation_tokens: int) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, blocks: int, max_explanation_tokens: int
+    ) -> None:
         """Copies the first `blocks` blocks of a causal LM; the model itself is left as it is."""
         super().__init__(tokenizer, max_explanation_tokens)
         self.decoder = truncated_decoder(model, blocks)

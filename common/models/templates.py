@@ -6,7 +6,13 @@ from typing import Any
 from common.errors import NlaError
 from common.manifest import digest_of
 
-MARKERS = ("<repo_name>", "<|fim_pad|>", "<|object_ref_start|>", "<|reserved_special_token_0|>", "<unused0>")
+MARKERS = (
+    "<repo_name>",
+    "<|fim_pad|>",
+    "<|object_ref_start|>",
+    "<|reserved_special_token_0|>",
+    "<unused0>",
+)
 """Tokens that real text does not use, one of which stands where a vector is injected."""
 
 SYSTEM = "You put concepts into words."
@@ -48,7 +54,10 @@ class ARTemplate:
     @classmethod
     def of(cls, tokenizer: Any) -> "ARTemplate":
         """The template for a tokenizer."""
-        ids = (tokenizer.encode(text, add_special_tokens=False) for text in (SUMMARY_BEFORE, SUMMARY_AFTER))
+        ids = (
+            tokenizer.encode(text, add_special_tokens=False)
+            for text in (SUMMARY_BEFORE, SUMMARY_AFTER)
+        )
         return cls(*map(tuple, ids))
 
     def digest(self) -> str:
@@ -76,9 +85,15 @@ def slot_columns(prompt: tuple[int, ...], tokenizer: Any, slots: int) -> tuple[i
 def _marker(tokenizer: Any) -> str:
     vocabulary = tokenizer.get_vocab()
     for marker in MARKERS:
-        if marker in vocabulary and tokenizer.encode(marker, add_special_tokens=False) == [vocabulary[marker]]:
+        if marker in vocabulary and tokenizer.encode(marker, add_special_tokens=False) == [
+            vocabulary[marker]
+        ]:
             return marker
-    raise NlaError("the tokenizer has no unused token for the slot", where=f"tried {MARKERS}", remedy="add yours to MARKERS in common/models/templates.py")
+    raise NlaError(
+        "the tokenizer has no unused token for the slot",
+        where=f"tried {MARKERS}",
+        remedy="add yours to MARKERS in common/models/templates.py",
+    )
 
 
 def _as_chat(tokenizer: Any, request: str) -> str:

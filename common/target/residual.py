@@ -26,7 +26,9 @@ def check_layers(layers: Sequence[int], blocks: int) -> tuple[int, ...]:
     for layer in chosen:
         if not 0 <= layer < blocks:
             raise NlaError(
-                f"layer {layer} is out of range", where="activations.layers", remedy=f"the target has blocks 0 to {blocks - 1}"
+                f"layer {layer} is out of range",
+                where="activations.layers",
+                remedy=f"the target has blocks 0 to {blocks - 1}",
             )
     return chosen
 

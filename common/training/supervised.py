@@ -31,11 +31,16 @@ class SupervisedModule(L.LightningModule):
         """AdamW over what is trainable; weight decay on matrices only."""
         trainable = [p for p in self.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": self.config.weight_decay},
+            {
+                "params": [p for p in trainable if p.ndim >= 2],
+                "weight_decay": self.config.weight_decay,
+            },
             {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True)
+        optimizer = torch.optim.AdamW(
+            groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -67,7 +72,9 @@ class SupervisedModule(L.LightningModule):
             remedy = "lower learning_rate, or set trainer.precision to 32-true"
             raise NlaError(what, where=f"step {self.global_step}", remedy=remedy)
 
-    def log_metrics(self, values: dict[str, Tensor | float], batch_size: int, bar: bool = False) -> None:
+    def log_metrics(
+        self, values: dict[str, Tensor | float], batch_size: int, bar: bool = False
+    ) -> None:
         """Log under the model's names; mean over a validation's batches, and over processes there."""
         self.log_dict(
             {name: torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()},

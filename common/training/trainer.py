@@ -78,17 +78,27 @@ def fit(
     every = max(1, len(data.train) // config.validations)
     if resumable:
         callbacks.append(
-            ModelCheckpoint(checkpoint, filename="last", every_n_train_steps=every, enable_version_counter=False)
+            ModelCheckpoint(
+                checkpoint, filename="last", every_n_train_steps=every, enable_version_counter=False
+            )
         )
-    trainer = _trainer(trainer_config, len(data.train), every, callbacks, RunLogger(folder, tracker))
+    trainer = _trainer(
+        trainer_config, len(data.train), every, callbacks, RunLogger(folder, tracker)
+    )
     started = time.perf_counter()
     resume_from = str(last) if resumable and last.exists() else None
     if resume_from:
-        forget_after(folder, torch.load(last, weights_only=False, map_location="cpu")["global_step"])
+        forget_after(
+            folder, torch.load(last, weights_only=False, map_location="cpu")["global_step"]
+        )
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("dev_")}
+    metrics = {
+        name: float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith("dev_")
+    }
     seconds = time.perf_counter() - started
     return Fitted(metrics, train_seconds=round(seconds, 2), skipped_steps=module.skipped_steps)
 
@@ -107,7 +117,11 @@ def save_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str])
 
     path.parent.mkdir(parents=True, exist_ok=True)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    save_file({name: p.detach().cpu().bfloat16().contiguous() for name, p in trainable.items()}, path, metadata)
+    save_file(
+        {name: p.detach().cpu().bfloat16().contiguous() for name, p in trainable.items()},
+        path,
+        metadata,
+    )
 
 
 def load_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
@@ -125,7 +139,11 @@ def load_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str])
         raise NlaError(f"damaged checkpoint ({error})", where=path, remedy=remedy) from error
     for name, value in metadata.items():
         if found.get(name) != value:
-            raise NlaError(f"checkpoint mismatch: {name} is {found.get(name)!r}, expected {value!r}", where=path, remedy=remedy)
+            raise NlaError(
+                f"checkpoint mismatch: {name} is {found.get(name)!r}, expected {value!r}",
+                where=path,
+                remedy=remedy,
+            )
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if own.keys() != weights.keys() or any(own[name].shape != weights[name].shape for name in own):
         raise NlaError("checkpoint of another architecture", where=path, remedy=remedy)

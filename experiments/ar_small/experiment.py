@@ -19,13 +19,16 @@ QUESTION = (
     " reconstructor's score comes from the quotes in the explanations?"
 )
 RULE = """\
-1. *Small enough*: the smallest AR whose FVE on AV explanations (round trip, mean over seeds) is not worse than the
-   control's by more than 0.05, with the whole 95 % interval of the paired difference above -0.05.
-2. *Quotes are the channel* for an arm when quotes-stripped text keeps less of its FVE on teacher text than
-   random-span-stripped text does, with the 95 % interval of the paired difference of FVE excluding zero.
-3. *Small ARs lean on quotes more* when the loss by stripping quotes (beyond the random-span control), as a share
-   of the arm's own FVE, is larger for the smallest transformer arm than for the control, intervals disjoint.
-Whatever meets none of these is reported as not shown."""
+1. *Small enough*: the smallest AR (by trainable parameters) whose FVE on AV explanations is less
+   than 0.05 below the control's: the whole 95 % interval of the paired difference above -0.05.
+2. *Quotes are the channel* of an arm when, on teacher text, FVE with quotes stripped is lower than
+   FVE with random spans of the same length stripped, the 95 % interval of the paired difference
+   wholly below zero.
+3. *Small ARs lean on quotes more* when that loss, as a share of the arm's own FVE, is larger for
+   the smallest transformer arm than for the control, the interval of the paired difference wholly
+   above zero.
+
+What does not meet a clause is reported as not shown."""
 
 
 class ArmConfig(Config):
@@ -53,7 +56,9 @@ def build(arm: ArmConfig, material: Material) -> Reconstructor:
         return BagOfWordsReconstructor(model, tokenizer, limit, arm.hidden, material.mean)
     blocks = arm.blocks or whole
     if blocks > whole:
-        raise ValueError(f"arm keeps {blocks} blocks, but layer {material.layer} has only {whole} up to it")
+        raise ValueError(
+            f"arm keeps {blocks} blocks, but layer {material.layer} has only {whole} up to it"
+        )
     if arm.rank:
         activations = material.training_activations
         return LowRankReconstructor(model, tokenizer, blocks, limit, arm.rank, activations)

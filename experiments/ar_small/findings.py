@@ -2,103 +2,108 @@
 
 import polars as pl
 
-from common.metrics.statistics import Interval, excludes_zero
+from common.metrics.statistics import Interval, excludes_zero, paired_difference
+from common.report.markdown import bounds, code, table
 from common.report.render import Section
 from common.report.results import CONTROL, Results
-from common.report.tables import ArmRow, arm_table, quote_effects
-from common.schema import AV, TEACHER
+from common.report.tables import arm_table, mean_errors, quote_effects
+from common.schema import AV, DOC_ID, KEY, TEACHER
 
 MARGIN = 0.05
+"""A loss of FVE that we would not mind (decision rule, clause 1)."""
 
 
 def verdict(results: Results) -> str:
-    """One line per clause of the decision rule; the first sentence is what the index shows."""
-    return "\n".join(
-        [_small_enough(results), "", _quotes_are_the_channel(results), "", _small_lean_on_quotes(results)]
-    )
+    """One line per clause of the decision rule; the first is what the index shows."""
+    clauses = (_small_enough, _quotes_are_the_channel, _small_lean_on_quotes)
+    return "\n\n".join(clause(results) for clause in clauses)
 
 
 def sections(results: Results) -> list[Section]:
-    """The loss by stripping quotes beyond the random-span control, arm by arm."""
-    lines = ["| arm | teacher text | AV text |", "|---|---|---|"]
+    """What a quote carries beyond as many other words, arm by arm."""
     effects = {source: quote_effects(results, source) for source in (TEACHER, AV)}
-    for arm in results.arms:
-        cells = [_shown(effects[source].get(arm)) for source in (TEACHER, AV)]
-        lines.append(f"| {arm} | {cells[0]} | {cells[1]} |")
+    rows = [
+        {
+            "arm": code(arm),
+            "teacher text": bounds(effects[TEACHER].get(arm)),
+            "AV text": bounds(effects[AV].get(arm)),
+        }
+        for arm in results.arms
+    ]
     text = (
-        "FVE without quotes minus FVE without random spans of the same number and length, on the same"
-        " explanations (95 % interval, paired, by document). Below zero: a quote carries more than as many"
-        " other words. `†` marks an interval that includes zero.\n\n" + "\n".join(lines)
+        "FVE without quotes minus FVE without random spans of the same number and length, on the"
+        " same explanations (paired, 95 % interval by document). Below zero: a quote carries more"
+        " than as many other words."
     )
-    return [Section("Do quotes carry more than other words?", text)]
+    return [Section("Do quotes carry more than other words?", f"{text}\n\n{table(rows)}")]
 
 
 def _small_enough(results: Results) -> str:
-    rows = [row for row in arm_table(results, AV) if not row.is_floor and row.arm != CONTROL]
-    control = next(row for row in arm_table(results, AV) if row.arm == CONTROL)
-    passing = [row for row in rows if row.difference and row.difference.low > -MARGIN]
-    told = f"control's round-trip FVE is {_shown(control.fve)}"
-    if not passing:
-        return f"No smaller AR is shown to stay within {MARGIN} FVE of the control on AV text ({told})."
-    best = min(passing, key=lambda row: _trainable(results, row.arm))
+    rows = {row.arm: row for row in arm_table(results, AV) if not row.is_floor}
+    control = rows.pop(CONTROL)
+    told = f"the control's round-trip FVE is {bounds(control.fve)}"
+    within = [row for row in rows.values() if row.difference and row.difference.low > -MARGIN]
+    if not within:
+        return f"No smaller AR is shown to stay within {MARGIN} FVE of the control: {told}."
+    best = min(within, key=lambda row: _trainable(results, row.arm))
+    sizes = [_trainable(results, arm) / 1e6 for arm in (best.arm, CONTROL)]
     return (
-        f"The smallest AR shown to stay within {MARGIN} FVE of the control on AV text is `{best.arm}`"
-        f" (difference {_shown(best.difference)}, {_trainable(results, best.arm):,} trainable parameters against"
-        f" {_trainable(results, CONTROL):,}; {told})."
+        f"The smallest AR shown to stay within {MARGIN} FVE of the control on AV text is"
+        f" {code(best.arm)}: difference {bounds(best.difference)} with {sizes[0]:.1f} M trainable"
+        f" parameters instead of {sizes[1]:.1f} M; {told}."
     )
 
 
 def _quotes_are_the_channel(results: Results) -> str:
     effects = quote_effects(results, TEACHER)
-    shown = [arm for arm, effect in effects.items() if excludes_zero(effect) and effect.estimate < 0]
+    shown = [arm for arm, effect in effects.items() if effect.high < 0]
     others = [arm for arm in effects if arm not in shown]
-    line = f"Quotes carry more than other words of the same length for: {_named(shown)}."
+    line = f"Quotes carry more than as many other words of teacher text for: {_named(shown)}."
     return line + (f" Not shown for: {_named(others)}." if others else "")
 
 
 def _small_lean_on_quotes(results: Results) -> str:
-    rows = {row.arm: row for row in arm_table(results, TEACHER)}
-    effects = quote_effects(results, TEACHER)
-    depths = [arm for arm in rows if arm.startswith("blocks_") and arm in effects]
-    if not depths or CONTROL not in effects:
-        return "Whether small ARs lean on quotes more: not measured."
-    smallest = min(depths, key=lambda arm: _trainable(results, arm))
-    small, control = (_share(effects[arm], rows[arm]) for arm in (smallest, CONTROL))
-    if small is None or control is None:
-        return f"Whether small ARs lean on quotes more: not shown (the FVE of `{smallest}` or of the control is not above zero)."
-    disjoint = small.high < control.low or control.high < small.low
-    more = -small.estimate > -control.estimate
-    if not disjoint:
-        found = "not shown, the intervals overlap"
-    else:
-        found = "yes" if more else "no, it leans on them less"
+    asked = "Do small ARs lean on quotes more than large ones"
+    depths = [arm for arm in results.arms if arm.startswith("blocks_")]
+    smallest = min(depths, key=lambda arm: _trainable(results, arm), default=None)
+    if smallest is None or (difference := _reliance(results, smallest)) is None:
+        return f"{asked}: not measured, or an arm's FVE is not above zero."
+    found = "not shown"
+    if excludes_zero(difference):
+        found = "yes" if difference.estimate > 0 else "no, they lean on them less"
     return (
-        f"Does `{smallest}` lean on quotes more than the control: {found}. The loss by stripping quotes beyond the"
-        f" random-span control, as a share of the arm's own FVE, is {_shown(_negated(small))} against {_shown(_negated(control))}"
-        " (the denominator is taken as known)."
+        f"{asked}: {found}. Loss by stripping quotes beyond the random-span control, as a share of"
+        f" the arm's own FVE: {code(smallest)} minus control is {bounds(difference)} (paired; each"
+        " arm's own FVE is taken as known)."
     )
 
 
-def _share(effect: Interval, row: ArmRow) -> Interval | None:
-    if row.fve.low <= 0:
+def _reliance(results: Results, arm: str) -> Interval | None:
+    """Reliance on quotes of an arm minus that of the control, on the explanations of both."""
+    fve = {row.arm: row.fve for row in arm_table(results, TEACHER)}
+    errors = mean_errors(results, TEACHER)
+    if arm not in fve or min(fve[arm].low, fve[CONTROL].low) <= 0:
         return None
-    return Interval(*(part / row.fve.estimate for part in effect))
-
-
-def _negated(interval: Interval) -> Interval:
-    return Interval(-interval.estimate, -interval.high, -interval.low)
+    joined: pl.DataFrame | None = None
+    for name in (arm, CONTROL):
+        stripped, random = errors[("quotes_stripped", name)], errors[("random_stripped", name)]
+        pairs = stripped.join(random, on=[KEY, DOC_ID], suffix="_random").select(
+            KEY,
+            DOC_ID,
+            ((pl.col("squared_error") - pl.col("squared_error_random")) / fve[name].estimate)
+            .truediv(results.facts["variance"])
+            .alias(name),
+        )
+        joined = pairs if joined is None else joined.join(pairs, on=[KEY, DOC_ID])
+    assert joined is not None
+    return paired_difference(
+        joined[arm], joined[CONTROL], joined[DOC_ID], results.facts["resamples"]
+    )
 
 
 def _trainable(results: Results, arm: str) -> int:
-    return int(results.runs.filter(pl.col("arm") == arm)["trainable_parameters"].max())
-
-
-def _shown(interval: Interval | None) -> str:
-    if interval is None:
-        return "not measured"
-    mark = "" if excludes_zero(interval) else " †"
-    return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]{mark}"
+    return int(results.runs.filter(pl.col("arm") == arm)["trainable_parameters"].to_list()[0])
 
 
 def _named(arms: list[str]) -> str:
-    return ", ".join(f"`{arm}`" for arm in arms) or "no arm"
+    return ", ".join(map(code, arms)) or "no arm"

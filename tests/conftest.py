@@ -1,0 +1,67 @@
+"""What many tests read: the tiny target, and a smoke trunk up to its explanations, each made once."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from common.config import AVConfig, Profile, TargetConfig, load_profile
+from common.manifest import read_manifest, write_manifest
+from common.material import Material
+from common.paths import Trunk
+from common.schema import DEV, RL, SPLIT, TEST
+from common.target.load import Target, load_target, prepare_target
+from common.trunk import run_stage
+
+
+@pytest.fixture(scope="session")
+def smoke() -> Profile:
+    return load_profile("smoke")
+
+
+@pytest.fixture(scope="session")
+def target_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "target"
+    prepare_target(TargetConfig(model="tiny"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def target(target_folder: Path) -> Target:
+    """Frozen and shared: no test may change it."""
+    return load_target(target_folder)
+
+
+@pytest.fixture(scope="session")
+def trunk_root(tmp_path_factory: pytest.TempPathFactory, target_folder: Path, smoke: Profile) -> Path:
+    """A repository root with data/smoke/ filled; the teacher's texts stand in for the AV's."""
+    root = tmp_path_factory.mktemp("trunk")
+    trunk = Trunk(smoke.name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        shutil.copytree(target_folder, trunk.target)
+        for stage in ("corpus", "activations", "explanations"):
+            run_stage(stage, smoke)
+        spoken = pl.read_parquet(trunk.explanations).filter(pl.col(SPLIT).is_in([DEV, TEST, RL]))
+        spoken.write_parquet(trunk.av_text)
+        tokenizer = read_manifest(trunk.activations, "activations")["tokenizer"]
+        write_manifest(trunk.av_text, kind="av_text", tokenizer=tokenizer)
+    return root
+
+
+@pytest.fixture
+def trunk(trunk_root: Path, monkeypatch: pytest.MonkeyPatch, smoke: Profile) -> Trunk:
+    """Places of the smoke trunk, with its root as the current folder. Read only."""
+    monkeypatch.chdir(trunk_root)
+    return Trunk(smoke.name)
+
+
+@pytest.fixture
+def material(trunk: Trunk, smoke: Profile) -> Material:
+    return Material(smoke)
+
+
+@pytest.fixture(scope="session")
+def av_config() -> AVConfig:
+    return AVConfig(examples=8, learning_rate=1e-3, lora_rank=4, max_explanation_tokens=24)

@@ -1,0 +1,122 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from common.config import TargetConfig
+from common.errors import NlaError
+from common.target.load import (
+    FusedRMSNorm,
+    Target,
+    fuse_norms,
+    load_target,
+    load_tokenizer,
+    prepare_target,
+    tokenizer_digest,
+)
+from common.target.tiny import tiny_target
+
+
+@pytest.fixture
+def folder(target_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny target that a test may damage."""
+    return shutil.copytree(target_folder, tmp_path / "target")
+
+
+def refused(folder: Path, match: str) -> str:
+    with pytest.raises(NlaError, match=match) as caught:
+        load_target(folder)
+    message = str(caught.value)
+    assert "dvc repro" in message
+    assert "\n" not in message
+    return message
+
+
+def test_a_loaded_target_is_frozen_and_described(target: Target):
+    assert not target.model.training
+    assert not any(parameter.requires_grad for parameter in target.model.parameters())
+    assert {parameter.dtype for parameter in target.model.parameters()} == {torch.float32}
+    described = {name: target.manifest[name] for name in ("d_model", "blocks", "vocab", "source")}
+    vocab = len(target.tokenizer)
+    assert described == {"d_model": 64, "blocks": 12, "vocab": vocab, "source": "tiny"}
+    assert target.tokenizer.pad_token == target.tokenizer.eos_token, "the trap that masks must survive"
+
+
+def test_the_tiny_target_is_always_the_same_and_draws_nothing_from_the_global_generator(target: Target):
+    state = torch.get_rng_state()
+    model, tokenizer = tiny_target()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert tokenizer_digest(tokenizer) == target.manifest["tokenizer"]
+    saved = target.model.state_dict()
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_tokenizer_digest_depends_on_ids_and_not_on_order():
+    class Tokenizer:
+        def __init__(self, **vocabulary: int) -> None:
+            self.vocabulary = vocabulary
+
+        def get_vocab(self) -> dict[str, int]:
+            return self.vocabulary
+
+    digest = tokenizer_digest(Tokenizer(a=0, b=1))
+    assert digest == tokenizer_digest(Tokenizer(b=1, a=0))
+    assert digest != tokenizer_digest(Tokenizer(a=1, b=0))
+
+
+def test_the_fused_norm_gives_the_same_numbers():
+    torch.manual_seed(0)
+    plain = LlamaRMSNorm(64, eps=1e-5)
+    plain.weight.data.normal_()
+    hidden = 100 * torch.randn(3, 5, 64)
+    expected = plain(hidden)
+    fuse_norms(plain)
+    assert isinstance(plain, FusedRMSNorm)
+    assert torch.allclose(plain(hidden), expected, atol=1e-5)
+
+
+def test_a_missing_target_names_the_stage(tmp_path: Path):
+    refused(tmp_path / "nowhere", "missing artefact")
+    with pytest.raises(NlaError, match="dvc repro target"):
+        load_tokenizer(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_truncated_file_is_refused(folder: Path, name: str):
+    file = folder / name
+    file.write_bytes(file.read_bytes()[:400])
+    refused(folder, "damaged weights")
+
+
+def test_lost_weights_are_refused(folder: Path):
+    (folder / "model.safetensors").unlink()
+    refused(folder, "damaged weights")
+
+
+@pytest.mark.parametrize(("field", "value"), [("kind", "corpus"), ("tokenizer", "0" * 12)])
+def test_a_manifest_of_something_else_is_refused(folder: Path, field: str, value: Any):
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
+    refused(folder, field)
+
+
+def test_a_model_that_does_not_exist_is_one_line_with_a_remedy(tmp_path: Path):
+    config = TargetConfig(model=str(tmp_path / "no-model"))
+    with pytest.raises(NlaError, match="no such model") as caught:
+        prepare_target(config, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert "give a folder" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_local_folder_is_a_source_too(target_folder: Path, tmp_path: Path, target: Target):
+    prepare_target(TargetConfig(model=str(target_folder)), tmp_path / "copy")
+    copy = load_target(tmp_path / "copy")
+    assert copy.manifest["source"] == str(target_folder)
+    assert copy.manifest["tokenizer"] == target.manifest["tokenizer"]
+    ids = torch.tensor([target.tokenizer.encode("a quiet lake")])
+    assert torch.equal(copy.model(ids).logits, target.model(ids).logits)
