@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 from common.config import AVConfig, Profile, TargetConfig, load_profile
 from common.manifest import read_manifest, write_manifest
@@ -13,6 +14,8 @@ from common.paths import Trunk
 from common.schema import DEV, RL, SPLIT, TEST
 from common.target.load import Target, load_target, prepare_target
 from common.trunk import run_stage
+
+torch.set_num_threads(1)  # tiny models: more threads only wait for one another
 
 
 @pytest.fixture(scope="session")

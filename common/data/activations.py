@@ -1,6 +1,5 @@
 """Activations of the target at sampled positions, written in shards so that a killed run resumes."""
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -120,9 +119,9 @@ def write_atomically(frame: pl.DataFrame, file: Path) -> None:
     try:
         frame.write_parquet(partial)
         os.replace(partial, file)
-    except OSError as error:
+    except (OSError, pl.exceptions.PolarsError) as error:  # polars wraps what the system says
         partial.unlink(missing_ok=True)
-        if error.errno != errno.ENOSPC and "No space left" not in str(error):
+        if "No space left" not in str(error):
             raise
         free = shutil.disk_usage(file.parent).free // 2**20
         remedy = "free some space and run again: what is finished is kept"

@@ -66,7 +66,8 @@ def sample_batch(
             cache.batch_select_indices(kept)
         for row, token in zip(running.tolist(), chosen.tolist(), strict=True):
             written[row].append(token)
-        output = model.model(input_ids=chosen[:, None], past_key_values=cache, use_cache=True)
+        newest = model.get_input_embeddings()(chosen[:, None]).float()
+        output = model.model(inputs_embeds=newest, past_key_values=cache, use_cache=True)
     return written
 
 

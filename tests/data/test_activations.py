@@ -178,15 +178,22 @@ def test_a_foreign_shard_does_not_stay(whole: Path, copy: Path, corpus: pl.DataF
     assert shards(copy) == shards(whole)
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
-    whole: Path, tmp_path: Path, corpus: pl.DataFrame, target: Target, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("wrapped", [False, True], ids=["system error", "polars error"])
+def test_a_full_disk_is_one_line_and_keeps_what_is_finished(  # noqa: PLR0917
+    whole: Path,
+    tmp_path: Path,
+    corpus: pl.DataFrame,
+    target: Target,
+    monkeypatch: pytest.MonkeyPatch,
+    wrapped: bool,
 ):
     out, write = tmp_path / "activations", pl.DataFrame.write_parquet
 
     def full_after_one(frame: pl.DataFrame, file: Path) -> None:
         write(frame, file)
         if shards(out):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise pl.exceptions.ComputeError(f"parquet: {error}") if wrapped else error
 
     with monkeypatch.context() as patch:
         patch.setattr(pl.DataFrame, "write_parquet", full_after_one)
