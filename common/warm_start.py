@@ -1,5 +1,6 @@
 """The supervised AV of a profile: trained once, used by every experiment."""
 
+import copy
 import shutil
 
 import polars as pl
@@ -21,7 +22,7 @@ def build_av(material: Material) -> Verbalizer:
     config = material.profile.av
     alpha = config.alpha or material.manifest["norm_percentiles"]["75"]
     target = material.target
-    verbalizer = Verbalizer(target.model, target.tokenizer, config, alpha)
+    verbalizer = Verbalizer(copy.deepcopy(target.model), target.tokenizer, config, alpha)
     if material.profile.trainer.precision.startswith("bf16"):
         freeze_in_bfloat16(verbalizer)
     return verbalizer

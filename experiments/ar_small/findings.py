@@ -39,9 +39,13 @@ def sections(results: Results) -> list[Section]:
 
 
 def _small_enough(results: Results) -> str:
-    rows = {row.arm: row for row in arm_table(results, AV) if not row.is_floor}
+    table_rows = arm_table(results, AV)
+    rows = {row.arm: row for row in table_rows if not row.is_floor}
     control = rows.pop(CONTROL)
     told = f"the control's round-trip FVE is {bounds(control.fve)}"
+    floor = max(0.0, *(row.fve.estimate for row in table_rows if row.is_floor))
+    if control.fve.low <= floor:
+        return f"Nothing follows about the size of the AR: {told}, not above the floors ({floor:.3f})."
     within = [row for row in rows.values() if row.difference and row.difference.low > -MARGIN]
     if not within:
         return f"No smaller AR is shown to stay within {MARGIN} FVE of the control: {told}."
