@@ -1,5 +1,6 @@
-"""Run one arm: tune it on dev documents, then train the best setting with fresh seeds and test it."""
+"""Run one arm: tune it on dev documents, train the best setting with fresh seeds, and test it."""
 
+import json
 import logging
 import shutil
 import time
@@ -14,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from common.config import ARConfig, Profile
 from common.data.activations import write_atomically
 from common.data.datamodule import Example, NlaDataModule, in_order, plan_batches
+from common.evaluation.conditions import ORIGINAL
 from common.evaluation.roundtrip import reconstruct
 from common.experiment import Experiment
 from common.manifest import digest_of
@@ -22,7 +24,7 @@ from common.models.reconstructor import Reconstructor
 from common.paths import OPTUNA_URI, run_folder
 from common.provenance import code_digest
 from common.runs import RunFolder
-from common.schema import AV, TEACHER, ReconstructionBatch
+from common.schema import AV, KEY, TEACHER, TEXT, ReconstructionBatch
 from common.seeding import keyed_seed
 from common.study import Best, Sweep
 from common.sweep import run_sweep
@@ -42,6 +44,7 @@ CODE = (
     "common/training",
     "ar_variants",
 )
+SAMPLES, SOURCE_CHARACTERS = 20, 240
 
 
 class Arm:
@@ -80,7 +83,7 @@ class Arm:
             "trainer": self.profile.trainer.model_dump(mode="json"),
             "evaluation": self.profile.evaluation.model_dump(mode="json"),
             "material": self.material.digests(),
-            "code": code_digest(*CODE, str(self.experiment.folder)),
+            "code": code_digest(*CODE, str(self.experiment.folder / "experiment.py")),
         }
 
     def tune(self) -> Best:
@@ -88,7 +91,7 @@ class Arm:
         return run_sweep(self.sweep(), self._trial)
 
     def run_seed(self, seed: int, best: Best) -> RunFolder:
-        """Train the best setting and test it; a finished run of the same config is left as it is."""
+        """Train the best setting and test it; a finished run of this config is left alone."""
         config = {
             **self.base_config(),
             "ar": self._config(best.params).model_dump(mode="json"),
@@ -188,6 +191,19 @@ class Arm:
         ]
         rows = pl.concat(frames).with_columns(arm=pl.lit(self.name), seed=pl.lit(seed, pl.Int64))
         write_atomically(rows, folder.rows_file)
+        lines = samples(rows, self.material.test_table).to_dicts()
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        folder.samples_file.write_text(text)
+
+
+def samples(rows: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+    """Some test activations: the end of the text, both explanations, and the cosine of each."""
+    shown = table.head(SAMPLES).select(KEY, pl.col(TEXT).str.tail(SOURCE_CHARACTERS), TEACHER, AV)
+    for source in (TEACHER, AV):
+        original = rows.filter((pl.col("transform") == ORIGINAL) & (pl.col("source") == source))
+        cosine = original.select(KEY, pl.col("cosine").alias(f"cosine_{source}"))
+        shown = shown.join(cosine, on=KEY, how="left", maintain_order="left")
+    return shown
 
 
 class Pruning(Callback):

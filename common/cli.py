@@ -40,7 +40,7 @@ def profile(
 
 @app.command()
 def stage(name: str, profile: ProfileOption = None) -> None:
-    """Run one stage of the trunk (target, corpus, activations, explanations, av, av_text, floors)."""
+    """Run one stage of the trunk: target, corpus, activations, explanations, av, ..."""
     from common.trunk import run_stage
 
     run_stage(name, _profile(profile))
@@ -78,7 +78,8 @@ def sweep(
             _spawn_sweep(one, workers)
         best = one.tune()
         typer.echo(
-            f"{one.name}: trial {best.number} of {best.trials}, {best.values[0]:.4f} with {best.params}"
+            f"{one.name}: trial {best.number} of {best.trials}, "
+            f"{best.values[0]:.4f} with {best.params}"
         )
 
 
@@ -177,7 +178,12 @@ def _end(line: str, status: int) -> None:
 def _profile(name: str | None):
     from common.config import active_profile, load_profile
 
-    return load_profile(name or active_profile())
+    profile = load_profile(name or active_profile())
+    if profile.threads:
+        import torch
+
+        torch.set_num_threads(profile.threads)
+    return profile
 
 
 def _arms(experiment: str, arm: str | None, profile: str | None) -> list:

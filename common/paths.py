@@ -37,5 +37,5 @@ def results_folder(profile: str, experiment: str) -> Path:
 
 
 def report_file(profile: str, experiment: str) -> Path:
-    """`reports/<profile>/<experiment>.md`; its figures lie in a folder of the same name beside it."""
+    """`reports/<profile>/<experiment>.md`; figures lie in a folder of that name beside it."""
     return Path("reports") / profile / f"{experiment}.md"

@@ -9,8 +9,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def code_digest(*places: str) -> str:
-    """12 hex digits of the Python sources below some places: results of older code are not reused."""
-    files = sorted(file for place in places for file in (ROOT / place).rglob("*.py"))
+    """12 hex digits of Python files and folders, so that results of older code are not reused."""
+    found = [ROOT / place for place in places]
+    files = sorted(
+        file for place in found for file in ([place] if place.is_file() else place.rglob("*.py"))
+    )
     digest = hashlib.sha256()
     for file in files:
         digest.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
@@ -18,7 +21,7 @@ def code_digest(*places: str) -> str:
 
 
 def git_commit() -> str:
-    """Short commit of the working tree, with `+` when it has changes; `unknown` outside a checkout."""
+    """Short commit, with `+` when the tree has changes; `unknown` outside a checkout."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""A run folder is complete in itself: reports and MLflow are both made from it, never the other way."""
+"""A run folder is complete in itself: reports and MLflow are both made from it."""
 
 import json
 import os
@@ -12,8 +12,10 @@ from common.manifest import digest_of
 
 
 class RunFolder:
-    """`runs/<profile>/<experiment>/<arm>/<seed>/` with config.yaml, metrics.jsonl, rows.parquet,
-    samples.jsonl, checkpoint/, figures/ and, once it is finished, summary.json.
+    """`runs/<profile>/<experiment>/<arm>/<seed>/`.
+
+    Holds config.yaml, metrics.jsonl, rows.parquet, samples.jsonl, checkpoint/ and, once the run is
+    finished, summary.json.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +59,7 @@ class RunFolder:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
     def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """(step, metrics) in the order logged; a half-written last line of a killed run is dropped."""
+        """(step, metrics) in the order logged; the torn last line of a killed run is dropped."""
         if not self.metrics_file.exists():
             return
         for line in self.metrics_file.read_text().splitlines():

@@ -51,7 +51,7 @@ class ReconstructionBatch(NamedTuple):
 
 
 class VerbalizationBatch(NamedTuple):
-    """What the AV trains on: prompt + explanation tokens, raw activations, and where the loss counts."""
+    """What the AV trains on: prompt + explanation, raw activations, and where the loss counts."""
 
     tokens: TokenBatch
     activations: Float[Tensor, "batch d_model"]

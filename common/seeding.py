@@ -5,7 +5,7 @@ import random
 
 
 def keyed_seed(*key: object) -> int:
-    """64-bit seed of a key such as ("position", doc_id, 3); stable across processes and machines."""
+    """64-bit seed of a key such as ("position", doc_id, 3); the same on every machine."""
     digest = hashlib.blake2b("\x1f".join(map(str, key)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big")
 
@@ -16,5 +16,5 @@ def keyed_random(*key: object) -> random.Random:
 
 
 def keyed_fraction(*key: object) -> float:
-    """A number in [0, 1) that depends on the key alone: used to split documents once and for all."""
+    """A number in [0, 1) that depends on the key alone: splits documents once and for all."""
     return keyed_seed(*key) / 2**64

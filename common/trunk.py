@@ -36,10 +36,9 @@ def activations(profile: Profile) -> None:
     from common.target.load import load_target
 
     trunk = Trunk(profile.name)
-    documents = load_corpus(trunk.corpus)
-    extract_activations(
-        profile.activations, documents, load_target(trunk.target), trunk.activations
-    )
+    documents, target = load_corpus(trunk.corpus), load_target(trunk.target)
+    provenance = {"corpus": read_manifest(trunk.corpus, "corpus")["digest"]}
+    extract_activations(profile.activations, documents, target, trunk.activations, provenance)
 
 
 def explanations(profile: Profile) -> None:

@@ -18,7 +18,7 @@ from common.training.trainer import fit, load_trainable, save_trainable
 
 
 def build_av(material: Material) -> Verbalizer:
-    """A fresh AV: a copy of the target with untrained adapters; alpha from the profile or the norms."""
+    """A fresh AV: a copy of the target; alpha from the profile or the activations' norms."""
     config = material.profile.av
     alpha = config.alpha or material.manifest["norm_percentiles"]["75"]
     target = material.target
@@ -29,7 +29,7 @@ def build_av(material: Material) -> Verbalizer:
 
 
 def train_av(material: Material) -> None:
-    """Train on the av_sft documents into `runs/<profile>/warm_start/av/0`; resumes, or is done already."""
+    """Train on the av_sft documents; resumes, or returns at once when it is done already."""
     profile = material.profile
     folder = material.av_run
     run_config = {

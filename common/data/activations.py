@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -61,10 +62,15 @@ def plan_documents(
 
 
 def extract_activations(
-    config: ActivationsConfig, corpus: pl.DataFrame, target: Target, out: Path
+    config: ActivationsConfig,
+    corpus: pl.DataFrame,
+    target: Target,
+    out: Path,
+    provenance: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
     """Write `out/shard-*.parquet` and the manifest; finished shards of the same plan are kept.
 
+    The manifest keeps `provenance` (source digests), so that a new source makes a new digest.
     Raises NlaError when a layer is out of range, nothing can be read, or the disk is full.
     """
     layers = check_layers(config.layers, target.manifest["blocks"])
@@ -80,7 +86,7 @@ def extract_activations(
             if not file.exists():
                 write_atomically(_read_shard(shard, layers, config, target), file)
             bar.update(len(shard))
-    _finish(out, config, layers, target)
+    _finish(out, config, layers, target, provenance)
 
 
 def load_activations(
@@ -214,7 +220,13 @@ def _table(batch: list[PlannedDocument], reading: Reading, tokenizer) -> pl.Data
     return pl.DataFrame(columns)
 
 
-def _finish(out: Path, config: ActivationsConfig, layers: tuple[int, ...], target: Target) -> None:
+def _finish(
+    out: Path,
+    config: ActivationsConfig,
+    layers: tuple[int, ...],
+    target: Target,
+    provenance: Mapping[str, object],
+) -> None:
     keys = pl.scan_parquet(out / "shard-*.parquet")
     main = activation_column(layers[0])
     training = keys.filter(pl.col(SPLIT).is_in(TRAINING_SPLITS)).select(main).collect()
@@ -232,6 +244,7 @@ def _finish(out: Path, config: ActivationsConfig, layers: tuple[int, ...], targe
         d_model=target.manifest["d_model"],
         tokenizer=target.manifest["tokenizer"],
         target=target.manifest["source"],
+        **provenance,
         rows=keys.select(pl.len()).collect().item(),
         norm_percentiles=quantiles,
     )

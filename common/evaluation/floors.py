@@ -1,4 +1,4 @@
-"""Rows that every table needs: what a constant, a bag of words or an encoder gets, and the ceiling."""
+"""Rows of every table: what a constant, a bag of words or an encoder gets, and the ceiling."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +48,7 @@ def embedding_ridge(
 def own_blocks(
     target: Target, layer: int, token_ids: list[list[int]]
 ) -> Float[Tensor, "rows d_model"]:
-    """The target's own first blocks on the source tokens: FVE > 0.999, or the layer convention is off."""
+    """The target's own first blocks on the source: FVE > 0.999, or the layer is off by one."""
     device = next(target.model.parameters()).device
     rows = []
     for ids in token_ids:
@@ -60,7 +60,7 @@ def own_blocks(
 
 
 class Embedder:
-    """Mean-pooled, unit-length sentence embeddings of a frozen encoder; each text is encoded once."""
+    """Mean-pooled, unit-length embeddings of a frozen encoder; each text is encoded once."""
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int = 64) -> None:
         """`model` gives `last_hidden_state`."""

@@ -47,8 +47,9 @@ class Judge:
         mean_norm: float,
         distractors: int,
     ) -> None:
-        """`table` (key, doc_id, topic) has the rows of `activations`; `mean` is μ; `mean_norm` the
-        mean length of the training activations, which gives a direction its raw scale.
+        """`table` (key, doc_id, topic) has the rows of `activations`; `mean` is μ.
+
+        `mean_norm`, the mean length of the training activations, gives a direction its raw scale.
         """
         self.table, self.activations, self.mean, self.mean_norm = (
             table,
@@ -61,7 +62,7 @@ class Judge:
         self.distractors = distractor_indices(topics, table[DOC_ID].to_list(), distractors, seed)
 
     def rows(self, predict: Predict, conditions: Conditions, source: str) -> pl.DataFrame:
-        """Results rows (columns of the results schema without arm and seed) of one writer's texts."""
+        """Results rows, without arm and seed, of one writer's texts."""
         wanted = [text for texts in conditions.values() for text in texts if text is not None]
         predictions = predict(wanted)
         frames, start = [], 0

@@ -14,7 +14,7 @@ from common.schema import TokenBatch
 
 
 class Reconstructor(nn.Module):
-    """What every AR is: `encode` texts to tokens, `forward` tokens to vectors, `loss_terms` to train.
+    """Every AR: `encode` texts to tokens, `forward` tokens to vectors, `loss_terms` to train.
 
     Subclasses override `forward` and, where they need it, `encode` and `loss_terms`. Only the
     direction of the output counts: loss and metrics normalise it.

@@ -33,7 +33,7 @@ class Verbalizer(nn.Module):
         alpha: float,
         decompose: Decomposition = repeat,
     ) -> None:
-        """Copies the causal LM; `alpha` is the norm of an injected vector (residual-stream units)."""
+        """Wraps a causal LM; `alpha` is the norm of an injected vector."""
         super().__init__()
         self.tokenizer, self.config, self.alpha, self.decompose = (
             tokenizer,
@@ -52,7 +52,7 @@ class Verbalizer(nn.Module):
     def encode(
         self, texts: list[str], activations: Float[Tensor, "batch d_model"]
     ) -> VerbalizationBatch:
-        """Prompt + explanation + end token, right-padded; the loss counts on what follows the prompt."""
+        """Prompt + explanation + end token, right-padded; the loss counts after the prompt."""
         prompt, limit = list(self.template.prompt_ids), self.config.max_explanation_tokens
         written = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         rows = [torch.tensor(prompt + ids[:limit] + [self.template.end_id]) for ids in written]
@@ -89,7 +89,7 @@ class Verbalizer(nn.Module):
 
     @contextmanager
     def injected(self, activations: Tensor) -> Iterator[None]:
-        """Within this context `add` injection acts at the output of block 1 on full-length inputs."""
+        """Within this context `add` injection acts after block 1 on full-length inputs."""
         if self.config.injection != "add":
             yield
             return
@@ -107,7 +107,7 @@ class Verbalizer(nn.Module):
 
 
 def _adapted(model: Any, config: AVConfig) -> Any:
-    """The model with fresh LoRA adapters on all linear layers of its blocks, or with all blocks trainable."""
+    """The model with fresh LoRA adapters on all linear layers, or with all blocks trainable."""
     if config.lora_rank == 0:
         model.requires_grad_(True)
         model.get_input_embeddings().requires_grad_(False)

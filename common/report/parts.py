@@ -52,12 +52,19 @@ class Example(NamedTuple):
     table: str
 
 
+def _named(results: Results, row: ArmRow) -> str:
+    if not row.is_floor:
+        return code(row.arm)
+    kind = "ceiling" if row.arm in results.facts.get("ceilings", []) else "floor"
+    return f"{code(row.arm)} ({kind})"
+
+
 def arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
     """Arms and floors by metrics, each comparison in words, and what is missing."""
     counts = sorted({f"{row.activations} of {row.documents} documents" for row in rows})
     cells = [
         {
-            "arm": f"{code(row.arm)} (floor)" if row.is_floor else code(row.arm),
+            "arm": _named(results, row),
             "FVE": bounds(row.fve),
             "seeds": _seeds(row),
             f"FVE minus {CONTROL}": bounds(row.difference),

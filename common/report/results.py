@@ -70,9 +70,10 @@ class Results(NamedTuple):
     `trials` also holds one column `params_<name>` per tuned setting; each further column of `texts`
     (`teacher`, `av`, ...) is a writer's explanation of the same activation. `text_metrics` is
     {writer: {metric: value}}. `facts` holds `REQUIRED_FACTS` and whatever else is worth keeping:
-    `floors` (names of the arms that are floors), `variance` (mean ||n(h) - mu||² of the evaluated
-    split), `resamples` (of the bootstrap), and optionally `raw_variance` (the same on the raw
-    scale), commit, device, digests, ...
+    `floors` (arms that are references and not conditions), `variance` (mean ||n(h) - mu||² of the
+    evaluated split), `resamples` (of the bootstrap), and optionally `arms` (their order),
+    `ceilings` (floors that are ceilings), `raw_variance` (`variance` on the raw scale), commit,
+    device, digests, ...
     """
 
     facts: dict[str, Any]
@@ -91,11 +92,12 @@ class Results(NamedTuple):
 
     @property
     def arms(self) -> list[str]:
-        """The conditions that were trained or evaluated: control first, the others by name."""
+        """The conditions that were trained or evaluated: control first, then as `facts["arms"]`."""
         tables = (self.rows, self.runs, self.curves)
         named = {arm for table in tables for arm in table["arm"].unique()}
         present = named - set(self.facts["floors"])
-        return sorted(present, key=lambda arm: (arm != CONTROL, arm))
+        order = {arm: place for place, arm in enumerate(self.facts.get("arms", []))}
+        return sorted(present, key=lambda arm: (arm != CONTROL, order.get(arm, len(order)), arm))
 
     @property
     def sources(self) -> list[str]:

@@ -29,11 +29,12 @@ def sample_explanations(
     generator = torch.Generator(device).manual_seed(seed)
     written: list[list[int]] = []
     low = precision.startswith("bf16")
-    with merged(verbalizer, low), torch.autocast(device.type, torch.bfloat16, enabled=low):
-        with progress("explanations", len(activations), "explanation") as bar:
-            for batch in activations.to(device).split(config.batch_size):
-                written += sample_batch(verbalizer, batch, config.temperature, generator)
-                bar.update(len(batch))
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
+    bar = progress("explanations", len(activations), "explanation")
+    with merged(verbalizer, low), autocast, bar:
+        for batch in activations.to(device).split(config.batch_size):
+            written += sample_batch(verbalizer, batch, config.temperature, generator)
+            bar.update(len(batch))
     return [text.strip() for text in verbalizer.tokenizer.batch_decode(written)]
 
 

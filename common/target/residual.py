@@ -55,7 +55,7 @@ def read_residual(
     positions: tuple[Int[Tensor, " positions"], Int[Tensor, " positions"]],
     choices: int,
 ) -> Reading:
-    """Raw residual stream after each block of `layers` (= hidden_states[layer + 1]) at the positions.
+    """Raw residual stream after each block of `layers` (= hidden_states[layer + 1]).
 
     `positions` are (rows, columns). With `choices` > 0 the rest of the blocks runs too and the
     target's most probable next tokens come along, with logits at these positions only. Rows are

@@ -11,12 +11,13 @@ PROMPTS = """Summary of the following text: <text></text> <summary>
 <|im_start|>user
 Explain this concept: <concept></concept><|im_end|>
 <|im_start|>assistant"""
-TEACHER = """Ends with "". The text stops at "". Last words: "". Next almost surely "". Next probably "",
-else "". Next perhaps "" or "". Next is open: "", "". Perhaps "" or "" follows. Probably "", or else "".
-Text on geography: Topic biology: On history: Text about The subject: Mentions Words such as Speaks of
-In the first sentence, second sentence, third sentence, fourth sentence, Syntax: Here after a content
-word, after a preposition, noun phrase next, after an article, noun next, inside an unfinished word,
-after a comma, after a connective, new clause next, after a past form, inside parentheses, a name"""
+TEACHER = """Ends with "". The text stops at "". Last words: "". Next almost surely "".
+Next probably "", else "". Next perhaps "" or "". Next is open: "", "". Perhaps "" or "" follows.
+Probably "", or else "". Text on geography: Topic biology: On history: Text about The subject:
+Mentions Words such as Speaks of In the first sentence, second sentence, third sentence, fourth
+sentence, Syntax: Here after a content word, after a preposition, noun phrase next, after an
+article, noun next, inside an unfinished word, after a comma, after a connective, new clause next,
+after a past form, inside parentheses, a name"""
 
 
 def tiny_target() -> tuple[Any, Any]:

@@ -75,7 +75,7 @@ class SupervisedModule(L.LightningModule):
     def log_metrics(
         self, values: dict[str, Tensor | float], batch_size: int, bar: bool = False
     ) -> None:
-        """Log under the model's names; mean over a validation's batches, and over processes there."""
+        """Log; in a validation the mean over batches and processes."""
         self.log_dict(
             {name: torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()},
             batch_size=batch_size,

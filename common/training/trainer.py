@@ -112,7 +112,7 @@ def forget_after(folder: RunFolder, step: int) -> None:
 
 
 def save_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
-    """The trainable weights alone, in bf16, as safetensors with the templates' digests in the header."""
+    """The trainable weights alone, in bf16, as safetensors with what they depend on as metadata."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def save_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str])
 
 
 def load_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
-    """Read back what `save_trainable` wrote; NlaError when file, metadata or shapes do not match."""
+    """Read what `save_trainable` wrote; NlaError when file, metadata or shapes do not match."""
     from safetensors import SafetensorError, safe_open
 
     remedy = "train it again: run its DVC stage with --force"

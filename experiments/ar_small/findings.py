@@ -45,7 +45,7 @@ def _small_enough(results: Results) -> str:
     told = f"the control's round-trip FVE is {bounds(control.fve)}"
     floor = max(0.0, *(row.fve.estimate for row in table_rows if row.is_floor))
     if control.fve.low <= floor:
-        return f"Nothing follows about the size of the AR: {told}, not above the floors ({floor:.3f})."
+        return f"Nothing follows about size: {told}, not above the floors ({floor:.3f})."
     within = [row for row in rows.values() if row.difference and row.difference.low > -MARGIN]
     if not within:
         return f"No smaller AR is shown to stay within {MARGIN} FVE of the control: {told}."

@@ -1,0 +1,119 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ar_variants.small import BagOfWordsReconstructor, LowRankReconstructor
+from common.metrics.fve import normalize
+from common.models.reconstructor import Reconstructor, TruncatedReconstructor
+from common.schema import TokenBatch
+from common.target.load import Target
+
+RANK = 5
+TEXTS = ["On rivers, cold and deep.", 'Ends with "the shore"; next may be "of", "in".', "Music."]
+
+
+@pytest.fixture(scope="module")
+def activations() -> Tensor:
+    return 30 * torch.randn(40, 64, generator=torch.Generator().manual_seed(0)) + 10
+
+
+@pytest.fixture
+def low_rank(target: Target, activations: Tensor) -> LowRankReconstructor:
+    return LowRankReconstructor(target.model, target.tokenizer, 3, 96, RANK, activations).eval()
+
+
+@pytest.fixture
+def bag(target: Target, activations: Tensor) -> BagOfWordsReconstructor:
+    torch.manual_seed(0)
+    mean = normalize(activations).mean(0)
+    return BagOfWordsReconstructor(target.model, target.tokenizer, 96, 32, mean).eval()
+
+
+def train(model: Reconstructor, activations: Tensor) -> None:
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    tokens = model.encode(TEXTS)
+    for _ in range(3):
+        loss = model.loss_terms(model(tokens), activations[: len(TEXTS)])["mse"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def dimensions(model: Any, texts: list[str]) -> int:
+    outputs = model(model.encode(texts))
+    return int(torch.linalg.matrix_rank(outputs - outputs.mean(0), atol=1e-3))
+
+
+def test_low_rank_outputs_stay_in_their_subspace_before_and_after_training(
+    low_rank: LowRankReconstructor, activations: Tensor
+):
+    texts = [f"Text number {number}." for number in range(20)]
+    assert dimensions(low_rank, texts) == RANK
+    train(low_rank, activations)
+    assert dimensions(low_rank, texts) == RANK
+    wide = TruncatedReconstructor(low_rank_source(low_rank), low_rank.tokenizer, 3, 96).eval()
+    assert dimensions(wide, texts) > RANK
+
+
+def low_rank_source(model: LowRankReconstructor) -> Any:
+    """A causal LM around the decoder that the low-rank AR trains."""
+    return type("Model", (), {"model": model.decoder})()
+
+
+@torch.no_grad()
+def test_a_low_rank_head_starts_at_the_best_subspace_around_the_mean(
+    low_rank: LowRankReconstructor, activations: Tensor
+):
+    directions = normalize(activations)
+    mean = directions.mean(0)
+    principal = torch.linalg.svd(directions - mean).Vh[:RANK]
+    tokens = low_rank.encode(TEXTS)
+    expected = mean + low_rank.last_state(tokens) @ principal.T @ principal
+    assert torch.allclose(low_rank(tokens), expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_bag_of_words_cannot_see_order(bag: BagOfWordsReconstructor, activations: Tensor):
+    with torch.enable_grad():
+        train(bag, activations)
+    tokens = bag.encode(TEXTS)
+    reversed_ids = torch.stack(
+        [
+            torch.cat([ids[mask].flip(0), ids[~mask]])
+            for ids, mask in zip(tokens.ids, tokens.mask, strict=True)
+        ]
+    )
+    found = bag(tokens)
+    assert torch.allclose(bag(TokenBatch(reversed_ids, tokens.mask)), found, atol=1e-4)
+    assert not torch.allclose(found[0], found[1], atol=0.1)
+
+
+@torch.no_grad()
+def test_padding_is_no_word(bag: BagOfWordsReconstructor, activations: Tensor):
+    with torch.enable_grad():
+        train(bag, activations)
+    alone = torch.cat([bag(bag.encode([text])) for text in TEXTS])
+    assert torch.allclose(bag(bag.encode(TEXTS)), alone, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_bag_of_words_starts_at_the_mean_with_frozen_embeddings(
+    bag: BagOfWordsReconstructor, activations: Tensor
+):
+    mean = normalize(activations).mean(0)
+    assert torch.allclose(bag(bag.encode(TEXTS)), mean.expand(3, -1), atol=1e-6)
+    frozen = [name for name, p in bag.named_parameters() if not p.requires_grad]
+    assert frozen == ["embed.weight"]
+
+
+def test_variants_leave_the_target_as_it_is(
+    target: Target, low_rank: LowRankReconstructor, bag: BagOfWordsReconstructor, activations: Tensor
+):
+    before = {name: tensor.clone() for name, tensor in target.model.state_dict().items()}
+    train(low_rank, activations)
+    train(bag, activations)
+    after = target.model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
