@@ -43,7 +43,8 @@ class Alternative:
         """Wait until the process has loaded its model and read everything once."""
         self.name, self.process = name, process
         if self._answer() != "ready":
-            raise NlaError(f"no answer from {name}", where=READERS, remedy="run it without `2>/dev/null`")
+            remedy = "read its message above"
+            raise NlaError(f"{name} did not start", where=READERS, remedy=remedy)
         self.activations = torch.load(activations)
 
     def seconds(self) -> float:

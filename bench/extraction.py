@@ -29,6 +29,11 @@ TOLERANCE = 1e-4
 """Largest |difference| / |activation| between any two readers, in fp32."""
 GOAL = 1.5
 OURS, OURS_NEXT, OURS_LOW = "nla", "nla, 5 next tokens", "nla, bfloat16"
+SETTINGS: dict[str, dict[str, Any]] = {
+    OURS: {},
+    OURS_NEXT: {"next_tokens": 5},
+    OURS_LOW: {"precision": "bfloat16"},
+}
 WITH_NEXT = "transformers with next tokens"
 
 
@@ -54,7 +59,9 @@ class Reading(NamedTuple):
         """As many documents of the corpus as the scale says, in the order of the corpus."""
         material = work.material()
         profile = work.profile.activations
-        config = profile.replace(documents={}, layers=(material.layer,), next_tokens=0, precision="float32")
+        config = profile.replace(
+            documents={}, layers=(material.layer,), next_tokens=0, precision="float32"
+        )
         corpus = load_corpus(material.trunk.corpus)
         # Text shorter than this has no token at min_position: everyone reads the same documents.
         long = corpus.filter(pl.col(TEXT).str.len_chars() > 10 * config.min_position)
@@ -63,7 +70,10 @@ class Reading(NamedTuple):
 
     def planned(self) -> list[PlannedDocument]:
         """Documents and positions, in the order of the corpus."""
-        found = {one.doc_id: one for one in plan_documents(self.config, self.corpus, self.target.tokenizer)}
+        found = {
+            one.doc_id: one
+            for one in plan_documents(self.config, self.corpus, self.target.tokenizer)
+        }
         return [found[doc_id] for doc_id in self.corpus[DOC_ID] if doc_id in found]
 
     def work_for_others(self, folder: Path, batch_size: int) -> Work:
@@ -83,7 +93,11 @@ class Reading(NamedTuple):
             seconds = time.perf_counter() - started
             table = load_activations(out)
         vectors = dict(zip(table[KEY], vectors_of(table, self.layer), strict=True))
-        keys = [activation_key(one.doc_id, position) for one in self.planned() for position in one.positions]
+        keys = [
+            activation_key(one.doc_id, position)
+            for one in self.planned()
+            for position in one.positions
+        ]
         return seconds, torch.stack([vectors[key] for key in keys])
 
 
@@ -94,15 +108,22 @@ def measure_extraction(work: Workload, interpreters: dict[str, Path]) -> Extract
     own = reading.run()[1]
     with running(interpreters, others) as alternatives:
         difference = max(_difference(own, one) for one in alternatives.values())
-        settings = {OURS: {}, OURS_NEXT: {"next_tokens": 5}, OURS_LOW: {"precision": "bfloat16"}}
-        units: dict[str, Unit] = {
-            name: lambda _, chosen=chosen: len(own) / reading.run(**chosen)[0] for name, chosen in settings.items()
-        }
-        units |= {
-            name: lambda _, one=one: len(own) / one.seconds() for name, one in alternatives.items()
-        }
+        units = {name: _ours(reading, settings) for name, settings in SETTINGS.items()}
+        units |= {name: _theirs(one, len(own)) for name, one in alternatives.items()}
         rates = alternate(units, work.scale.rounds, "extraction")
     return Extraction(rates, _ratios(rates), difference, len(own))
+
+
+def _ours(reading: Reading, settings: dict[str, Any]) -> Unit:
+    def measured(_: int) -> float:
+        seconds, vectors = reading.run(**settings)
+        return len(vectors) / seconds
+
+    return measured
+
+
+def _theirs(one: Alternative, activations: int) -> Unit:
+    return lambda _: activations / one.seconds()
 
 
 def _difference(own: Tensor, other: Alternative) -> float:
@@ -116,7 +137,9 @@ def _difference(own: Tensor, other: Alternative) -> float:
 def _ratios(rates: Rates) -> list[Ratio]:
     """Ours against the best that reads activations only, and against the one with next tokens."""
     others = [name for name in rates if name not in (OURS, OURS_NEXT, OURS_LOW, WITH_NEXT)]
-    found = [ratio(rates, OURS, name, GOAL if name == best(rates, others) else None) for name in others]
+    found = [
+        ratio(rates, OURS, name, GOAL if name == best(rates, others) else None) for name in others
+    ]
     if WITH_NEXT in rates:
         found.append(ratio(rates, OURS_NEXT, WITH_NEXT, GOAL))
     return found

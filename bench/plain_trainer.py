@@ -53,7 +53,9 @@ class PlainReconstructor(nn.Module):
         self.head = nn.Linear(width, width)
         nn.init.eye_(self.head.weight)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, activations: Tensor) -> dict:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, activations: Tensor
+    ) -> dict:
         """Mean of 2(1 - cos); the labels are of no use here."""
         output = self.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
         rows = torch.arange(len(input_ids))
@@ -64,22 +66,23 @@ class PlainReconstructor(nn.Module):
 
 
 class PlainVerbalizer(nn.Module):
-    """The causal LM with peft's adapters; a marker's embedding is replaced by the scaled activation."""
+    """The causal LM, whole or with adapters; a marker's embedding is the scaled activation."""
 
     def __init__(self, folder: str, rank: int, column: int, alpha: float) -> None:
-        """`column` holds the marker; `alpha` is the norm of what is injected there."""
+        """Rank 0 trains everything; `column` holds the marker, `alpha` is the norm injected."""
         super().__init__()
         from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        settings = LoraConfig(
-            r=rank, lora_alpha=rank, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
-        self.model = get_peft_model(model, settings)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         self.column, self.alpha = column, alpha
+        if rank:
+            adapters = LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear")
+            self.model = get_peft_model(self.model, adapters)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, activations: Tensor) -> dict:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, activations: Tensor
+    ) -> dict:
         """The library's own loss on the labels."""
         embeddings = self.model.get_input_embeddings()(input_ids).clone()
         embeddings[:, self.column] = self.alpha * functional.normalize(activations, dim=1)
@@ -97,18 +100,20 @@ class PaddingCollator:
         """Right-padded ids, mask, labels without the prompts, activations."""
         self.rows += [example.ids for example in batch]
         texts = [torch.tensor(example.ids) for example in batch]
-        labels = [
-            torch.tensor([IGNORED] * one.prompt + one.ids[one.prompt :]) for one in batch
-        ]
+        labels = [torch.tensor([IGNORED] * one.prompt + one.ids[one.prompt :]) for one in batch]
         return {
             "input_ids": pad_sequence(texts, batch_first=True),
-            "attention_mask": pad_sequence([torch.ones_like(text) for text in texts], batch_first=True),
+            "attention_mask": pad_sequence(
+                [torch.ones_like(text) for text in texts], batch_first=True
+            ),
             "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
             "activations": torch.stack([example.activation for example in batch]),
         }
 
 
-def train_plainly(model: nn.Module, examples: list[PlainExample], batch_size: int, low: bool) -> Loop:
+def train_plainly(
+    model: nn.Module, examples: list[PlainExample], batch_size: int, low: bool
+) -> Loop:
     """One epoch of transformers' Trainer; `low`: bf16=True, else fp32."""
     from transformers import PrinterCallback, Trainer, TrainingArguments
 

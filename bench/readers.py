@@ -46,7 +46,7 @@ def transformers_lm_reader(folder: str, layer: int) -> Reader:
 
 def nnsight_reader(folder: str, layer: int) -> Reader:
     """A trace that saves the block's output and stops there."""
-    from nnsight import NNsight
+    from nnsight import NNsight  # pyright: ignore[reportMissingImports]
 
     model = NNsight(_causal_lm(folder))
 
@@ -61,7 +61,9 @@ def nnsight_reader(folder: str, layer: int) -> Reader:
 
 def transformer_lens_reader(folder: str, layer: int) -> Reader:
     """`run_with_cache` of one hook, stopping after the block."""
-    from transformer_lens.model_bridge import TransformerBridge
+    from transformer_lens.model_bridge import (  # pyright: ignore[reportMissingImports]
+        TransformerBridge,
+    )
     from transformers import AutoTokenizer
 
     name = f"blocks.{layer}.hook_resid_post"
@@ -101,7 +103,9 @@ def batches(rows: list[list[int]], size: int) -> list[Batch]:
 
 
 @torch.no_grad()
-def read_all(reader: Reader, rows: list[list[int]], positions: list[list[int]], size: int) -> torch.Tensor:
+def read_all(
+    reader: Reader, rows: list[list[int]], positions: list[list[int]], size: int
+) -> torch.Tensor:
     """Activations [positions, d_model] at each row's positions, in order."""
     found = []
     for number, (ids, mask) in enumerate(batches(rows, size)):

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from common.config import Profile, TrainerConfig, load_profile
 from common.material import Material
 from common.paths import Trunk
+from common.precision import gains_from_bfloat16
 from common.trunk import run_stage
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / ".bench" / "tiny"
 STAGES = ("target", "corpus", "activations", "explanations")
-CPU = TrainerConfig(accelerator="cpu", precision="bf16-mixed")
 
 
 class Scale(NamedTuple):
@@ -33,11 +33,16 @@ QUICK = Scale(rounds=1, documents=12, reader_batch=8, ar_steps=2, av_steps=2)
 
 
 class Workload(NamedTuple):
-    """A profile whose trunk exists, with every training run on the CPU in bfloat16 autocast."""
+    """A profile whose trunk exists, on the CPU, in bfloat16 where the machine gains from it."""
 
     profile: Profile
     scale: Scale
     note: str
+
+    @property
+    def low_precision(self) -> bool:
+        """Whether our training runs in bfloat16 autocast."""
+        return self.profile.trainer.precision.startswith("bf16")
 
     def material(self) -> Material:
         """The trunk, with a target of its own (an AV changes the target it is made of)."""
@@ -71,4 +76,6 @@ def workload(quick: bool) -> Workload:
 
 
 def _on_cpu(name: str, scale: Scale, note: str) -> Workload:
-    return Workload(load_profile(name).replace(trainer=CPU), scale, note)
+    precision = "bf16-mixed" if gains_from_bfloat16() else "32-true"
+    trainer = TrainerConfig(accelerator="cpu", precision=precision)
+    return Workload(load_profile(name).replace(trainer=trainer), scale, note)

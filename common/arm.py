@@ -28,7 +28,7 @@ from common.schema import AV, KEY, TEACHER, TEXT, ReconstructionBatch
 from common.seeding import keyed_seed
 from common.study import Best, Sweep
 from common.sweep import run_sweep
-from common.tracking import tracked_run
+from common.tracking import Tracker, tracked_run
 from common.training.sft_ar import ReconstructorModule
 from common.training.trainer import Fitted, fit, save_trainable
 from common.trials import slot_of
@@ -103,7 +103,7 @@ class Arm:
             return folder
         folder.begin(config)
         with tracked_run(folder, self._parent, {"nla.kind": "seed"}) as tracker:
-            model, fitted = self._train(folder, tracker, self._config(best.params), seed)
+            model, fitted = self._train(tracker, self._config(best.params), seed)
             save_trainable(model, folder.checkpoint / "ar.safetensors", self.metadata(model))
             started = time.perf_counter()
             self._evaluate(model, folder, seed)
@@ -133,14 +133,13 @@ class Arm:
         folder = RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, name))
         folder.begin({**self.base_config(), "params": params})
         with tracked_run(folder, self._parent, {"nla.kind": "trial"}) as tracker:
-            _, fitted = self._train(folder, tracker, self._config(params), 0, trial)
+            _, fitted = self._train(tracker, self._config(params), 0, trial)
             folder.finish({**fitted, **params})
         return fitted["dev_fve"]
 
     def _train(
         self,
-        folder: RunFolder,
-        tracker: Any,
+        tracker: Tracker,
         config: ARConfig,
         seed: int,
         trial: optuna.Trial | None = None,
@@ -157,8 +156,9 @@ class Arm:
         module = ReconstructorModule(model, config, len(plan), variance)
         data = NlaDataModule(plan, dev, store, collate)
         callbacks: list[Callback] = [Pruning(trial)] if trial else []
-        settings = (config, self.profile.trainer)
-        fitted = fit(module, data, settings, folder, tracker, callbacks, resumable=trial is None)
+        fitted = fit(
+            module, data, self.profile.trainer, tracker, callbacks, resumable=trial is None
+        )
         fitted["train_tokens"] = sum(
             int(model.encode([e.text for e in batch]).mask.sum()) for batch in plan
         )

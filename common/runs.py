@@ -51,7 +51,7 @@ class RunFolder:
                 where=self.path,
                 remedy="name a folder runs/<profile>/<experiment>/<arm>/<seed>",
             )
-        return yaml.safe_load(self.config_file.read_text())
+        return yaml.safe_load(self.config_file.read_text()) or {}
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Append one line of metrics."""

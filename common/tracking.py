@@ -38,7 +38,7 @@ class Tracker:
 
     def __init__(self, folder: RunFolder, note: Note | None) -> None:
         """Begin the mirror; without a note (in all processes of a run but the first) do nothing."""
-        self._folder, self._is_first = folder, note is not None
+        self.folder, self._is_first = folder, note is not None
         self._mirror: _Mirror | None = None
         if note:
             self._attempt(lambda: self._begin(note))
@@ -51,13 +51,13 @@ class Tracker:
     def finish(self, state: State = "FINISHED") -> None:
         """Send the rest (metrics, summary, samples, figures) and end the run."""
         if self._is_first:
-            note = end_note(self._folder, state)
+            note = end_note(self.folder, state)
             if mirror := self._mirror:
                 self._attempt(lambda: mirror.finish(note))
             self._mirror = None
 
     def _begin(self, note: Note) -> None:
-        self._mirror = _Mirror(_connect(), self._folder, note)
+        self._mirror = _Mirror(_connect(), self.folder, note)
 
     def _attempt(self, action: Callable[[], None]) -> None:
         try:
@@ -65,7 +65,7 @@ class Tracker:
         except _failures() as error:
             self._mirror = None
             message = "MLflow is off for this run (%s): import it later with `nla sync %s`"
-            logger.warning(message, _first_line(error), self._folder.path)
+            logger.warning(message, _first_line(error), self.folder.path)
 
 
 def open_run(
@@ -127,7 +127,7 @@ class _Mirror:
 
     def __init__(self, client: Any, folder: RunFolder, note: Note) -> None:
         """Create the run with its params and the metrics so far, replacing a partial mirror."""
-        self._client, self._folder = client, folder
+        self._client, self.folder = client, folder
         self._buffer: list[Any] = []
         self._flushed = time.monotonic()
         _, experiment, arm, seed = folder.identity
@@ -154,8 +154,8 @@ class _Mirror:
     def finish(self, note: Note) -> None:
         """Send everything else; the tag `nla.state` comes last and says that nothing is missing."""
         state = note.state or "FINISHED"
-        if self._folder.summary_file.exists():
-            numbers = flat({"summary": self._folder.summary})
+        if self.folder.summary_file.exists():
+            numbers = flat({"summary": self.folder.summary})
             self.log({k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}, 0)
         self._flush()
         self._log_files()
@@ -173,12 +173,12 @@ class _Mirror:
     def _log_params(self) -> None:
         from mlflow.entities import Param
 
-        params = [Param(name, str(v)[:6000]) for name, v in flat(self._folder.config).items()]
+        params = [Param(name, str(v)[:6000]) for name, v in flat(self.folder.config).items()]
         for start in range(0, len(params), 100):
             self._client.log_batch(self.run_id, params=params[start : start + 100])
 
     def _log_files(self) -> None:
-        folder = self._folder
+        folder = self.folder
         figures = sorted((folder.path / "figures").glob("*"))
         for file in (folder.config_file, folder.summary_file, folder.samples_file, *figures):
             if file.is_file() and file.stat().st_size <= MAX_FILE_BYTES:
@@ -192,7 +192,7 @@ class _Mirror:
 
         inputs = [
             DatasetInput(Dataset(name, digest, "local", json.dumps({"artefact": name})))
-            for name, digest in data_digests(self._folder).items()
+            for name, digest in data_digests(self.folder).items()
         ]
         if inputs:
             self._client.log_inputs(self.run_id, inputs)

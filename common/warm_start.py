@@ -50,7 +50,7 @@ def train_av(material: Material) -> None:
     data = NlaDataModule(plan, dev, material.store, verbalizer.encode)
     module = VerbalizerModule(verbalizer, profile.av, len(plan))
     with tracked_run(folder, None, {"nla.kind": "warm start"}) as tracker:
-        fitted = fit(module, data, (profile.av, profile.trainer), folder, tracker)
+        fitted = fit(module, data, profile.trainer, tracker)
         save_trainable(
             verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material)
         )

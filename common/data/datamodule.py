@@ -53,7 +53,9 @@ class ActivationStore:
             shards, columns=[KEY, self.column], cache_dir=str(folder / "arrow")
         )
         if len(table) != keys.height:
-            raise NlaError("stale Arrow copy", where=folder / "arrow", remedy="delete it and run again")
+            raise NlaError(
+                "stale Arrow copy", where=folder / "arrow", remedy="delete it and run again"
+            )
         self.rows = {key: row for row, key in enumerate(table[KEY])}
         self.table = table.select_columns([self.column]).with_format("torch")
 
@@ -63,7 +65,9 @@ class ActivationStore:
             rows = [self.rows[key] for key in keys]
         except KeyError as error:
             remedy = "run `dvc repro explanations`: it and the activations differ"
-            raise NlaError(f"no activation for {error}", where=self.column, remedy=remedy) from error
+            raise NlaError(
+                f"no activation for {error}", where=self.column, remedy=remedy
+            ) from error
         return self.table[rows][self.column]
 
 
@@ -83,7 +87,9 @@ class Batches(Dataset):
         return self.collate([example.text for example in examples], activations)
 
 
-def plan_batches(examples: list[Example], batch_size: int, epochs: int, seed: int) -> list[list[Example]]:
+def plan_batches(
+    examples: list[Example], batch_size: int, epochs: int, seed: int
+) -> list[list[Example]]:
     """All batches of a run: shuffled by key each epoch, of similar length within a window.
 
     The last examples that do not fill a batch are left for the next epoch's shuffle.
@@ -115,7 +121,11 @@ class NlaDataModule(L.LightningDataModule):
     """
 
     def __init__(
-        self, train: list[list[Example]], dev: list[list[Example]], store: ActivationStore, collate: Collate
+        self,
+        train: list[list[Example]],
+        dev: list[list[Example]],
+        store: ActivationStore,
+        collate: Collate,
     ) -> None:
         """`train` and `dev` are plans of global batches."""
         super().__init__()
@@ -144,10 +154,10 @@ class NlaDataModule(L.LightningDataModule):
         return batch[trainer.global_rank :: trainer.world_size] if trainer else batch
 
     def _loader(self, plan: list[list[Example]]) -> DataLoader:
-        return DataLoader(Batches(plan, self.store, self.collate), batch_size=None, collate_fn=_as_it_is)
+        return DataLoader(
+            Batches(plan, self.store, self.collate), batch_size=None, collate_fn=_as_it_is
+        )
 
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-

@@ -41,7 +41,8 @@ class SupervisedModule(L.LightningModule):
         optimizer = torch.optim.AdamW(
             groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
+        # A bound method would be pickled into checkpoints; a lambda is left out.
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate_at(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate_at(self, step: int) -> float:

@@ -13,11 +13,12 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 
-from common.config import SupervisedConfig, TrainerConfig
+from common.config import TrainerConfig
 from common.data.datamodule import NlaDataModule
 from common.errors import NlaError
 from common.runs import RunFolder
 from common.tracking import Tracker
+from common.training.supervised import SupervisedModule
 
 
 class RunLogger(Logger):
@@ -59,23 +60,22 @@ class Fitted(dict):
 
 
 def fit(
-    module: Any,
+    module: SupervisedModule,
     data: NlaDataModule,
-    settings: tuple[SupervisedConfig, TrainerConfig],
-    folder: RunFolder,
+    trainer_config: TrainerConfig,
     tracker: Tracker,
     callbacks: list[Callback] | None = None,
     resumable: bool = True,
 ) -> Fitted:
-    """Train to the end of the plan, from the newest checkpoint of this folder if there is one.
+    """Train to the end of the plan, from the newest checkpoint of the run if there is one.
 
     Returns the last dev metrics with `train_seconds` (of this process) and `skipped_steps`.
     """
-    config, trainer_config = settings
+    folder = tracker.folder
     checkpoint = folder.path / "resume"
     last = checkpoint / "last.ckpt"
     callbacks = [*(callbacks or []), TQDMProgressBar(refresh_rate=1 if os.isatty(2) else 0)]
-    every = max(1, len(data.train) // config.validations)
+    every = max(1, len(data.train) // module.config.validations)
     if resumable:
         callbacks.append(
             ModelCheckpoint(
@@ -91,9 +91,12 @@ def fit(
         forget_after(
             folder, torch.load(last, weights_only=False, map_location="cpu")["global_step"]
         )
-    trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
     metrics = {
         name: float(value)
         for name, value in trainer.callback_metrics.items()

@@ -21,7 +21,17 @@ from common.data.corpus import load_corpus
 from common.errors import NlaError
 from common.manifest import read_manifest
 from common.paths import Trunk
-from common.schema import AR_SFT, DOC_ID, KEY, POSITION, SPLIT, TEST, TEXT, TRAINING_SPLITS, TokenBatch
+from common.schema import (
+    AR_SFT,
+    DOC_ID,
+    KEY,
+    POSITION,
+    SPLIT,
+    TEST,
+    TEXT,
+    TRAINING_SPLITS,
+    TokenBatch,
+)
 from common.target.load import Target
 from common.target.residual import read_residual
 
@@ -92,7 +102,9 @@ def test_the_manifest_says_what_the_vectors_are(whole: Path, target: Target):
     assert manifest["norm_percentiles"]["75"] == pytest.approx(quartile, abs=1e-3)
 
 
-def test_low_precision_changes_little(whole: Path, corpus: pl.DataFrame, target: Target, tmp_path: Path):
+def test_low_precision_changes_little(
+    whole: Path, corpus: pl.DataFrame, target: Target, tmp_path: Path
+):
     out = tmp_path / "low"
     extract_activations(CONFIG.replace(precision="bfloat16"), corpus, target, out)
     low, high = (vectors_of(load_activations(folder), 8) for folder in (out, whole))
@@ -136,7 +148,11 @@ def test_a_deleted_shard_is_made_again_alike(
 
 
 def test_killed_and_resumed_is_like_uninterrupted(
-    whole: Path, tmp_path: Path, corpus: pl.DataFrame, target: Target, monkeypatch: pytest.MonkeyPatch
+    whole: Path,
+    tmp_path: Path,
+    corpus: pl.DataFrame,
+    target: Target,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     out = tmp_path / "activations"
 
@@ -170,7 +186,9 @@ def test_a_new_division_into_splits_starts_afresh(copy: Path, corpus: pl.DataFra
     assert set(load_activations(copy)[SPLIT]) == {TEST}
 
 
-def test_a_foreign_shard_does_not_stay(whole: Path, copy: Path, corpus: pl.DataFrame, target: Target):
+def test_a_foreign_shard_does_not_stay(
+    whole: Path, copy: Path, corpus: pl.DataFrame, target: Target
+):
     shutil.copy(copy / "shard-00000.parquet", copy / "shard-00009.parquet")
     with pytest.raises(NlaError, match="80 rows, but the manifest says 60"):
         load_activations(copy)
@@ -179,7 +197,7 @@ def test_a_foreign_shard_does_not_stay(whole: Path, copy: Path, corpus: pl.DataF
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["system error", "polars error"])
-def test_a_full_disk_is_one_line_and_keeps_what_is_finished(  # noqa: PLR0917
+def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
     whole: Path,
     tmp_path: Path,
     corpus: pl.DataFrame,

@@ -72,8 +72,12 @@ def test_a_plan_is_deterministic_and_every_epoch_is_another_shuffle():
 
 
 def test_batches_hold_texts_of_similar_length():
-    spans = [max(lengths) - min(lengths) for lengths in map(lengths_of, plan_batches(EXAMPLES, 8, 1, 0))]
-    assert max(spans) <= 20, "words of 5 characters, 50 texts of 13 lengths, so 8 span 4 words at most"
+    spans = [
+        max(lengths) - min(lengths) for lengths in map(lengths_of, plan_batches(EXAMPLES, 8, 1, 0))
+    ]
+    assert max(spans) <= 20, (
+        "words of 5 characters, 50 texts of 13 lengths, so 8 span 4 words at most"
+    )
 
 
 def lengths_of(batch: list[Example]) -> list[int]:
@@ -97,7 +101,9 @@ def served(loader: Any) -> list[tuple[list[str], Tensor]]:
     return list(loader)
 
 
-def test_batches_join_texts_with_their_own_activations(store: ActivationStore, examples: list[Example]):
+def test_batches_join_texts_with_their_own_activations(
+    store: ActivationStore, examples: list[Example]
+):
     plan = plan_batches(examples, batch_size=8, epochs=1, seed=0)
     data = NlaDataModule(plan, in_order(examples, 32), store, pair)
     for batch, (texts, activations) in zip(plan, served(data.train_dataloader()), strict=True):
@@ -111,7 +117,9 @@ def of_rank(data: NlaDataModule, rank: int, world: int, step: int = 0) -> NlaDat
     return data
 
 
-def test_processes_share_every_batch_and_lose_nothing(store: ActivationStore, examples: list[Example]):
+def test_processes_share_every_batch_and_lose_nothing(
+    store: ActivationStore, examples: list[Example]
+):
     plan = plan_batches(examples, batch_size=8, epochs=1, seed=0)
     shares = [
         served(of_rank(NlaDataModule(plan, [], store, pair), rank, 2).train_dataloader())
@@ -122,7 +130,9 @@ def test_processes_share_every_batch_and_lose_nothing(store: ActivationStore, ex
         assert sorted(first + second) == sorted(example.text for example in batch)
 
 
-def test_a_resumed_run_gets_the_batches_that_are_left(store: ActivationStore, examples: list[Example]):
+def test_a_resumed_run_gets_the_batches_that_are_left(
+    store: ActivationStore, examples: list[Example]
+):
     plan = plan_batches(examples, batch_size=8, epochs=1, seed=0)
     data = of_rank(NlaDataModule(plan, [], store, pair), 0, 1, step=5)
     resumed = NlaDataModule(plan, [], store, pair)

@@ -10,7 +10,6 @@ from common.config import TeacherConfig
 from common.data import syntax
 from common.data.explanations import COLUMNS, write_explanations
 from common.data.offline_teacher import MAX_TOKENS, compose, salient_words
-from common.target.tiny_corpus import tiny_documents
 from common.errors import NlaError
 from common.schema import (
     DESCRIPTION,
@@ -27,6 +26,7 @@ from common.schema import (
     TOPIC,
 )
 from common.target.tiny import tiny_target
+from common.target.tiny_corpus import tiny_documents
 
 ABOUT_CIVIL_RIGHTS = {TITLE: "Civil rights", DESCRIPTION: "Set of rules", TOPIC: "Law"}
 

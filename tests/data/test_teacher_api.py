@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 
 from common.config import TeacherConfig
-from common.data import teacher_api
+from common.data import api, teacher_api
+from common.data.api import AnswerCache, tagged_explanation
 from common.data.explanations import write_explanations
-from common.data.teacher_api import AnswerCache, explain_by_api, prompt_of, tagged_explanation
+from common.data.teacher_api import explain_by_api, prompt_of
 from common.errors import NlaError
 from common.schema import (
     DESCRIPTION,
@@ -114,7 +115,7 @@ def serve() -> Iterator[Callable[..., ChatServer]]:
 @pytest.fixture(autouse=True)
 def _key_and_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "any")
-    monkeypatch.setattr(teacher_api, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(api, "FIRST_WAIT_S", 0.001)
 
 
 def row(text: str, **about: str) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def test_a_slow_answer_is_asked_again(
         return tagged(number, question)
 
     server = serve(answer)
-    monkeypatch.setattr(teacher_api, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(api, "TIMEOUT_S", 0.3)
     assert explain_by_api([row("x")], config(server), tmp_path) == ["On x."]
     assert len(server.questions) == 2
 
@@ -298,7 +299,7 @@ def test_the_bill_counts_every_answer_and_knows_prices(tmp_path: Path):
 
 def test_the_price_comes_from_the_client(serve: Callable, tmp_path: Path, caplog: Any):
     server = serve()
-    with caplog.at_level("INFO", logger=teacher_api.__name__):
+    with caplog.at_level("INFO", logger=api.__name__):
         explain_by_api([row("x")], config(server, model="openai/gpt-4o"), tmp_path)
         explain_by_api([row("x")], config(server, model="openai/unheard-of"), tmp_path)
     known, unknown = [record.getMessage() for record in caplog.records]

@@ -71,7 +71,7 @@ def train(
     plan = plan_batches(material.ar_examples(), BATCH, 3, seed=0)[:STEPS]
     dev = in_order(material.dev_examples(TEACHER, 8), 4)
     data = NlaDataModule(plan, dev, material.store, collate)
-    fit(module, data, (config, CPU), folder, Tracker(folder, None), callbacks)
+    fit(module, data, CPU, Tracker(folder, None), callbacks)
     return module
 
 

@@ -1,0 +1,200 @@
+"""Ask a language model through litellm: concurrently, patiently, and paying only once."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.config import TeacherConfig
+from common.errors import NlaError
+from common.manifest import digest_of
+from common.progress import progress
+from common.seeding import keyed_random
+
+FIRST_WAIT_S = 2.0
+"""Seconds before the first retry; doubled each time (2 + 4 + ... outlast a per-minute limit)."""
+TIMEOUT_S = 120.0
+
+Messages = list[dict[str, str]]
+"""One conversation: `role` and `content` of each message."""
+
+_TAGGED = re.compile(r"<explanation>(.*?)</explanation>", re.DOTALL)
+_log = logging.getLogger(__name__)
+
+
+def ask(
+    conversations: Sequence[Messages], config: TeacherConfig, cache_folder: Path
+) -> list[str | None]:
+    """The tagged explanation of each answer, None where every answer lacked its tags (logged).
+
+    Each answer is written to `cache_folder/answers.jsonl` as it arrives, so a killed run pays for
+    nothing twice; answers without tags are not kept. Raises NlaError at once on a bad key, model or
+    request, and after `max_retries` on rate limits, timeouts and server errors.
+    """
+    digests = [_digest(messages, config) for messages in conversations]
+    cache = AnswerCache(cache_folder / "answers.jsonl")
+    pending = {
+        digest: messages
+        for digest, messages in zip(digests, conversations, strict=True)
+        if digest not in cache.explanations
+    }
+    if pending:
+        _check_key(config)
+        asyncio.run(_ask_all(pending, config, cache))
+    explanations = [cache.explanations.get(digest) for digest in digests]
+    _log.info(
+        "%d explanations, %d without closing tag, %s",
+        len(conversations) - explanations.count(None),
+        explanations.count(None),
+        cache.bill(),
+    )
+    return explanations
+
+
+def tagged_explanation(answer: str) -> str | None:
+    """The text between the tags on one line; None without both tags or without text."""
+    found = _TAGGED.search(answer)
+    return " ".join(found[1].split()) or None if found else None
+
+
+class AnswerCache:
+    """Append-only JSON lines of what was paid for: digest, explanation, tokens and cost (USD)."""
+
+    def __init__(self, file: Path) -> None:
+        """Read what is there; a line torn by a killed run is passed over and paid for again."""
+        self.file = file
+        self.explanations: dict[str, str] = {}
+        self.tokens, self.cost, self.unpriced = 0, 0.0, 0
+        """Of this run alone: tokens, US dollars, and answers whose price is not known."""
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        content = file.read_text(encoding="utf-8", errors="replace")
+        self.explanations = dict(_whole_lines(content))
+        if content and not content.endswith("\n"):
+            self._append("\n")
+
+    def add(self, digest: str, explanation: str) -> None:
+        """Keep one explanation, on disk before anything else happens."""
+        self.explanations[digest] = explanation
+        self._append(json.dumps({"digest": digest, "explanation": explanation}) + "\n")
+
+    def charge(self, tokens: int, cost: float | None) -> None:
+        """Count one answer of the API, used or not."""
+        self.tokens += tokens
+        self.cost += cost or 0.0
+        self.unpriced += cost is None
+
+    def bill(self) -> str:
+        """What this run cost: dollars where the model's price is known, tokens always."""
+        priced = f"${self.cost:.4f}" if not self.unpriced else "price unknown"
+        return f"{self.tokens:,} tokens, {priced}"
+
+    def _append(self, text: str) -> None:
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _whole_lines(content: str) -> Iterator[tuple[str, str]]:
+    for line in content.split("\n"):
+        try:
+            answer = json.loads(line)
+            yield answer["digest"], answer["explanation"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+
+
+def _digest(messages: Messages, config: TeacherConfig) -> str:
+    settings = [config.model, config.base_url, config.temperature, config.max_tokens]
+    return digest_of([messages, *settings])
+
+
+def _litellm() -> Any:
+    """The client, without its start-up download of prices and without its chatter."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    return litellm
+
+
+def _check_key(config: TeacherConfig) -> None:
+    """OpenAI's client reports a missing key as a server error, which would be retried in vain."""
+    if not config.model:
+        raise NlaError("no teacher model", where="teacher.model", remedy="name a litellm model")
+    missing = _litellm().validate_environment(model=config.model)["missing_keys"]
+    if missing == ["OPENAI_API_KEY"]:
+        remedy = "export it (any word will do for a local server without keys)"
+        raise NlaError("missing OPENAI_API_KEY", where=config.model, remedy=remedy)
+
+
+async def _ask_all(pending: dict[str, Messages], config: TeacherConfig, cache: AnswerCache) -> None:
+    """`concurrency` workers share the questions; the first hopeless error stops them all."""
+    questions = iter(pending.items())
+
+    async def work(bar: Any) -> None:
+        for digest, messages in questions:
+            explanation = await _ask(messages, digest, config, cache)
+            if explanation:
+                cache.add(digest, explanation)
+            bar.set_postfix_str(cache.bill(), refresh=False)
+            bar.update(1)
+
+    with progress("API", len(pending), "explanations") as bar:
+        await asyncio.gather(*(work(bar) for _ in range(config.concurrency)))
+
+
+async def _ask(
+    messages: Messages, digest: str, config: TeacherConfig, cache: AnswerCache
+) -> str | None:
+    from openai import OpenAIError  # every error of litellm derives from it
+
+    for attempt in range(config.max_retries + 1):
+        try:
+            answer = await _complete(messages, config)
+        except OpenAIError as error:
+            if not _is_passing(error) or attempt == config.max_retries:
+                raise _stopped(error, config, attempt) from error
+            jitter = keyed_random("jitter", digest, attempt).uniform(0.5, 1.5)
+            await asyncio.sleep(FIRST_WAIT_S * 2**attempt * jitter)
+            continue
+        usage = answer.usage.total_tokens if answer.usage else 0
+        cache.charge(usage, answer._hidden_params.get("response_cost"))
+        explanation = tagged_explanation(answer.choices[0].message.content or "")
+        if explanation:
+            return explanation
+    return None
+
+
+async def _complete(messages: Messages, config: TeacherConfig) -> Any:
+    return await _litellm().acompletion(
+        model=config.model,
+        messages=messages,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens,
+        base_url=config.base_url,
+        timeout=TIMEOUT_S,
+        num_retries=0,  # ours, because theirs do not tell passing errors from hopeless ones
+        max_retries=0,
+    )
+
+
+def _is_passing(error: Exception) -> bool:
+    """Rate limits, timeouts, lost connections and server errors may pass; the rest will not."""
+    status = getattr(error, "status_code", None) or 500
+    return status in (408, 409, 429) or status >= 500
+
+
+def _stopped(error: Exception, config: TeacherConfig, attempt: int) -> NlaError:
+    reason = " ".join(str(error).split())[:300]
+    if not _is_passing(error):
+        remedy = "correct the key, the model or the settings under `teacher`"
+        return NlaError(f"the teacher's API refused ({reason})", where=config.model, remedy=remedy)
+    what = f"the teacher's API failed {attempt + 1} times in a row ({reason})"
+    remedy = "run again later, finished explanations are kept; or lower teacher.concurrency"
+    return NlaError(what, where=config.base_url or config.model, remedy=remedy)

@@ -1,0 +1,188 @@
+from collections.abc import Sequence
+
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+
+from common.evaluation.conditions import (
+    ORIGINAL,
+    SHUFFLED,
+    SOURCE_TEXT,
+    conditions,
+    other_documents,
+    source_texts,
+)
+from common.evaluation.floors import (
+    Embedder,
+    embedding_ridge,
+    mean_direction,
+    own_blocks,
+    tfidf_ridge,
+)
+from common.evaluation.roundtrip import Judge, Predict, reconstruct
+from common.material import Material
+from common.metrics.fve import fve, squared_errors, training_mean, variance
+from common.models.reconstructor import TruncatedReconstructor
+from common.schema import DOC_ID, EXPLANATION, KEY, TEACHER, TOKEN_IDS, TOPIC
+from common.target.load import Target
+
+EAST, NORTH, WEST, SOUTH = [10.0, 0.0], [0.0, 20.0], [-30.0, 0.0], [0.0, -40.0]
+COMPASS = torch.tensor([EAST, NORTH, WEST, SOUTH])
+
+
+@pytest.fixture
+def judge() -> Judge:
+    """Four directions, so that n(h) has length sqrt(2), μ is 0 and the variance is 2."""
+    table = pl.DataFrame({KEY: list("ABCD"), DOC_ID: list("abcd"), TOPIC: ["x", "x", None, None]})
+    return Judge(table, COMPASS, training_mean(COMPASS), mean_norm=25.0, distractors=3)
+
+
+def by_name(texts: Sequence[str]) -> Tensor:
+    names = {"east": EAST, "north": NORTH, "west": WEST, "south": SOUTH}
+    return torch.tensor([names[text] for text in texts]).reshape(-1, 2)
+
+
+def fve_of(rows: pl.DataFrame, transform: str, spread: float) -> float:
+    errors = rows.filter(pl.col("transform") == transform, pl.col("applied"))["squared_error"]
+    return fve(torch.tensor(errors.to_list(), dtype=torch.float64), spread)
+
+
+def test_errors_by_hand(judge: Judge):
+    rows = judge.rows(by_name, {ORIGINAL: ["east", "east", "east", "south"]}, TEACHER)
+    assert rows[KEY].to_list() == list("ABCD")
+    assert rows["squared_error"].to_list() == pytest.approx([0, 4, 8, 0], abs=1e-5)
+    assert rows["cosine"].to_list() == pytest.approx([1, 0, -1, 1], abs=1e-6)
+    raw = [(25 - 10) ** 2, 25**2 + 20**2, (25 + 30) ** 2, (25 - 40) ** 2]
+    assert rows["raw_squared_error"].to_list() == pytest.approx(raw, rel=1e-5)
+    assert rows["retrieval_rank"].to_list() == [1, 3, 4, 1], "a tie ranks last"
+    assert fve_of(rows, ORIGINAL, variance(COMPASS, judge.mean)) == pytest.approx(1 - 3 / 2)
+
+
+def test_texts_that_could_not_be_made_are_counted_and_not_replaced(judge: Judge):
+    texts = {
+        ORIGINAL: ["east", "north", "west", "south"],
+        "quotes_only": [None, "north", None, "east"],
+        "quotes_stripped": [None, None, None, None],
+    }
+    asked: list[str] = []
+
+    def predict(wanted: Sequence[str]) -> Tensor:
+        asked.extend(wanted)
+        return by_name(wanted)
+
+    rows = judge.rows(predict, texts, TEACHER)
+    assert asked == ["east", "north", "west", "south", "north", "east"]
+    assert rows.height == 12
+    part = rows.filter(transform="quotes_only")
+    assert part["applied"].to_list() == [False, True, False, True]
+    assert part["squared_error"].to_list()[1::2] == pytest.approx([0, 4], abs=1e-5)
+    assert part["squared_error"].to_list()[::2] == [None, None]
+    assert part["retrieval_rank"].to_list() == [None] * 4, "retrieval is of whole originals only"
+    nothing = rows.filter(transform="quotes_stripped")
+    assert not nothing["applied"].any()
+    assert nothing["cosine"].null_count() == 4
+
+
+def test_a_perfect_ar_has_fve_1_and_a_negative_shuffled_floor(material: Material):
+    truth = material.judge.activations
+    texts = [str(row) for row in range(len(truth))]
+    named = material.test_table.select(KEY, DOC_ID).with_columns(pl.Series(EXPLANATION, texts))
+    found = conditions(named, material.profile.evaluation, material.target.tokenizer)
+    rows = material.judge.rows(
+        lambda wanted: truth[[int(text) for text in wanted]],
+        {name: found[name] for name in (ORIGINAL, SHUFFLED)},
+        TEACHER,
+    )
+    spread, _ = material.test_variance()
+    assert fve_of(rows, ORIGINAL, spread) == pytest.approx(1)
+    assert set(rows.filter(transform=ORIGINAL)["retrieval_rank"]) == {1}
+    assert -1.5 < fve_of(rows, SHUFFLED, spread) < -0.5
+
+
+def test_the_mean_direction_is_below_the_mean_itself(material: Material):
+    texts: list[str | None] = [""] * len(material.judge.activations)
+    rows = material.judge.rows(mean_direction(material.mean), {ORIGINAL: texts}, TEACHER)
+    found = fve_of(rows, ORIGINAL, material.test_variance()[0])
+    assert -1 < found < 0, "scaled to full length, μ no longer is the best constant"
+
+
+def test_the_targets_own_blocks_are_the_ceiling(material: Material):
+    own = own_blocks(material.target, material.layer, material.test_table[TOKEN_IDS].to_list())
+    errors = squared_errors(own, material.judge.activations)
+    assert fve(errors, material.test_variance()[0]) > 0.999
+
+
+def test_reconstructions_come_in_the_order_of_the_texts(target: Target):
+    model = TruncatedReconstructor(target.model, target.tokenizer, 2, 96)
+    texts = ["a long text about a lake in the hills", "a bay", "a", "a bay", "a long text"]
+    together = reconstruct(model, texts, batch_size=2, precision="32-true")
+    for text, found in zip(texts, together, strict=True):
+        alone = reconstruct(model, [text], batch_size=64, precision="32-true")[0]
+        assert torch.allclose(found, alone, atol=1e-5)
+    assert torch.equal(together[1], together[3])
+    low = reconstruct(model, texts, batch_size=2, precision="bf16-mixed")
+    assert low.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(low, together).min() > 0.999
+
+
+def test_shuffling_gives_every_row_the_text_of_another_document():
+    documents = ["b", "a", "c", "b", "a", "c", "d"]
+    swapped = other_documents(documents)
+    assert sorted(swapped) == list(range(7))
+    assert all(documents[row] != documents[other] for row, other in enumerate(swapped))
+    assert swapped == other_documents(documents)
+
+
+def test_conditions_stand_beside_the_original(material: Material):
+    found = material.test_conditions(TEACHER)
+    assert {len(texts) for texts in found.values()} == {material.test_table.height}
+    assert found[ORIGINAL] == material.test_table[TEACHER].to_list()
+    assert {"quotes_only", "quotes_stripped", "random_stripped", "paraphrase"} <= found.keys()
+    tokenizer = material.target.tokenizer
+    for text, cut in zip(found[ORIGINAL], found["prefix_8"], strict=True):
+        if cut is not None:
+            assert text is not None
+            assert text.startswith(cut.strip())
+            assert len(tokenizer.encode(cut)) <= 8
+    assert any(cut is not None for cut in found["prefix_8"])
+
+
+def test_the_source_text_keeps_its_end(material: Material):
+    table, tokenizer = material.test_table, material.target.tokenizer
+    cut = source_texts(table, tokenizer, 5)
+    for text, ids, ending in zip(table["text"], table[TOKEN_IDS].to_list(), cut, strict=True):
+        assert tokenizer.encode(ending, add_special_tokens=False) == ids[-5:]
+        assert text.endswith(ending)
+    limit = material.profile.ar.max_explanation_tokens
+    assert material.test_conditions(TEACHER)[SOURCE_TEXT] == source_texts(table, tokenizer, limit)
+
+
+def topic_ridges(target: Target, texts: list[str], activations: Tensor) -> dict[str, Predict]:
+    embed = Embedder(target.model.model, target.tokenizer)
+    return {
+        "tfidf": tfidf_ridge(texts, activations),
+        "embedding": embedding_ridge(texts, activations, embed),
+    }
+
+
+def test_ridge_floors_find_what_the_words_give_away(target: Target):
+    torch.manual_seed(0)
+    topics = {name: torch.randn(16) for name in ("music", "rivers", "kings", "bread")}
+    numbers = [str(number) for number in range(40)]
+    texts = [f"A note on {topic}, number {number}." for number in numbers for topic in topics]
+    activations = torch.stack([topics[topic] for _ in numbers for topic in topics])
+    mean = training_mean(activations)
+    held_out = [f"A note on {topic}, number 77." for topic in topics]
+    truth = torch.stack(list(topics.values()))
+    for name, predict in topic_ridges(target, texts, activations).items():
+        assert fve(squared_errors(predict(held_out), truth), variance(truth, mean)) > 0.9, name
+
+
+def test_a_sentence_embedding_does_not_depend_on_its_neighbours(target: Target):
+    texts = ["a lake", "the long road to the northern hills and back", "salt"]
+    together = Embedder(target.model.model, target.tokenizer)(texts)
+    for text, found in zip(texts, together, strict=True):
+        alone = Embedder(target.model.model, target.tokenizer)([text])[0]
+        assert found == pytest.approx(alone, abs=1e-5)
+        assert float((found**2).sum()) == pytest.approx(1, abs=1e-5)

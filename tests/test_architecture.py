@@ -1,0 +1,124 @@
+"""Rules of the house that no linter knows."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.experiment import Experiment, load_experiment
+from common.report.results import CONTROL
+from common.trunk import STAGES
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("common", "ar_variants", "decomposition", "experiments", "bench")
+EXPERIMENTS = sorted(file.parent.name for file in ROOT.glob("experiments/*/experiment.py"))
+HEAVY = ("torch", "lightning", "transformers", "datasets", "mlflow", "optuna", "polars", "sklearn")
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "misc", "manager", "managers"}
+
+
+def sources() -> Iterator[Path]:
+    for package in PACKAGES:
+        yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def words(markdown: str) -> str:
+    """One line without emphasis."""
+    return " ".join(markdown.replace("*", "").split())
+
+
+def stages(file: Path) -> dict:
+    return yaml.safe_load(file.read_text())["stages"]
+
+
+def lines(file: Path) -> int:
+    return len(file.read_text().splitlines())
+
+
+def test_no_file_is_longer_than_300_lines():
+    assert {str(file.relative_to(ROOT)): lines(file) for file in sources() if lines(file) > 300} == {}
+
+
+def test_no_function_is_longer_than_50_lines():
+    long = {
+        f"{file.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for file in sources()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 50
+    }
+    assert long == set()
+
+
+def test_nothing_is_called_utils():
+    found = {
+        str(path.relative_to(ROOT))
+        for package in (*PACKAGES, "tests")
+        for path in (ROOT / package).rglob("*")
+        if path.stem in FORBIDDEN_NAMES
+    }
+    assert found == set()
+
+
+def test_the_root_pipeline_and_the_experiment_folders_agree():
+    entries = {name for name in stages(ROOT / "dvc.yaml") if name.startswith("experiments/")}
+    plain = {f"experiments/{name}" for name in EXPERIMENTS}
+    assert entries == plain | {f"{name}/" for name in plain}, "with and without trailing slash"
+    folders = {file.parent.name for file in ROOT.glob("experiments/*/*.py")}
+    assert folders == set(EXPERIMENTS), "a folder without experiment.py"
+
+
+def test_the_root_pipeline_runs_every_stage_of_the_trunk():
+    named = [name for name in stages(ROOT / "dvc.yaml") if not name.startswith("experiments/")]
+    assert named == list(STAGES)
+    for name in named:
+        assert stages(ROOT / "dvc.yaml")[name]["cmd"] == f"nla stage {name}"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_complete_and_small(name: str):
+    folder = ROOT / "experiments" / name
+    needed = {"README.md", "__main__.py", "dvc.yaml", "experiment.py", "params.yaml"}
+    assert needed <= {file.name for file in folder.iterdir()}
+    assert lines(folder / "experiment.py") <= 150
+    assert {f"{name}_results", f"{name}_report"} <= stages(folder / "dvc.yaml").keys()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_has_a_control_and_valid_arms(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    experiment = load_experiment(name)
+    assert isinstance(experiment, Experiment)
+    assert experiment.name == name
+    assert next(iter(experiment.params.arms)) == CONTROL
+    assert len({experiment.arm(arm).digest() for arm in experiment.params.arms}) == len(
+        experiment.params.arms
+    ), "two arms with the same settings"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_decision_rule_stands_in_the_readme(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    readme = (ROOT / "experiments" / name / "README.md").read_text()
+    assert words(load_experiment(name).decision_rule) in words(readme)
+
+
+def test_the_command_line_answers_before_anything_heavy_is_imported():
+    code = f"""
+import json, sys
+from common.cli import app
+try:
+    app(["--help"])
+except SystemExit as stop:
+    assert not stop.code
+print(json.dumps([name for name in {HEAVY} if name in sys.modules]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    *shown, heavy = done.stdout.strip().splitlines()
+    assert any("explain" in line for line in shown)
+    assert json.loads(heavy) == []

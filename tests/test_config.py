@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from common import config
+from common.config import AVConfig, Config, Profile, active_profile, load_config, load_profile
+from common.errors import NlaError
+from common.paths import PROFILES
+
+SMOKE = (PROFILES / "smoke.yaml").read_text()
+
+
+@pytest.fixture
+def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(config, "PROFILES", tmp_path)
+    (tmp_path / "smoke.yaml").write_text(SMOKE)
+    return tmp_path
+
+
+def refused(name: str, match: str) -> str:
+    with pytest.raises(NlaError, match=match) as caught:
+        load_profile(name)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in PROFILES.glob("*.yaml")))
+def test_every_profile_is_valid(name: str):
+    profile = load_profile(name)
+    assert profile.name == name
+    assert len(profile.tuning.seeds) >= 2
+    assert sum(profile.corpus.fractions.values()) == pytest.approx(1)
+
+
+def test_an_unknown_profile_is_answered_with_the_known_ones(profiles: Path):
+    (profiles / "mine.yaml").write_text(SMOKE)
+    refused("huge", "unknown profile 'huge': choose one of mine, smoke")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("colour: red", "config key 'colour': Extra inputs are not permitted"),
+        ("rollout: {temprature: 1.0}", "config key 'rollout.temprature': Extra inputs"),
+        ("rollout: {temperature: -1.0}", "config key 'rollout.temperature': .*greater than or equal"),
+        ("rollout: {batch_size: many}", "config key 'rollout.batch_size': .*valid integer"),
+        ("av: {examples: 3}", "config key 'av.learning_rate': Field required"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_in_one_line(profiles: Path, line: str, message: str):
+    key = line.partition(":")[0]
+    kept = [text for text in SMOKE.splitlines() if not text.startswith(f"{key}:")]
+    (profiles / "mine.yaml").write_text("\n".join([*kept, line]))
+    found = refused("mine", message)
+    assert "mine.yaml" in found
+    assert "see Profile in common/config.py" in found
+
+
+def test_an_unknown_split_is_named(profiles: Path):
+    text = SMOKE.replace("av_sft: 40", "av_stf: 40")
+    (profiles / "mine.yaml").write_text(text)
+    refused("mine", r"unknown split \['av_stf'\].*choose from")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [1", "not valid YAML"), ("- a\n- b", "not a mapping"), ("", "config key")]
+)
+def test_a_file_that_is_no_config_is_one_line(profiles: Path, text: str, message: str):
+    (profiles / "mine.yaml").write_text(text)
+    refused("mine", message)
+
+
+def test_a_config_is_frozen_and_a_changed_copy_is_validated():
+    av = AVConfig(examples=8, learning_rate=1e-3)
+    with pytest.raises(ValidationError, match="frozen"):
+        av.examples = 9  # type: ignore[misc]
+    assert av.replace(slots=4).slots == 4
+    assert av.slots == 1
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        av.replace(slots=0)
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        av.replace(slot=2)
+
+
+def test_a_digest_changes_with_every_value_and_nothing_else(smoke: Profile):
+    assert smoke.digest() == load_profile("smoke").digest()
+    assert smoke.replace(tuning=smoke.tuning.replace(seeds=(0, 1, 2))).digest() != smoke.digest()
+    assert smoke.av.digest() != smoke.av.replace(slots=2).digest()
+
+
+def test_extra_values_stand_beside_those_of_the_file(tmp_path: Path):
+    class Named(Config):
+        name: str
+        size: int = 1
+
+    file = tmp_path / "named.yaml"
+    file.write_text("size: 3")
+    assert load_config(Named, file, name="x") == Named(name="x", size=3)
+
+
+def test_the_active_profile_is_the_word_in_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NlaError, match=r"no params.yaml here.*repository root"):
+        active_profile()
+    Path("params.yaml").write_text("profile: smoke\n")
+    assert active_profile() == "smoke"
+
+
+@pytest.mark.parametrize("text", ["", "profil: smoke", "profile: [a", "- smoke"])
+def test_params_without_a_profile_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(text)
+    with pytest.raises(NlaError, match="names no profile.*nla profile smoke") as caught:
+        active_profile()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_is_one_line_with_place_and_remedy():
+    assert str(NlaError("what", where="here", remedy="do this")) == "what [here]: do this"
+    assert str(NlaError("what")) == "what"
+    assert "\n" not in str(NlaError("two\nlines", remedy="mend\nit"))

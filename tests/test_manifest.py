@@ -1,0 +1,81 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from common.errors import NlaError
+from common.manifest import digest_of, manifest_file, read_manifest, write_manifest
+
+
+def refused(artefact: Path, match: str, **expected: object) -> None:
+    with pytest.raises(NlaError, match=match) as caught:
+        read_manifest(artefact, made_by="corpus", **expected)
+    assert "\n" not in str(caught.value)
+    assert "dvc repro corpus" in str(caught.value)
+
+
+@pytest.fixture
+def artefact(tmp_path: Path) -> Path:
+    folder = tmp_path / "activations"
+    folder.mkdir()
+    write_manifest(folder, kind="activations", layers=(8, 3), rows=60)
+    return folder
+
+
+def test_a_digest_is_that_of_the_canonical_json():
+    expected = hashlib.sha256(b'{"a":[1,2.5],"b":"x"}').hexdigest()[:12]
+    assert digest_of({"b": "x", "a": (1, 2.5)}) == expected
+    assert digest_of({"b": "x", "a": (2.5, 1)}) != expected
+
+
+def test_a_manifest_lies_in_a_folder_or_beside_a_file():
+    assert manifest_file(Path("data/activations")) == Path("data/activations/manifest.json")
+    assert manifest_file(Path("data/corpus.parquet")) == Path("data/corpus.manifest.json")
+
+
+def test_what_is_written_is_read_and_has_a_digest(artefact: Path):
+    fields = read_manifest(artefact, "activations", kind="activations", layers=(8, 3))
+    digest = digest_of({"kind": "activations", "layers": [8, 3], "rows": 60})
+    assert fields == {"kind": "activations", "layers": [8, 3], "rows": 60, "digest": digest}
+
+
+def test_the_digest_changes_with_any_field(artefact: Path):
+    before = read_manifest(artefact, "activations")["digest"]
+    write_manifest(artefact, kind="activations", layers=(8, 3), rows=61)
+    assert read_manifest(artefact, "activations")["digest"] != before
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ({"kind": "corpus"}, "kind is 'activations', expected 'corpus'"),
+        ({"layers": (3, 8)}, r"layers is \[8, 3\], expected \(3, 8\)"),
+        ({"tokenizer": "abc"}, "tokenizer is None, expected 'abc'"),
+    ],
+)
+def test_drift_is_refused(artefact: Path, expected: dict[str, object], message: str):
+    refused(artefact, message, **expected)
+
+
+def test_a_missing_artefact_or_manifest_is_refused(artefact: Path, tmp_path: Path):
+    refused(tmp_path / "nowhere", "missing artefact")
+    (artefact / "manifest.json").unlink()
+    refused(artefact, "missing artefact")
+
+
+def test_a_manifest_without_its_artefact_is_refused(tmp_path: Path):
+    write_manifest(tmp_path / "corpus.parquet", kind="corpus")
+    refused(tmp_path / "corpus.parquet", "missing artefact")
+
+
+def test_half_a_manifest_is_refused(artefact: Path):
+    file = artefact / "manifest.json"
+    file.write_text(file.read_text()[:20])
+    refused(artefact, "unreadable manifest")
+
+
+def test_a_manifest_is_sorted_json_for_people_and_diffs(artefact: Path):
+    text = (artefact / "manifest.json").read_text()
+    assert list(json.loads(text)) == ["digest", "kind", "layers", "rows"]
+    assert text.endswith("}\n")

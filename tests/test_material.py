@@ -1,0 +1,87 @@
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from common.config import Profile
+from common.errors import NlaError
+from common.material import Material
+from common.paths import Trunk
+from common.schema import AR_SFT, AV, DEV, KEY, RL, SPLIT, TEACHER, TEST, TOPIC
+
+
+@pytest.fixture
+def copied(
+    trunk_root: Path, tmp_path: Path, smoke: Profile, monkeypatch: pytest.MonkeyPatch
+) -> Material:
+    """Of a trunk that a test may damage."""
+    shutil.copytree(trunk_root, tmp_path / "root")
+    monkeypatch.chdir(tmp_path / "root")
+    return Material(smoke)
+
+
+def change(file: Path, **fields: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def splits_of(material: Material, keys: list[str]) -> set[str]:
+    table = material.explanations(TEACHER).filter(pl.col(KEY).is_in(keys))
+    return set(table[SPLIT])
+
+
+def test_the_layer_mean_and_denominators_are_those_of_the_method(material: Material):
+    assert material.layer == 8
+    normalized = material.training_activations * (
+        8 / material.training_activations.norm(dim=1, keepdim=True)
+    )
+    assert torch.allclose(material.mean, normalized.mean(0), atol=1e-5)
+    assert material.mean.norm() < 7.9, "μ must not be scaled up to sqrt(d) = 8 again"
+    activations = material.judge.activations
+    raw = (activations - material.training_activations.mean(0)).square().sum(1).mean()
+    assert material.test_variance()[1] == pytest.approx(float(raw), rel=1e-5)
+
+
+def test_an_ar_trains_on_teacher_and_av_texts_of_splits_of_their_own(material: Material):
+    config = material.profile.ar
+    examples = material.ar_examples()
+    teacher, spoken = examples[: config.examples], examples[config.examples :]
+    assert len(spoken) == config.av_examples
+    assert splits_of(material, [example.key for example in teacher]) == {AR_SFT}
+    assert splits_of(material, [example.key for example in spoken]) == {RL}
+
+
+def test_a_tuning_budget_keeps_the_mixture(material: Material):
+    few = material.ar_examples(limit=40)
+    assert len(few) == 40
+    share = sum(splits_of(material, [example.key]) == {RL} for example in few) / 40
+    assert share == pytest.approx(16 / 80)
+
+
+def test_dev_and_test_are_apart(material: Material):
+    assert splits_of(material, [e.key for e in material.dev_examples(AV, 10)]) == {DEV}
+    assert splits_of(material, material.test_table[KEY].to_list()) == {TEST}
+    assert material.test_table.height == 2 * material.profile.activations.documents[TEST]
+    assert material.test_table[TOPIC].null_count() == 0
+
+
+@pytest.mark.parametrize("field", ["tokenizer", "target"])
+def test_activations_of_another_target_are_refused(copied: Material, field: str):
+    change(copied.trunk.activations / "manifest.json", **{field: "another"})
+    with pytest.raises(NlaError, match=f"{field} is 'another'.*dvc repro activations"):
+        _ = copied.manifest
+
+
+def test_explanations_in_another_tokenizer_are_refused(copied: Material):
+    file = Trunk("smoke").explanations.with_suffix(".manifest.json")
+    change(file, tokenizer="another")
+    with pytest.raises(NlaError, match=r"tokenizer is 'another'.*dvc repro explanations"):
+        copied.explanations(TEACHER)
+
+
+def test_a_digest_stands_for_every_artefact(material: Material):
+    digests = material.digests()
+    assert list(digests) == ["target", "corpus", "activations", "explanations", "av_text"]
+    assert len(set(digests.values())) == 5

@@ -1,0 +1,99 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from common.errors import NlaError
+from common.runs import RunFolder
+
+CONFIG = {"ar": {"learning_rate": 1e-05, "layers": (1, 2)}, "place": Path("data/x"), "arm": None}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    run = RunFolder(tmp_path / "smoke" / "ar_small" / "control" / "0")
+    run.begin(CONFIG)
+    return run
+
+
+def test_the_path_is_the_identity(folder: RunFolder):
+    assert folder.identity == ("smoke", "ar_small", "control", "0")
+
+
+def test_a_config_comes_back_as_it_was(folder: RunFolder):
+    assert folder.config == {
+        "ar": {"learning_rate": 1e-05, "layers": [1, 2]},
+        "place": "data/x",
+        "arm": None,
+    }
+
+
+def test_metrics_are_appended_in_order(folder: RunFolder):
+    assert list(folder.metrics()) == []
+    folder.log({"loss": 1.5}, step=0)
+    folder.log({"loss": 1.25, "dev_fve": -0.5}, step=10)
+    expected = [(0, {"loss": 1.5}), (10, {"loss": 1.25, "dev_fve": -0.5})]
+    assert list(folder.metrics()) == expected
+
+
+def test_a_half_written_last_line_of_a_killed_run_is_dropped(folder: RunFolder):
+    folder.log({"loss": 1.5}, step=0)
+    with folder.metrics_file.open("a") as file:
+        file.write('{"step": 1, "lo')
+    assert list(folder.metrics()) == [(0, {"loss": 1.5})]
+
+
+def test_a_summary_makes_a_run_finished(folder: RunFolder):
+    assert not folder.is_finished(CONFIG)
+    with pytest.raises(NlaError, match="unfinished run"):
+        _ = folder.summary
+    folder.finish({"dev_fve": 0.5})
+    assert folder.is_finished(CONFIG)
+    assert folder.summary == {"dev_fve": 0.5}
+    assert not folder.is_finished(CONFIG | {"arm": "other"})
+
+
+def test_a_summary_is_whole_or_absent(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.finish({"dev_fve": 0.5})
+    assert not folder.is_finished(CONFIG)
+
+
+def test_beginning_again_with_the_same_config_keeps_what_is_there(folder: RunFolder):
+    folder.log({"loss": 1.5}, step=0)
+    folder.begin(CONFIG)
+    assert list(folder.metrics()) == [(0, {"loss": 1.5})]
+
+
+def test_beginning_again_with_another_config_removes_what_is_there(folder: RunFolder):
+    folder.log({"loss": 1.5}, step=0)
+    folder.finish({"dev_fve": 0.5})
+    folder.checkpoint.mkdir()
+    (folder.checkpoint / "ar.safetensors").write_bytes(b"old")
+    folder.begin(CONFIG | {"arm": "other"})
+    assert [file.name for file in folder.path.rglob("*")] == ["config.yaml"]
+    assert folder.config["arm"] == "other"
+
+
+def test_a_run_killed_while_its_config_was_written_starts_afresh(folder: RunFolder):
+    folder.finish({"dev_fve": 0.5})
+    folder.config_file.write_text("")
+    assert not folder.is_finished(CONFIG)
+    folder.begin(CONFIG)
+    assert [file.name for file in folder.path.iterdir()] == ["config.yaml"]
+
+
+def test_a_folder_without_a_config_is_no_run(tmp_path: Path):
+    with pytest.raises(NlaError, match="not a run folder: no config.yaml") as caught:
+        _ = RunFolder(tmp_path).config
+    assert "runs/<profile>/<experiment>/<arm>/<seed>" in str(caught.value)
+
+
+def test_a_line_of_metrics_is_json_with_its_step(folder: RunFolder):
+    folder.log({"loss": 1.5}, step=3)
+    assert json.loads(folder.metrics_file.read_text()) == {"step": 3, "loss": 1.5}
