@@ -71,6 +71,7 @@ class Arm:
             space=params.search,
             budget=tuning.trials,
             config_digest=digest,
+            first={name: getattr(self.profile.ar, name) for name in params.search},
             sampler_key=f"{self.profile.name}/{self.experiment.name}",
             storage=tuning.storage or OPTUNA_URI,
         )

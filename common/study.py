@@ -46,6 +46,8 @@ class Sweep(Config):
     storage: str = OPTUNA_URI
     sampler_key: str = ""
     """Studies that share it start from the same settings, so that no arm is luckier in its draw."""
+    first: dict[str, float] = {}
+    """The setting that is tried first (none: drawn like the others)."""
 
 
 class Best(NamedTuple):

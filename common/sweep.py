@@ -100,10 +100,7 @@ def _outcome(
     if not slots.may_run(trial.number):
         trial.set_user_attr("surplus", True)
         return None, TrialState.FAIL
-    study.sampler = optuna.samplers.TPESampler(
-        seed=keyed_seed(sweep.sampler_key or sweep.name, slots.rank(slot_of(trial))) % 2**32,
-        n_startup_trials=STARTUP_TRIALS,
-    )
+    study.sampler = _sampler(sweep, slots.rank(slot_of(trial)))
     outcome = objective(trial, suggest(trial, sweep.space))
     values = [float(value) for value in (outcome if isinstance(outcome, tuple) else (outcome,))]
     if not all(map(math.isfinite, values)):
@@ -111,6 +108,17 @@ def _outcome(
         raise NlaError(what, where=trial.params, remedy="narrow the search space")
     assert len(values) == len(sweep.directions), f"{values} for directions {sweep.directions}"
     return values, TrialState.COMPLETE
+
+
+def _sampler(sweep: Sweep, rank: int) -> optuna.samplers.BaseSampler:
+    """That of the `rank`-th setting: the first one is given, the others are drawn by a seed each."""
+    tpe = optuna.samplers.TPESampler(
+        seed=keyed_seed(sweep.sampler_key or sweep.name, rank) % 2**32,
+        n_startup_trials=STARTUP_TRIALS,
+    )
+    if rank == 0 and sweep.first:
+        return optuna.samplers.PartialFixedSampler(sweep.first, tpe)
+    return tpe
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, error: BaseException) -> None:
