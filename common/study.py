@@ -46,7 +46,7 @@ class Sweep(Config):
     storage: str = OPTUNA_URI
     sampler_key: str = ""
     """Studies that share it start from the same settings, so that no arm is luckier in its draw."""
-    first: dict[str, float] = {}
+    first: dict[str, float] = Field(default_factory=dict)
     """The setting that is tried first (none: drawn like the others)."""
 
 

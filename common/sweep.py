@@ -13,6 +13,7 @@ import math
 import signal
 import subprocess
 import time
+import warnings
 from collections.abc import Callable
 
 import optuna
@@ -111,14 +112,15 @@ def _outcome(
 
 
 def _sampler(sweep: Sweep, rank: int) -> optuna.samplers.BaseSampler:
-    """That of the `rank`-th setting: the first one is given, the others are drawn by a seed each."""
+    """That of the `rank`-th setting: the first is given, the others drawn, each by its seed."""
     tpe = optuna.samplers.TPESampler(
         seed=keyed_seed(sweep.sampler_key or sweep.name, rank) % 2**32,
         n_startup_trials=STARTUP_TRIALS,
     )
-    if rank == 0 and sweep.first:
+    if rank > 0 or not sweep.first:
+        return tpe
+    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
         return optuna.samplers.PartialFixedSampler(sweep.first, tpe)
-    return tpe
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, error: BaseException) -> None:

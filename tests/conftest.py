@@ -37,7 +37,9 @@ def target(target_folder: Path) -> Target:
 
 
 @pytest.fixture(scope="session")
-def trunk_root(tmp_path_factory: pytest.TempPathFactory, target_folder: Path, smoke: Profile) -> Path:
+def trunk_root(
+    tmp_path_factory: pytest.TempPathFactory, target_folder: Path, smoke: Profile
+) -> Path:
     """A repository root with data/smoke/ filled; the teacher's texts stand in for the AV's."""
     root = tmp_path_factory.mktemp("trunk")
     trunk = Trunk(smoke.name)

@@ -40,7 +40,9 @@ def lines(file: Path) -> int:
 
 
 def test_no_file_is_longer_than_300_lines():
-    assert {str(file.relative_to(ROOT)): lines(file) for file in sources() if lines(file) > 300} == {}
+    assert {
+        str(file.relative_to(ROOT)): lines(file) for file in sources() if lines(file) > 300
+    } == {}
 
 
 def test_no_function_is_longer_than_50_lines():

@@ -43,7 +43,10 @@ def test_an_unknown_profile_is_answered_with_the_known_ones(profiles: Path):
     [
         ("colour: red", "config key 'colour': Extra inputs are not permitted"),
         ("rollout: {temprature: 1.0}", "config key 'rollout.temprature': Extra inputs"),
-        ("rollout: {temperature: -1.0}", "config key 'rollout.temperature': .*greater than or equal"),
+        (
+            "rollout: {temperature: -1.0}",
+            "config key 'rollout.temperature': .*greater than or equal",
+        ),
         ("rollout: {batch_size: many}", "config key 'rollout.batch_size': .*valid integer"),
         ("av: {examples: 3}", "config key 'av.learning_rate': Field required"),
     ],
@@ -64,7 +67,8 @@ def test_an_unknown_split_is_named(profiles: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [1", "not valid YAML"), ("- a\n- b", "not a mapping"), ("", "config key")]
+    ("text", "message"),
+    [("a: [1", "not valid YAML"), ("- a\n- b", "not a mapping"), ("", "config key")],
 )
 def test_a_file_that_is_no_config_is_one_line(profiles: Path, text: str, message: str):
     (profiles / "mine.yaml").write_text(text)

@@ -61,7 +61,9 @@ def test_a_package_source_is_told_by_its_prefix():
     assert not is_package("./folder")
 
 
-def test_a_wheel_is_downloaded_once_and_read_as_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_wheel_is_downloaded_once_and_read_as_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     make_wheel(tmp_path / "links")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))

@@ -23,7 +23,12 @@ def test_what_else_is_drawn_does_not_matter():
 
 
 def test_keys_are_told_apart():
-    assert len({keyed_seed("a", "b"), keyed_seed("ab"), keyed_seed("a", "b", ""), keyed_seed("b", "a")}) == 4
+    assert (
+        len(
+            {keyed_seed("a", "b"), keyed_seed("ab"), keyed_seed("a", "b", ""), keyed_seed("b", "a")}
+        )
+        == 4
+    )
 
 
 def test_fractions_are_spread_evenly():

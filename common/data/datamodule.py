@@ -1,6 +1,6 @@
 """Explanations and memory-mapped activations, served in length-bucketed, resumable batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import lightning as L
 import polars as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from common.data.activations import load_activations
 from common.errors import NlaError
@@ -87,6 +87,23 @@ class Batches(Dataset):
         return self.collate([example.text for example in examples], activations)
 
 
+class Rest(Sampler[int]):
+    """Batches of a plan from one on, under the length of the whole plan.
+
+    After a resume Lightning counts the batches that it saw before as fetched.
+    """
+
+    def __init__(self, start: int, length: int) -> None:
+        """`start` batches are done already."""
+        self.start, self.length = start, length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.length))
+
+    def __len__(self) -> int:
+        return self.length
+
+
 def plan_batches(
     examples: list[Example], batch_size: int, epochs: int, seed: int
 ) -> list[list[Example]]:
@@ -134,8 +151,7 @@ class NlaDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """The batches that are still to come."""
-        rest = self.train[self.consumed :]
-        return self._loader([self._share(batch) for batch in rest])
+        return self._loader([self._share(batch) for batch in self.train], self.consumed)
 
     def val_dataloader(self) -> DataLoader:
         """All dev batches, on every process."""
@@ -153,9 +169,12 @@ class NlaDataModule(L.LightningDataModule):
         trainer = self.trainer
         return batch[trainer.global_rank :: trainer.world_size] if trainer else batch
 
-    def _loader(self, plan: list[list[Example]]) -> DataLoader:
+    def _loader(self, plan: list[list[Example]], start: int = 0) -> DataLoader:
         return DataLoader(
-            Batches(plan, self.store, self.collate), batch_size=None, collate_fn=_as_it_is
+            Batches(plan, self.store, self.collate),
+            batch_size=None,
+            sampler=Rest(start, len(plan)),
+            collate_fn=_as_it_is,
         )
 
 

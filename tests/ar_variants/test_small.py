@@ -110,7 +110,10 @@ def test_a_bag_of_words_starts_at_the_mean_with_frozen_embeddings(
 
 
 def test_variants_leave_the_target_as_it_is(
-    target: Target, low_rank: LowRankReconstructor, bag: BagOfWordsReconstructor, activations: Tensor
+    target: Target,
+    low_rank: LowRankReconstructor,
+    bag: BagOfWordsReconstructor,
+    activations: Tensor,
 ):
     before = {name: tensor.clone() for name, tensor in target.model.state_dict().items()}
     train(low_rank, activations)

@@ -40,7 +40,11 @@ def test_add_is_matched_to_the_norm_of_what_is_there():
 @pytest.mark.parametrize("kind", ["replace", "add"])
 def test_a_zero_vector_injects_nothing_and_has_a_finite_gradient(kind: str):
     hidden, vectors = torch.randn(1, 3, 4), torch.zeros(1, 1, 4, requires_grad=True)
-    found = replace(hidden, [1], vectors, 5.0) if kind == "replace" else add_norm_matched(hidden, [1], vectors)
+    found = (
+        replace(hidden, [1], vectors, 5.0)
+        if kind == "replace"
+        else add_norm_matched(hidden, [1], vectors)
+    )
     expected = torch.zeros(4) if kind == "replace" else hidden[0, 1]
     assert torch.equal(found[0, 1], expected)
     found.square().sum().backward()

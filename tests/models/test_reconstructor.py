@@ -53,7 +53,9 @@ def test_the_targets_own_first_blocks_give_the_activation_back(make: Any, materi
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not LAPTOP_TARGET.exists(), reason="run `dvc repro target` at the laptop profile")
+@pytest.mark.skipif(
+    not LAPTOP_TARGET.exists(), reason="run `dvc repro target` at the laptop profile"
+)
 def test_the_first_blocks_of_the_real_target_give_the_activation_back():
     target, layer = load_target(LAPTOP_TARGET), 15
     rows, activations = [], []
@@ -105,7 +107,10 @@ def test_the_template_surrounds_the_explanation_and_survives_the_cut(make: Any, 
     model = make(limit=5)
     tokens = model.encode(["Music.", "word " * 100])
     short, long = (row[kept].tolist() for row, kept in zip(*tokens, strict=True))
-    assert target.tokenizer.decode(short) == "Summary of the following text: <text>Music.</text> <summary>"
+    assert (
+        target.tokenizer.decode(short)
+        == "Summary of the following text: <text>Music.</text> <summary>"
+    )
     after = list(model.template.after)
     assert long[-len(after) :] == after
     assert len(long) == len(model.template.before) + 5 + len(after)

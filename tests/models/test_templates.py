@@ -61,7 +61,9 @@ def test_without_a_chat_template_the_prompt_is_one_turn_of_chatml(tokenizer: Any
 
 def test_a_models_own_chat_template_is_used(tokenizer: Any):
     chatty = copy.deepcopy(tokenizer)
-    chatty.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[reply] "
+    chatty.chat_template = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[reply] "
+    )
     template = AVTemplate.of(chatty, 2)
     prompt = chatty.decode(template.prompt_ids)
     assert prompt.startswith(f"[system] {SYSTEM}\n[user] Explain this concept: <concept>")

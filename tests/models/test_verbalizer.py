@@ -67,7 +67,9 @@ def test_a_fresh_av_is_the_target_and_counts_explanation_tokens_only(
     verbalizer = make(slots=slots)
     found = loss(verbalizer, activations)
     for text, activation, value in zip(TEXTS, activations, found, strict=True):
-        assert float(value) == pytest.approx(by_hand(target, verbalizer, text, activation), abs=1e-4)
+        assert float(value) == pytest.approx(
+            by_hand(target, verbalizer, text, activation), abs=1e-4
+        )
 
 
 def test_a_batch_says_which_tokens_are_explanation(make: Any, target: Target, activations: Tensor):
@@ -91,11 +93,15 @@ def test_a_long_explanation_is_cut_and_still_ends(make: Any, activations: Tensor
 
 
 @pytest.mark.parametrize("injection", ["replace", "add"])
-def test_extra_right_padding_does_not_change_the_loss(make: Any, activations: Tensor, injection: str):
+def test_extra_right_padding_does_not_change_the_loss(
+    make: Any, activations: Tensor, injection: str
+):
     verbalizer = stir(make(injection=injection))
     batch = verbalizer.encode(TEXTS, activations)
     ids = functional.pad(batch.tokens.ids, (0, 9), value=7)
-    mask, counted = (functional.pad(part, (0, 9)) for part in (batch.tokens.mask, batch.is_explanation))
+    mask, counted = (
+        functional.pad(part, (0, 9)) for part in (batch.tokens.mask, batch.is_explanation)
+    )
     with torch.no_grad():
         padded = verbalizer(VerbalizationBatch(TokenBatch(ids, mask), activations, counted))
         assert torch.allclose(padded, verbalizer(batch), atol=1e-5)

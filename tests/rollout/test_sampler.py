@@ -94,7 +94,9 @@ def test_addition_acts_in_the_prefill_alone(make: Any, activations: Tensor):
     start = texts.shape[1]
     for _ in range(8):
         with torch.no_grad(), verbalizer.injected(activations):
-            logits = verbalizer.language_model(inputs_embeds=verbalizer.embed(texts, activations)).logits
+            logits = verbalizer.language_model(
+                inputs_embeds=verbalizer.embed(texts, activations)
+            ).logits
         texts = torch.cat([texts, logits[:, -1].argmax(-1, keepdim=True)], 1)
     slow = [row[start:] for row in texts.tolist()]
     assert verbalizer.template.end_id not in {token for row in slow for token in row}
@@ -105,7 +107,9 @@ def test_batched_is_one_by_one(verbalizer: Verbalizer, activations: Tensor):
     one_by_one = [greedy(verbalizer, activation[None])[0] for activation in activations]
     assert greedy(verbalizer, activations) == one_by_one
     texts = sample_explanations(verbalizer, activations, GREEDY, precision="32-true")
-    threes = sample_explanations(verbalizer, activations, GREEDY.replace(batch_size=3), precision="32-true")
+    threes = sample_explanations(
+        verbalizer, activations, GREEDY.replace(batch_size=3), precision="32-true"
+    )
     assert texts == threes
     assert texts == [text.strip() for text in verbalizer.tokenizer.batch_decode(one_by_one)]
 
@@ -145,7 +149,9 @@ def test_merging_gives_the_weights_back_exactly(make: Any, frozen_low: bool, low
     with torch.inference_mode(), merged(verbalizer, low_precision):
         inside = dict(verbalizer.named_parameters())
         merged_ones = [name for name, p in before.items() if "base_layer" in name]
-        assert all(not torch.equal(inside[name].float(), before[name].float()) for name in merged_ones)
+        assert all(
+            not torch.equal(inside[name].float(), before[name].float()) for name in merged_ones
+        )
     with pytest.raises(RuntimeError, match="stop"), merged(verbalizer, low_precision):
         raise RuntimeError("stop")
     for name, parameter in verbalizer.named_parameters():

@@ -44,13 +44,17 @@ def test_layer_k_is_hidden_state_k_plus_1_and_not_k(target: Target, documents: l
         found = reading.activations[layer]
         assert torch.allclose(found, states[layer + 1][0], atol=1e-5)
         one_off = (found - states[layer][0]).norm(dim=1) / found.norm(dim=1)
-        assert one_off.min() > 0.05, f"block {layer} does nothing here, so the test would not notice"
+        assert one_off.min() > 0.05, (
+            f"block {layer} does nothing here, so the test would not notice"
+        )
 
 
 def test_the_last_block_is_read_before_the_final_norm(target: Target, documents: list[list[int]]):
     ids = documents[0]
     last = BLOCKS - 1
-    found = read_residual(target.model, batch_of(ids), [last], everywhere(len(ids)), 0).activations[last]
+    found = read_residual(target.model, batch_of(ids), [last], everywhere(len(ids)), 0).activations[
+        last
+    ]
     normed = hidden_states(target, ids)[-1][0]
     assert torch.allclose(target.model.model.norm(found), normed, atol=1e-5)
     assert not torch.allclose(found, normed, atol=0.1)

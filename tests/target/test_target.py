@@ -43,10 +43,14 @@ def test_a_loaded_target_is_frozen_and_described(target: Target):
     described = {name: target.manifest[name] for name in ("d_model", "blocks", "vocab", "source")}
     vocab = len(target.tokenizer)
     assert described == {"d_model": 64, "blocks": 12, "vocab": vocab, "source": "tiny"}
-    assert target.tokenizer.pad_token == target.tokenizer.eos_token, "the trap that masks must survive"
+    assert target.tokenizer.pad_token == target.tokenizer.eos_token, (
+        "the trap that masks must survive"
+    )
 
 
-def test_the_tiny_target_is_always_the_same_and_draws_nothing_from_the_global_generator(target: Target):
+def test_the_tiny_target_is_always_the_same_and_draws_nothing_from_the_global_generator(
+    target: Target,
+):
     state = torch.get_rng_state()
     model, tokenizer = tiny_target()
     assert torch.equal(torch.get_rng_state(), state)

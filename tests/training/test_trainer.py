@@ -34,14 +34,18 @@ class Stopped(Exception):
 
 
 class StopAfter(Callback):
-    """Raises once `step` steps are done, as a kill would."""
+    """Raises once `step` steps are done, before or during the validation there."""
 
-    def __init__(self, step: int, error: type[BaseException] = Stopped) -> None:
-        self.step, self.error = step, error
+    def __init__(self, step: int, validating: bool = False) -> None:
+        self.step, self.validating = step, validating
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step and not self.validating:
+            raise Stopped
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step == self.step:
-            raise self.error
+            raise Stopped
 
 
 def reconstructor_module(material: Material) -> tuple[ReconstructorModule, Any]:
@@ -87,18 +91,25 @@ def uninterrupted(request: pytest.FixtureRequest, material: Material, tmp_path: 
 
 @pytest.mark.parametrize(
     ("uninterrupted", "stops"),
-    [("ar", [1]), ("ar", [4]), ("ar", [6, 10]), ("ar", [12]), ("av", [7])],
+    [
+        ("ar", [StopAfter(1)]),
+        ("ar", [StopAfter(4)]),
+        ("ar", [StopAfter(6), StopAfter(10)]),
+        ("ar", [StopAfter(4, validating=True)]),
+        ("ar", [StopAfter(12, validating=True)]),
+        ("av", [StopAfter(7)]),
+    ],
     indirect=["uninterrupted"],
 )
 def test_killed_and_resumed_is_uninterrupted(
-    uninterrupted: Any, stops: list[int], material: Material, tmp_path: Path
+    uninterrupted: Any, stops: list[StopAfter], material: Material, tmp_path: Path
 ):
     whole, expected = uninterrupted
     kind = "av" if isinstance(whole, VerbalizerModule) else "ar"
     folder = RunFolder(tmp_path / "smoke" / "test" / "killed" / "0")
     for stop in stops:
         with pytest.raises(Stopped):
-            train(kind, material, folder, [StopAfter(stop)])
+            train(kind, material, folder, [stop])
     resumed = train(kind, material, folder)
     assert lines(folder) == expected
     for (name, found), (_, weights) in zip(
