@@ -149,6 +149,8 @@ class EvaluationConfig(Config):
 
     prefix_lengths: tuple[int, ...] = (4, 8, 16, 24, 32, 48)
     distractors: int = Field(default=7, ge=1)
+    paraphrase: Literal["offline", "api"] = "offline"
+    """`api`: full paraphrases by the teacher's language model besides the offline ones."""
     resamples: int = Field(default=2000, ge=100)
     batch_size: int = Field(default=64, ge=1)
     embedder: str = "target"

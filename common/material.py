@@ -10,7 +10,14 @@ from common.config import Profile
 from common.data.activations import load_activations, vectors_of
 from common.data.corpus import load_corpus
 from common.data.datamodule import ActivationStore, Example, examples_of
-from common.evaluation.conditions import SOURCE_TEXT, Conditions, conditions, source_texts
+from common.evaluation.conditions import (
+    FULL_PARAPHRASE,
+    SOURCE_TEXT,
+    Conditions,
+    conditions,
+    source_texts,
+)
+from common.evaluation.paraphrase import api_paraphrases
 from common.evaluation.roundtrip import Judge
 from common.manifest import read_manifest
 from common.metrics.fve import training_mean, variance
@@ -141,6 +148,9 @@ class Material:
         tokenizer, table = self.target.tokenizer, self.test_table
         named = table.select(KEY, DOC_ID, pl.col(source).alias(EXPLANATION))
         found = conditions(named, self.profile.evaluation, tokenizer)
+        if self.profile.evaluation.paraphrase == "api":
+            texts, cache = table[source].to_list(), self.trunk.root / "paraphrase_cache"
+            found[FULL_PARAPHRASE] = api_paraphrases(texts, self.profile.teacher, cache)
         if source == TEACHER:
             found[SOURCE_TEXT] = [
                 *source_texts(table, tokenizer, self.profile.ar.max_explanation_tokens)

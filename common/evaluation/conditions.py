@@ -9,6 +9,7 @@ from common.evaluation.transforms import prefix, transform_all
 from common.schema import DOC_ID, EXPLANATION, KEY, TOKEN_IDS
 
 ORIGINAL, SHUFFLED, SOURCE_TEXT = "original", "shuffled", "source_text"
+FULL_PARAPHRASE = "full_paraphrase"
 
 Conditions = dict[str, list[str | None]]
 """Name of the condition → one text per row; None where it could not be applied."""

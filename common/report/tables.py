@@ -19,7 +19,13 @@ from common.metrics.statistics import (
 from common.report.results import CONTROL, Results
 
 ORIGINAL = "original"
-SURVIVAL = ("quotes_only", "quotes_stripped", "random_stripped", "paraphrase")
+SURVIVAL = (
+    "quotes_only",
+    "quotes_stripped",
+    "random_stripped",
+    "paraphrase",
+    "full_paraphrase",
+)
 PREFIX = "prefix_"
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 """Of fewer than two documents, which have no interval."""

@@ -26,7 +26,9 @@ class Faulty(SupervisedModule):
         fault = self.faults.get(batch_index)
         if fault == math.inf:
             return loss * fault
-        if fault is not None:  # a finite loss whose gradient is not: the root of a sum of squares at 0
+        if (
+            fault is not None
+        ):  # a finite loss whose gradient is not: the root of a sum of squares at 0
             return (loss - loss.detach()).square().sqrt()
         return loss
 
@@ -108,7 +110,9 @@ def test_a_schedule_of_one_step_is_at_its_peak():
 def test_weight_decay_is_for_matrices_and_frozen_parameters_are_left_out():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3).requires_grad_(False))
     optimizer = SupervisedModule(model, CONFIG, 20).configure_optimizers()["optimizer"]
-    groups = [(g["weight_decay"], [tuple(p.shape) for p in g["params"]]) for g in optimizer.param_groups]
+    groups = [
+        (g["weight_decay"], [tuple(p.shape) for p in g["params"]]) for g in optimizer.param_groups
+    ]
     assert groups == [(0.5, [(3, 2)]), (0.0, [(3,)])]
 
 

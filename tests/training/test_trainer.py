@@ -9,17 +9,15 @@ from lightning.pytorch.callbacks import Callback
 
 from common.config import ARConfig, AVConfig, TrainerConfig
 from common.data.datamodule import NlaDataModule, in_order, plan_batches
-from common.errors import NlaError
 from common.material import Material
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
 from common.schema import TEACHER, ReconstructionBatch
-from common.target.load import Target
 from common.tracking import Tracker
 from common.training.sft_ar import ReconstructorModule
 from common.training.sft_av import VerbalizerModule
-from common.training.trainer import fit, load_trainable, save_trainable
+from common.training.trainer import fit
 
 STEPS, BATCH = 12, 4
 CPU = TrainerConfig(accelerator="cpu", precision="32-true")
