@@ -100,6 +100,7 @@ def report(experiment: ExperimentName, profile: ProfileOption = None) -> None:
     from common.report.index import render_index
     from common.report.render import render_report
     from common.report.results import load_results
+    from common.tracking import log_report
 
     one, name = load_experiment(experiment), _profile(profile).name
     results = load_results(results_folder(name, experiment))
@@ -108,6 +109,7 @@ def report(experiment: ExperimentName, profile: ProfileOption = None) -> None:
         results, one.question, one.decision_rule, one.verdict(results), one.sections(results), out
     )
     render_index(out.parent.parent)
+    log_report(name, out)
     typer.echo(out)
 
 

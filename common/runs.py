@@ -58,6 +58,12 @@ class RunFolder:
         with self.metrics_file.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
+    def samples(self) -> list[dict]:
+        """The lines of samples.jsonl: what a reader should look at before believing a number."""
+        if not self.samples_file.exists():
+            return []
+        return [json.loads(line) for line in self.samples_file.read_text().splitlines()]
+
     def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
         """(step, metrics) in the order logged; the torn last line of a killed run is dropped."""
         if not self.metrics_file.exists():

@@ -122,6 +122,22 @@ def sync(folder: RunFolder) -> str:
         raise NlaError(what, where=folder.path, remedy=remedy) from error
 
 
+def log_report(profile: str, report: Path) -> None:
+    """Attach a rendered report and its figures to its experiment, in place of an earlier one."""
+    try:
+        client = _connect()
+        experiment_id = _experiment_id(client, report.stem)
+        for earlier in _search(client, experiment_id, tags := {"nla.report": profile}):
+            client.delete_run(earlier.info.run_id)
+        run_id = client.create_run(experiment_id, now(), tags, f"{profile}/report").info.run_id
+        client.log_artifact(run_id, str(report))
+        for figure in sorted(report.with_suffix("").glob("*.png")):
+            client.log_artifact(run_id, str(figure), report.stem)
+        client.set_terminated(run_id)
+    except _failures() as error:
+        logger.warning("MLflow is off, it does not get the report (%s)", _first_line(error))
+
+
 class _Mirror:
     """A run in MLflow. Live and imported runs pass through the same calls; all may raise."""
 
@@ -184,8 +200,9 @@ class _Mirror:
             if file.is_file() and file.stat().st_size <= MAX_FILE_BYTES:
                 place = "figures" if file in figures else None
                 self._client.log_artifact(self.run_id, str(file), place)
-                if file == folder.samples_file and (table := _columns(file)):
-                    self._client.log_table(self.run_id, table, "samples.json")
+        if rows := folder.samples():
+            table = {name: [row.get(name) for row in rows] for name in rows[0]}
+            self._client.log_table(self.run_id, table, "samples.json")
 
     def _log_datasets(self) -> None:
         from mlflow.entities import Dataset, DatasetInput
@@ -196,16 +213,6 @@ class _Mirror:
         ]
         if inputs:
             self._client.log_inputs(self.run_id, inputs)
-
-
-def _columns(file: Path) -> dict[str, list[Any]]:
-    """JSON lines as columns; a half-written last line is left out."""
-    rows: list[dict[str, Any]] = []
-    for line in file.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    names = sorted({name for row in rows for name in row})
-    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _search(client: Any, experiment_id: str, tags: dict[str, str]) -> list[Any]:

@@ -15,7 +15,7 @@ Put the new text between <explanation> and </explanation> and write nothing afte
 def api_paraphrases(
     texts: Sequence[str], config: TeacherConfig, cache_folder: Path
 ) -> list[str | None]:
-    """One paraphrase per text, None where none was to be had; errors as in `common.data.api.ask`."""
+    """One paraphrase per text, None where there was none; errors as in `common.data.api.ask`."""
     return ask(
         [
             [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": text}]
