@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from common.config import ARConfig, Profile
 from common.data.activations import write_atomically
 from common.data.datamodule import Example, NlaDataModule, in_order, plan_batches
+from common.device import best_device
 from common.evaluation.conditions import ORIGINAL
 from common.evaluation.roundtrip import reconstruct
 from common.experiment import Experiment
@@ -182,6 +183,7 @@ class Arm:
 
     def _evaluate(self, model: Reconstructor, folder: RunFolder, seed: int) -> None:
         batch_size, precision = self.profile.evaluation.batch_size, self.profile.trainer.precision
+        model.to(best_device())
         frames = [
             self.material.judge.rows(
                 lambda texts: reconstruct(model, texts, batch_size, precision),

@@ -6,6 +6,7 @@ import polars as pl
 
 from common.arm import Arm
 from common.config import Profile
+from common.device import device_name
 from common.errors import NlaError
 from common.experiment import Experiment
 from common.manifest import read_manifest
@@ -13,7 +14,7 @@ from common.material import Material
 from common.metrics.degeneration import degeneration
 from common.metrics.quotes import longest_common_substring, quote_share, verbatim_ngram_share
 from common.paths import results_folder, run_folder
-from common.provenance import device_name, git_commit
+from common.provenance import git_commit
 from common.report.results import (
     CURVES_SCHEMA,
     ROWS_SCHEMA,

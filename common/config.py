@@ -6,10 +6,10 @@ from typing import Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.device import gains_from_bfloat16
 from common.errors import NlaError
 from common.manifest import digest_of
 from common.paths import PROFILES
-from common.precision import gains_from_bfloat16
 from common.schema import SPLITS
 
 ConfigT = TypeVar("ConfigT", bound="Config")

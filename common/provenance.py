@@ -1,7 +1,6 @@
-"""Where a number comes from: commit, code, machine."""
+"""Where a number comes from: commit and code."""
 
 import hashlib
-import platform
 import subprocess
 from pathlib import Path
 
@@ -30,12 +29,3 @@ def git_commit() -> str:
         check=False,
     )
     return done.stdout.strip() or "unknown"
-
-
-def device_name() -> str:
-    """The GPU's name, or the number of CPU cores that torch uses."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"

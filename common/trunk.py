@@ -8,6 +8,7 @@ from collections.abc import Callable
 import polars as pl
 
 from common.config import Profile
+from common.device import best_device
 from common.errors import NlaError
 from common.manifest import read_manifest, write_manifest
 from common.paths import Trunk
@@ -37,6 +38,7 @@ def activations(profile: Profile) -> None:
 
     trunk = Trunk(profile.name)
     documents, target = load_corpus(trunk.corpus), load_target(trunk.target)
+    target.model.to(best_device())
     provenance = {"corpus": read_manifest(trunk.corpus, "corpus")["digest"]}
     extract_activations(profile.activations, documents, target, trunk.activations, provenance)
 
@@ -68,8 +70,6 @@ def av(profile: Profile) -> None:
 
 def av_text(profile: Profile) -> None:
     """Let the warm-started AV explain dev, test and some rl activations."""
-    import torch
-
     from common.data.activations import load_activations, write_atomically
     from common.material import Material
     from common.rollout.sampler import sample_explanations
@@ -84,7 +84,7 @@ def av_text(profile: Profile) -> None:
         ]
     )
     verbalizer = load_av(material)
-    verbalizer.to("cuda" if torch.cuda.is_available() else "cpu")
+    verbalizer.to(best_device())
     vectors = material.store[wanted[KEY].to_list()]
     texts = sample_explanations(
         verbalizer, vectors, profile.rollout, precision=profile.trainer.precision
@@ -108,6 +108,7 @@ def floors(profile: Profile) -> None:
     from common.material import Material
 
     material = Material(profile)
+    material.target.model.to(best_device())
     examples = material.ar_examples()
     texts, vectors = [e.text for e in examples], material.store[[e.key for e in examples]]
     embed = rows.Embedder.load(

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.device import best_device
 from common.evaluation.roundtrip import Predict
 from common.metrics.fve import normalize
 from common.packages import is_package, package_path
@@ -64,7 +65,8 @@ class Embedder:
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int = 64) -> None:
         """`model` gives `last_hidden_state`."""
-        self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
+        self.model = model.eval().to(best_device())
+        self.tokenizer, self.batch_size = tokenizer, batch_size
         self.known: dict[str, np.ndarray] = {}
 
     @classmethod
@@ -88,10 +90,12 @@ class Embedder:
             batch = self.tokenizer(
                 chunk, padding=True, truncation=True, max_length=256, return_tensors="pt"
             )
-            batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
-            hidden = self.model(**batch).last_hidden_state
-            mask = batch["attention_mask"][..., None].float()
-            pooled = (hidden * mask).sum(1) / mask.sum(1)
+            inputs = {
+                name: batch[name].to(best_device()) for name in ("input_ids", "attention_mask")
+            }
+            hidden = self.model(**inputs).last_hidden_state
+            mask = inputs["attention_mask"][..., None].float()
+            pooled = ((hidden * mask).sum(1) / mask.sum(1)).cpu()
             self.known |= zip(
                 chunk, torch.nn.functional.normalize(pooled, dim=1).numpy(), strict=True
             )

@@ -1,0 +1,25 @@
+"""The machine at hand: where models run, and whether bfloat16 pays there."""
+
+import platform
+
+import torch
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one (the first that this process sees), else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """The GPU's name, or the number of CPU threads that torch uses."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
+
+
+def gains_from_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 matrices in hardware (other CPUs emulate it)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
