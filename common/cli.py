@@ -10,6 +10,9 @@ import typer
 
 from common.errors import NlaError
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C; typer turns the exception into it."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -168,8 +171,10 @@ def _exit_cleanly(command) -> None:
         command()
     except NlaError as error:
         _end(f"error: {error}", 1)
-    except KeyboardInterrupt:
-        _end("interrupted: what is finished is kept, run the same command to go on", 130)
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
+        _end("interrupted: what is finished is kept, run the same command to go on", INTERRUPTED)
 
 
 def _end(line: str, status: int) -> None:

@@ -1,4 +1,4 @@
-"""What many tests read: the tiny target, and a smoke trunk up to its explanations, each made once."""
+"""What many tests read: the tiny target and a smoke trunk, each made once."""
 
 import shutil
 from pathlib import Path

@@ -89,7 +89,7 @@ def test_a_run_killed_while_its_config_was_written_starts_afresh(folder: RunFold
 
 
 def test_a_folder_without_a_config_is_no_run(tmp_path: Path):
-    with pytest.raises(NlaError, match="not a run folder: no config.yaml") as caught:
+    with pytest.raises(NlaError, match=r"not a run folder: no config\.yaml") as caught:
         _ = RunFolder(tmp_path).config
     assert "runs/<profile>/<experiment>/<arm>/<seed>" in str(caught.value)
 

@@ -73,6 +73,14 @@ class SupervisedModule(L.LightningModule):
             remedy = "lower learning_rate, or set trainer.precision to 32-true"
             raise NlaError(what, where=f"step {self.global_step}", remedy=remedy)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A resumed run reports the steps that were skipped before, too."""
+        checkpoint["skipped_steps"] = self.skipped_steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See `on_save_checkpoint`."""
+        self.skipped_steps = checkpoint["skipped_steps"]
+
     def log_metrics(
         self, values: dict[str, Tensor | float], batch_size: int, bar: bool = False
     ) -> None:

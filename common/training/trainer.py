@@ -77,9 +77,13 @@ def fit(
     callbacks = [*(callbacks or []), TQDMProgressBar(refresh_rate=1 if os.isatty(2) else 0)]
     every = max(1, len(data.train) // module.config.validations)
     if resumable:
+        # After each validation, not before: a run killed in between would never catch up on it.
         callbacks.append(
             ModelCheckpoint(
-                checkpoint, filename="last", every_n_train_steps=every, enable_version_counter=False
+                checkpoint,
+                filename="last",
+                save_on_train_epoch_end=False,
+                enable_version_counter=False,
             )
         )
     trainer = _trainer(
@@ -87,10 +91,7 @@ def fit(
     )
     started = time.perf_counter()
     resume_from = str(last) if resumable and last.exists() else None
-    if resume_from:
-        forget_after(
-            folder, torch.load(last, weights_only=False, map_location="cpu")["global_step"]
-        )
+    forget_after(folder, _step_of(last) if resume_from else 0)
     try:
         trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
@@ -98,8 +99,9 @@ def fit(
             raise KeyboardInterrupt from error
         raise
     metrics = {
-        name: float(value)
-        for name, value in trainer.callback_metrics.items()
+        name: value
+        for _, values in folder.metrics()
+        for name, value in values.items()
         if name.startswith("dev_")
     }
     seconds = time.perf_counter() - started
@@ -107,11 +109,15 @@ def fit(
 
 
 def forget_after(folder: RunFolder, step: int) -> None:
-    """Drop metrics that were logged after the checkpoint a run resumes from."""
+    """Drop metrics of an earlier attempt, from the step on at which this one starts."""
     kept = [(at, values) for at, values in folder.metrics() if at < step]
     folder.metrics_file.unlink(missing_ok=True)
     for at, values in kept:
         folder.log(values, at)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return torch.load(checkpoint, weights_only=False, map_location="cpu")["global_step"]
 
 
 def save_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:

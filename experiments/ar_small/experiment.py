@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from ar_variants.small import BagOfWordsReconstructor, LowRankReconstructor
 from common.config import Config
+from common.errors import NlaError
 from common.experiment import Experiment
 from common.material import Material
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
@@ -56,9 +57,9 @@ def build(arm: ArmConfig, material: Material) -> Reconstructor:
         return BagOfWordsReconstructor(model, tokenizer, limit, arm.hidden, material.mean)
     blocks = arm.blocks or whole
     if blocks > whole:
-        raise ValueError(
-            f"arm keeps {blocks} blocks, but layer {material.layer} has only {whole} up to it"
-        )
+        what = f"an arm keeps {blocks} blocks, but there are {whole} up to layer {material.layer}"
+        where = "experiments/ar_small/params.yaml"
+        raise NlaError(what, where=where, remedy=f"set `blocks` to at most {whole}")
     if arm.rank:
         activations = material.training_activations
         return LowRankReconstructor(model, tokenizer, blocks, limit, arm.rank, activations)

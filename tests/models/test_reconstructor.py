@@ -158,7 +158,7 @@ def test_an_ar_overfits_eight_pairs(make: Any, material: Material):
 
 
 def documents_on(topics: dict[str, Tensor], copies: range) -> tuple[list[str], Tensor]:
-    """Texts that name their topic among other words; the activation is the topic's direction, blurred."""
+    """Texts that name their topic among other words; activations near the topic's direction."""
     texts = [f"Number {copy}: text on {topic}." for copy in copies for topic in topics]
     directions = torch.stack([topics[topic] for _ in copies for topic in topics])
     return texts, directions + 0.3 * torch.randn_like(directions)

@@ -37,7 +37,7 @@ def test_a_marker_in_another_place_is_not_a_slot(tokenizer: Any):
     (column,) = template.slot_columns
     elsewhere = (marker, *template.prompt_ids, marker)
     assert slot_columns(elsewhere, tokenizer, 1) == (column + 1,)
-    opened = tuple(tokenizer.encode("<concept>")) + (marker,)
+    opened = (*tokenizer.encode("<concept>"), marker)
     assert slot_columns(opened + template.prompt_ids, tokenizer, 1) == (column + len(opened),)
 
 

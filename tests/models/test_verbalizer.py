@@ -45,7 +45,7 @@ def loss(verbalizer: Verbalizer, activations: Tensor) -> Tensor:
 
 
 def by_hand(target: Target, verbalizer: Verbalizer, text: str, activation: Tensor) -> float:
-    """Mean cross-entropy of explanation and end token under the target itself, one token at a time."""
+    """Mean cross-entropy of explanation and end token under the target, one token at a time."""
     prompt, end = list(verbalizer.template.prompt_ids), verbalizer.template.end_id
     written = [*target.tokenizer.encode(text, add_special_tokens=False), end]
     ids = torch.tensor([prompt + written])

@@ -64,7 +64,7 @@ def generated(verbalizer: Verbalizer, activations: Tensor, **settings: Any) -> l
 
 
 def with_an_early_end(verbalizer: Verbalizer, written: list[list[int]]) -> Any:
-    """A template whose end token is one that some rows, but not all, come to write at some place."""
+    """A template whose end token is one that some rows, but not all, come to write."""
     rows_with = Counter(token for row in written for token in set(row[2:]) - set(row[:2]))
     token = next(token for token, count in rows_with.items() if 1 <= count < ROWS)
     return replace(verbalizer.template, end_id=token)

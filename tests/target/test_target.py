@@ -43,9 +43,7 @@ def test_a_loaded_target_is_frozen_and_described(target: Target):
     described = {name: target.manifest[name] for name in ("d_model", "blocks", "vocab", "source")}
     vocab = len(target.tokenizer)
     assert described == {"d_model": 64, "blocks": 12, "vocab": vocab, "source": "tiny"}
-    assert target.tokenizer.pad_token == target.tokenizer.eos_token, (
-        "the trap that masks must survive"
-    )
+    assert target.tokenizer.pad_token == target.tokenizer.eos_token, "a trap for masks"
 
 
 def test_the_tiny_target_is_always_the_same_and_draws_nothing_from_the_global_generator(

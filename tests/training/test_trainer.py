@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -6,111 +5,153 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
-from common.config import ARConfig, AVConfig, TrainerConfig
-from common.data.datamodule import NlaDataModule, in_order, plan_batches
-from common.material import Material
-from common.models.reconstructor import TruncatedReconstructor
-from common.models.verbalizer import Verbalizer
+from common.errors import NlaError
 from common.runs import RunFolder
-from common.schema import TEACHER, ReconstructionBatch
-from common.tracking import Tracker
-from common.training.sft_ar import ReconstructorModule
-from common.training.sft_av import VerbalizerModule
-from common.training.trainer import fit
-
-STEPS, BATCH = 12, 4
-CPU = TrainerConfig(accelerator="cpu", precision="32-true")
-AR_CONFIG = ARConfig(examples=STEPS * BATCH, batch_size=BATCH, learning_rate=1e-3, validations=3)
-AV_CONFIG = AVConfig(
-    examples=STEPS * BATCH, batch_size=BATCH, learning_rate=1e-3, validations=3, lora_rank=4
-)
+from common.training.trainer import load_trainable, save_trainable
+from tests.training.runs import metrics, train
 
 
 class Stopped(Exception):
-    """What ends a run in the middle here."""
+    """What ends a run in the middle."""
 
 
 class StopAfter(Callback):
-    """Raises once `step` steps are done, before or during the validation there."""
+    """Raises once `step` steps are done, before the validation there or during it."""
 
-    def __init__(self, step: int, validating: bool = False) -> None:
-        self.step, self.validating = step, validating
+    def __init__(
+        self, step: int, validating: bool = False, error: type[BaseException] = Stopped
+    ) -> None:
+        self.step, self.validating, self.error = step, validating, error
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step == self.step and not self.validating:
-            raise Stopped
+            raise self.error
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step == self.step:
-            raise Stopped
-
-
-def reconstructor_module(material: Material) -> tuple[ReconstructorModule, Any]:
-    torch.manual_seed(0)
-    model = TruncatedReconstructor(material.target.model, material.target.tokenizer, 2, 32)
-    module = ReconstructorModule(model, AR_CONFIG, STEPS, variance=1.0)
-    return module, lambda texts, vectors: ReconstructionBatch(model.encode(texts), vectors)
-
-
-def verbalizer_module(material: Material) -> tuple[VerbalizerModule, Any]:
-    torch.manual_seed(0)
-    target = Material(material.profile).target  # adapters are put into the model itself
-    model = Verbalizer(target.model, target.tokenizer, AV_CONFIG, alpha=10.0)
-    return VerbalizerModule(model, AV_CONFIG, STEPS), model.encode
-
-
-MODULES = {"ar": (reconstructor_module, AR_CONFIG), "av": (verbalizer_module, AV_CONFIG)}
-
-
-def train(
-    kind: str, material: Material, folder: RunFolder, callbacks: list[Callback] | None = None
-) -> Any:
-    """One attempt in a process of its own: everything but the folder is made anew."""
-    build, config = MODULES[kind]
-    module, collate = build(material)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    plan = plan_batches(material.ar_examples(), BATCH, 3, seed=0)[:STEPS]
-    dev = in_order(material.dev_examples(TEACHER, 8), 4)
-    data = NlaDataModule(plan, dev, material.store, collate)
-    fit(module, data, CPU, Tracker(folder, None), callbacks)
-    return module
-
-
-def lines(folder: RunFolder) -> list[dict]:
-    return [json.loads(line) for line in folder.metrics_file.read_text().splitlines()]
+            raise self.error
 
 
 @pytest.fixture
-def uninterrupted(request: pytest.FixtureRequest, material: Material, tmp_path: Path) -> Any:
-    folder = RunFolder(tmp_path / "smoke" / "test" / "whole" / "0")
-    return train(request.param, material, folder), lines(folder)
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "smoke" / "test" / "control" / "0")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, target_folder: Path) -> dict[str, Any]:
+    """By kind: the weights at the end, all metrics."""
+    whole = {}
+    for kind in ("ar", "av"):
+        run = RunFolder(tmp_path_factory.mktemp(kind) / "smoke" / "test" / "whole" / "0")
+        module, _ = train(kind, target_folder, run)
+        whole[kind] = (module.state_dict(), metrics(run))
+    return whole
 
 
 @pytest.mark.parametrize(
-    ("uninterrupted", "stops"),
+    ("kind", "stops"),
     [
-        ("ar", [StopAfter(1)]),
+        ("ar", [StopAfter(3)]),
         ("ar", [StopAfter(4)]),
-        ("ar", [StopAfter(6), StopAfter(10)]),
         ("ar", [StopAfter(4, validating=True)]),
+        ("ar", [StopAfter(6), StopAfter(10)]),
         ("ar", [StopAfter(12, validating=True)]),
         ("av", [StopAfter(7)]),
     ],
-    indirect=["uninterrupted"],
 )
 def test_killed_and_resumed_is_uninterrupted(
-    uninterrupted: Any, stops: list[StopAfter], material: Material, tmp_path: Path
+    kind: str,
+    stops: list[StopAfter],
+    uninterrupted: dict[str, Any],
+    folder: RunFolder,
+    target_folder: Path,
 ):
-    whole, expected = uninterrupted
-    kind = "av" if isinstance(whole, VerbalizerModule) else "ar"
-    folder = RunFolder(tmp_path / "smoke" / "test" / "killed" / "0")
     for stop in stops:
         with pytest.raises(Stopped):
-            train(kind, material, folder, [stop])
-    resumed = train(kind, material, folder)
-    assert lines(folder) == expected
-    for (name, found), (_, weights) in zip(
-        resumed.named_parameters(), whole.named_parameters(), strict=True
-    ):
-        assert torch.equal(found, weights), name
+            train(kind, target_folder, folder, callbacks=[stop])
+    module, _ = train(kind, target_folder, folder)
+    weights, lines = uninterrupted[kind]
+    assert metrics(folder) == lines
+    assert all(torch.equal(value, weights[name]) for name, value in module.state_dict().items())
+
+
+def test_an_uninterrupted_run_trains_the_whole_plan_and_tells_its_dev_metrics(
+    folder: RunFolder, target_folder: Path
+):
+    _, fitted = train("ar", target_folder, folder)
+    assert [line["step"] for line in metrics(folder) if "train_loss" in line] == list(range(12))
+    assert len(metrics(folder, "dev_fve")) == 3
+    assert fitted["dev_fve"] == metrics(folder, "dev_fve")[-1]
+    assert fitted.keys() == {"dev_fve", "dev_cosine", "train_seconds", "skipped_steps"}
+
+
+def test_ctrl_c_is_passed_on_and_the_run_resumes(
+    folder: RunFolder, target_folder: Path, uninterrupted: dict[str, Any]
+):
+    with pytest.raises(KeyboardInterrupt):
+        train("ar", target_folder, folder, callbacks=[StopAfter(5, error=KeyboardInterrupt)])
+    train("ar", target_folder, folder)
+    assert metrics(folder) == uninterrupted["ar"][1]
+
+
+class FaultAt(Callback):
+    """Makes the gradient of some steps infinite."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps = steps
+
+    def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.global_step in self.steps:
+            next(p.grad for p in module.parameters() if p.grad is not None).fill_(torch.inf)
+
+
+def test_skipped_steps_are_counted_across_a_resume(folder: RunFolder, target_folder: Path):
+    with pytest.raises(Stopped):
+        train("ar", target_folder, folder, callbacks=[FaultAt(1, 2), StopAfter(6)])
+    _, fitted = train("ar", target_folder, folder, callbacks=[FaultAt(9)])
+    assert fitted["skipped_steps"] == 3
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "checkpoint" / "model.safetensors"
+    save_trainable(_model(), path, {"template": "abc", "layer": "8"})
+    return path
+
+
+def _model(width: int = 3) -> nn.Module:
+    torch.manual_seed(width)
+    return nn.Sequential(nn.Linear(2, width), nn.Linear(width, 2).requires_grad_(False))
+
+
+def test_trainable_weights_come_back_in_bfloat16_and_frozen_ones_stay(saved: Path):
+    other = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2).requires_grad_(False))
+    frozen = other[1].weight.clone()
+    load_trainable(other, saved, {"template": "abc", "layer": "8"})
+    assert torch.equal(other[0].weight, _model()[0].weight.bfloat16().float())
+    assert torch.equal(other[1].weight, frozen)
+
+
+def refusal(path: Path, model: nn.Module, **metadata: str) -> str:
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(NlaError) as raised:
+        load_trainable(model, path, metadata)
+    assert all(map(torch.equal, before, model.parameters()))
+    line = str(raised.value)
+    assert "\n" not in line
+    assert str(path) in line
+    assert line.endswith("run its DVC stage with --force")
+    return line
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(saved: Path, tmp_path: Path):
+    assert "no checkpoint" in refusal(tmp_path / "nothing.safetensors", _model())
+    told = refusal(saved, _model(), template="abc", layer="7")
+    assert "layer is '8', expected '7'" in told
+    assert "tokenizer is None" in refusal(saved, _model(), tokenizer="x")
+    assert "another architecture" in refusal(saved, _model(width=4))
+    assert "another architecture" in refusal(saved, _model().requires_grad_(True))
+    saved.write_bytes(saved.read_bytes()[:50])
+    assert "damaged" in refusal(saved, _model())

@@ -1,0 +1,84 @@
+"""`python -m bench`: everything, in under ten minutes on two idle cores; `--quick` for a look."""
+
+import logging
+import platform
+import warnings
+from typing import Annotated
+
+import torch
+import typer
+
+from bench.alternatives import interpreters
+from bench.extraction import Extraction, measure_extraction
+from bench.peak import matmul_peak
+from bench.report import Measured, write_report
+from bench.startup import measure_startup
+from bench.tasks import ar_task, av_task
+from bench.training import Training, measure_training
+from bench.workload import ROOT, TINY, Workload, workload
+from common.provenance import device_name, git_commit
+
+LORA_RANK = 32
+PARTS = ("startup", "extraction", "training")
+
+
+def main(
+    quick: Annotated[
+        bool, typer.Option(help="The tiny model, one round; writes elsewhere.")
+    ] = False,
+    only: Annotated[str, typer.Option(help=f"One of {', '.join(PARTS)}.")] = "",
+    packages: Annotated[
+        bool, typer.Option(help="Compare with nnsight and TransformerLens.")
+    ] = True,
+) -> None:
+    """Measure speed against the public alternatives and write reports/bench.md."""
+    if only and only not in PARTS:
+        raise typer.BadParameter(f"choose one of {', '.join(PARTS)}", param_hint="--only")
+    parts = (only,) if only else PARTS
+    warnings.filterwarnings("ignore")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    work = workload(quick)
+    startup = measure_startup(work.scale.rounds) if "startup" in parts else {}
+    found, missing = _extraction(work, packages) if "extraction" in parts else (None, {})
+    training = _training(work) if "training" in parts else {}
+    peaks = _peaks(work.scale.rounds) if "training" in parts else {}
+    measured = Measured(_facts(work), peaks, found, missing, training, startup)
+    out = write_report(measured, TINY if quick else ROOT / "reports")
+    print(out.read_text())
+    print(out.relative_to(ROOT))
+
+
+def _extraction(work: Workload, packages: bool) -> tuple[Extraction, dict[str, str]]:
+    found, missing = interpreters(packages)
+    return measure_extraction(work, found), missing
+
+
+def _training(work: Workload) -> dict[str, Training]:
+    rank = work.profile.av.lora_rank or LORA_RANK
+    found = {}
+    for make in (ar_task, lambda one: av_task(one, 0), lambda one: av_task(one, rank)):
+        task = make(work)
+        found[task.name] = measure_training(task, work.scale.rounds, work.low_precision)
+    return found
+
+
+def _peaks(rounds: int) -> dict[str, float]:
+    types = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+    return {name: matmul_peak(dtype, rounds=rounds) for name, dtype in types.items()}
+
+
+def _facts(work: Workload) -> dict[str, str]:
+    import transformers
+
+    return {
+        "model": work.note,
+        "device": device_name(),
+        "rounds": str(work.scale.rounds),
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}",
+        "commit": git_commit(),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,132 @@
+"""The measurements as `reports/bench.md`, and every single one of them in `reports/bench.json`."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from bench.extraction import TOLERANCE, Extraction
+from bench.startup import GOALS
+from bench.timing import Rates, Ratio
+from bench.training import Training
+from common.report.markdown import amount, table
+
+Peaks = dict[str, float]
+"""FLOP/s of a large matrix product, by dtype."""
+
+
+class Measured(NamedTuple):
+    """All that one run of the bench found; what was not asked for is None or empty."""
+
+    facts: dict[str, str]
+    peaks: Peaks
+    extraction: Extraction | None
+    missing: dict[str, str]
+    """Alternatives that could not run here, and why."""
+    training: dict[str, Training]
+    startup: Rates
+
+
+def write_report(measured: Measured, folder: Path) -> Path:
+    """Write `bench.md` and `bench.json` into the folder; return the former."""
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / "bench.md"
+    out.write_text("\n\n".join(_parts(measured)) + "\n")
+    values = {name: _plain(value) for name, value in measured._asdict().items()}
+    out.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n")
+    return out
+
+
+def _parts(measured: Measured) -> Iterator[str]:
+    yield "# Speed against the public alternatives"
+    yield (
+        "Written by `make bench`. Alternatives take turns (A, B, C, A, B, C, ...) on the same model, "
+        "inputs and threads; a ratio is taken within a round, and the median over rounds is shown "
+        "with its range. Where the range is wide, the machine was not idle."
+    )
+    yield table([{"": name, "value": value} for name, value in measured.facts.items()])
+    if measured.extraction:
+        yield from _extraction(measured.extraction, measured.missing)
+    if measured.training:
+        yield from _training(measured)
+    if measured.startup:
+        yield "## Waiting before any work"
+        yield table([_waiting(name, seconds) for name, seconds in measured.startup.items()])
+
+
+def _extraction(found: Extraction, missing: dict[str, str]) -> Iterator[str]:
+    yield "## Reading activations"
+    yield (
+        f"{found.activations} activations of the same documents at the same positions. In fp32 all "
+        f"readers agree: the largest relative difference is {found.difference:.1e} (allowed "
+        f"{TOLERANCE:.0e}). Ours is the whole stage, from texts to Parquet; theirs is given token "
+        "ids and keeps activations in memory, in padded batches in document order. nnsight and "
+        "TransformerLens stop after the block that is read; plain transformers cannot."
+    )
+    yield table([_rate(name, values, "activations/s") for name, values in found.rates.items()])
+    yield table([_ratio(one) for one in found.ratios])
+    yield from (f"{name} is left out: {reason}." for name, reason in missing.items())
+
+
+def _training(measured: Measured) -> Iterator[str]:
+    yield "## Training"
+    peaks = ", ".join(
+        f"{peak / 1e9:,.0f} GFLOP/s in {name}" for name, peak in measured.peaks.items()
+    )
+    yield (
+        "Real tokens per second (no padding) of the same examples in batches of the same size, from "
+        "fresh weights; a check asserts that both loops saw the same token rows. The alternative is "
+        "transformers' `Trainer` with its defaults. The share is useful arithmetic (6 FLOPs per "
+        "trained and 4 per frozen weight and token, the head's on explanation tokens only) of the "
+        f"measured peak of a 2048³ matrix product: {peaks}."
+    )
+    for name, found in measured.training.items():
+        yield f"### {name}"
+        yield table([_trained(one, found, measured.peaks) for one in found.rates])
+        yield table([_ratio(one) for one in found.ratios])
+
+
+def _trained(name: str, found: Training, peaks: Peaks) -> dict[str, str]:
+    row = _rate(name, found.rates[name], "tokens/s")
+    reached = median(found.rates[name]) * found.flops_per_token
+    return row | {f"share of {of} peak": f"{reached / peak:.0%}" for of, peak in peaks.items()}
+
+
+def _rate(name: str, values: list[float], unit: str) -> dict[str, str]:
+    return {"": name, f"{unit}, median": amount(median(values)), "range": _range(values)}
+
+
+def _ratio(one: Ratio) -> dict[str, str]:
+    return {
+        "ratio": f"{one.ours} / {one.against}",
+        "median": f"{one.value:.2f}",
+        "range": f"{one.low:.2f} to {one.high:.2f}",
+        "goal": _goal(one.goal, one.goal is not None and one.value >= one.goal, "at least"),
+    }
+
+
+def _waiting(name: str, seconds: list[float]) -> dict[str, str]:
+    goal = GOALS[name]
+    met = median(seconds) < goal
+    row = {"": name, "seconds, median": f"{median(seconds):.2f}", "range": _range(seconds)}
+    return row | {"goal": _goal(goal, met, "under")}
+
+
+def _goal(goal: float | None, met: bool, bound: str) -> str:
+    return "" if goal is None else f"{bound} {goal:g}: {'met' if met else '**missed**'}"
+
+
+def _range(values: list[float]) -> str:
+    return f"{amount(min(values))} to {amount(max(values))}"
+
+
+def _plain(value: Any) -> Any:
+    """NamedTuples as dicts, all the way down."""
+    if hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return value
