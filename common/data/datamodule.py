@@ -48,7 +48,7 @@ class ActivationStore:
         datasets.disable_progress_bars()
         self.column = activation_column(layer)
         keys = load_activations(folder, columns=[KEY])
-        shards = [str(file) for file in sorted(folder.glob("shard-*.parquet"))]
+        shards: list[Any] = [str(file) for file in sorted(folder.glob("shard-*.parquet"))]
         table = datasets.Dataset.from_parquet(
             shards, columns=[KEY, self.column], cache_dir=str(folder / "arrow")
         )

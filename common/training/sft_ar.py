@@ -13,6 +13,8 @@ from common.training.supervised import SupervisedModule
 class ReconstructorModule(SupervisedModule):
     """Trains any Reconstructor on its own loss terms; the dev metric is `dev_fve`."""
 
+    model: Reconstructor
+
     def __init__(
         self, model: Reconstructor, config: SupervisedConfig, total_steps: int, variance: float
     ) -> None:

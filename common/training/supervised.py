@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -59,7 +60,7 @@ class SupervisedModule(L.LightningModule):
         Lightning refuses to clip for a fused optimiser, and one norm serves both purposes.
         """
         trained = [p for p in self.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         if torch.isfinite(norm):
             torch.nn.utils.clip_grads_with_norm_(trained, self.config.gradient_clip, norm)
             self.skipped_in_a_row = 0
@@ -82,7 +83,7 @@ class SupervisedModule(L.LightningModule):
         self.skipped_steps = checkpoint["skipped_steps"]
 
     def log_metrics(
-        self, values: dict[str, Tensor | float], batch_size: int, bar: bool = False
+        self, values: Mapping[str, Tensor | float], batch_size: int, bar: bool = False
     ) -> None:
         """Log; in a validation the mean over batches and processes."""
         self.log_dict(

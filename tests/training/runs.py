@@ -71,7 +71,7 @@ def _reconstructor(target_folder: Path) -> tuple[SupervisedModule, Any]:
     target = load_target(target_folder)
     config = ARConfig(**_settings())
     model = TruncatedReconstructor(target.model, target.tokenizer, 2, 32)
-    module = ReconstructorModule(model, config, STEPS, variance=1.0)
+    module = ReconstructorModule(model, config, STEPS, variance=64.0)
     return module, lambda texts, vectors: ReconstructionBatch(model.encode(texts), vectors)
 
 

@@ -1,0 +1,257 @@
+"""Bad input through the real command: one line that says what, where and the remedy, no traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common import cli
+
+ROOT = Path(__file__).parent.parent
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh clone as far as the command line can tell: smoke profile, no artefact, no run."""
+    for name in ("experiments", "dvc.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "params.yaml").write_text("profile: smoke\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def with_trunk(repository: Path, trunk_root: Path) -> Path:
+    (repository / "data").symlink_to(trunk_root / "data")
+    return repository
+
+
+def end_of(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
+    """Exit status of `nla <arguments>`, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["nla", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Runs `nla <arguments>` and returns the one line it ends with, at exit status 1."""
+
+    def refuse(*arguments: str) -> str:
+        assert end_of(*arguments, monkeypatch=monkeypatch) == 1
+        told = capsys.readouterr()
+        assert told.out == ""
+        [line] = told.err.splitlines()
+        assert line.startswith("nla: error: ")
+        return line
+
+    return refuse
+
+
+@pytest.mark.parametrize("command", [["profile", "nosuch"], ["run", "ar_small", "--profile", "nosuch"]])
+def test_unknown_profile(repository: Path, refused: Refusal, command: list[str]):
+    line = refused(*command)
+    assert "unknown profile 'nosuch'" in line
+    assert "laptop, smoke" in line
+    assert (repository / "params.yaml").read_text() == "profile: smoke\n"
+
+
+def test_profile_writes_the_word_that_dvc_reads(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    assert end_of("profile", "laptop", monkeypatch=monkeypatch) == 0
+    assert yaml.safe_load((repository / "params.yaml").read_text()) == {"profile": "laptop"}
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "collect", "report"])
+def test_unknown_experiment(repository: Path, refused: Refusal, command: str):
+    line = refused(command, "ar_tiny")
+    assert "unknown experiment 'ar_tiny'" in line
+    assert "ar_small" in line.partition("choose one of")[2]
+
+
+def test_unknown_arm(repository: Path, refused: Refusal):
+    line = refused("run", "ar_small", "--arm", "blocks_9")
+    assert "unknown arm 'blocks_9' [experiments/ar_small/params.yaml]" in line
+    assert "control, blocks_8" in line
+
+
+def test_unknown_stage(repository: Path, refused: Refusal):
+    assert "choose one of target, corpus" in refused("stage", "nosuch")
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"arms": {"control": {"blocs": 2}}, "search": {}}, "arms.control.blocs"),
+        ({"arms": {"control": {"blocks": 0}}, "search": {}}, "arms.control.blocks"),
+        ({"arms": {"control": {}}, "serach": {}}, "search"),
+        ({"arms": {"control": {}}, "search": {"weight_decay": {"low": 1}}}, "search.weight_decay.high"),
+    ],
+)
+def test_a_wrong_key_of_an_experiment(
+    repository: Path, refused: Refusal, change: dict, key: str
+):
+    own_experiments(repository, change)
+    line = refused("run", "ar_small")
+    assert f"config key '{key}'" in line
+    assert "experiments/ar_small/params.yaml" in line
+
+
+def test_an_experiment_without_control(repository: Path, refused: Refusal):
+    own_experiments(repository, {"arms": {"small": {}}, "search": {}})
+    assert "no arm named `control`" in refused("run", "ar_small")
+
+
+def test_more_blocks_than_the_layer_has(with_trunk: Path, refused: Refusal):
+    own_experiments(with_trunk, {"arms": {"control": {"blocks": 10}}, "search": {}})
+    line = refused("run", "ar_small")
+    assert "keeps 10 blocks" in line
+    assert line.endswith("set `blocks` to at most 9")
+
+
+def own_experiments(repository: Path, params: dict) -> None:
+    (repository / "experiments").unlink()
+    folder = repository / "experiments" / "ar_small"
+    folder.mkdir(parents=True)
+    (folder / "experiment.py").symlink_to(ROOT / "experiments" / "ar_small" / "experiment.py")
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.mark.parametrize(("layer", "said"), [(12, "layer 12 is out of range"), (-1, "layer -1")])
+def test_a_layer_that_the_target_lacks(
+    with_trunk: Path,
+    refused: Refusal,
+    monkeypatch: pytest.MonkeyPatch,
+    layer: int,
+    said: str,
+):
+    monkeypatch.setattr("common.config.PROFILES", with_trunk)
+    profile = yaml.safe_load((ROOT / "common" / "profiles" / "smoke.yaml").read_text())
+    profile["activations"]["layers"] = [layer]
+    (with_trunk / "smoke.yaml").write_text(yaml.safe_dump(profile))
+    line = refused("stage", "activations")
+    assert said in line
+    assert line.endswith("the target has blocks 0 to 11")
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "stage"),
+    [
+        (["stage", "activations"], "data/smoke/corpus.parquet", "corpus"),
+        (["stage", "av"], "data/smoke/target", "target"),
+        (["explain", "some words"], "data/smoke/target", "target"),
+        (["run", "ar_small", "--arm", "control"], "data/smoke/target", "target"),
+    ],
+)
+def test_missing_artefact(
+    repository: Path, refused: Refusal, command: list[str], missing: str, stage: str
+):
+    line = refused(*command)
+    assert f"missing artefact [{missing}]" in line
+    assert f"`dvc repro {stage}`" in line
+
+
+def test_missing_results(repository: Path, refused: Refusal):
+    line = refused("report", "ar_small")
+    assert "data/smoke/results/ar_small" in line
+    assert "dvc repro" in line
+
+
+def test_a_text_too_short_to_explain(with_trunk: Path, refused: Refusal):
+    line = refused("explain", "The river is deep.")
+    assert "tokens, but activations are read from position 16 on" in line
+    assert line.endswith("give a longer text")
+
+
+def test_a_position_outside_of_the_text(with_trunk: Path, refused: Refusal):
+    line = refused("explain", "The river is deep and cold. " * 5, "--position", "900")
+    assert "[--position]" in line
+
+
+def test_an_unfinished_run_is_not_synced(repository: Path, refused: Refusal):
+    assert "not a run folder: no config.yaml" in refused("sync", "runs/smoke/ar_small/control/0")
+    run = repository / "runs" / "smoke" / "ar_small" / "control" / "0"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("seed: 0\n")
+    line = refused("sync", str(run))
+    assert str(run) in line
+    assert "finished" in line
+
+
+def test_outside_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal):
+    monkeypatch.chdir(tmp_path)
+    assert line_ends(refused("doctor"), "run from the repository root")
+
+
+def line_ends(line: str, remedy: str) -> bool:
+    return line.endswith(remedy)
+
+
+def test_doctor_names_a_command_for_everything_that_is_missing(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert end_of("doctor", monkeypatch=monkeypatch) == 1
+    told = capsys.readouterr().out.splitlines()
+    missing = [line for line in told if "missing" in line]
+    for stage in ("target", "corpus", "activations", "explanations", "av", "av_text", "floors"):
+        assert any(line.endswith(f"→ dvc repro {stage}") for line in missing), stage
+    assert all("→" in line for line in missing)
+    assert any("ok" in line and "library torch" in line for line in told)
+
+
+def test_doctor_is_content_with_what_is_there(
+    with_trunk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert end_of("doctor", monkeypatch=monkeypatch) == 1
+    missing = [line for line in capsys.readouterr().out.splitlines() if "missing" in line]
+    assert [line.partition("→ ")[2] for line in missing] == ["dvc repro floors", "dvc repro av"]
+
+
+def test_the_real_command_tells_a_mistake_without_a_traceback(repository: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "common.cli", "stage", "corpse"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "unknown stage 'corpse'" in done.stderr
+
+
+SLEEPER = """
+import time
+from common import cli, trunk
+def sleep(name, profile):
+    print("asleep", flush=True)
+    time.sleep(60)
+trunk.run_stage = sleep
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_told_in_one_line(repository: Path, sent: signal.Signals):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, "stage", "corpus"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "asleep\n"
+    time.sleep(0.1)
+    process.send_signal(sent)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told == "nla: interrupted: what is finished is kept, run the same command to go on\n"
