@@ -187,11 +187,7 @@ def test_an_unfinished_run_is_not_synced(repository: Path, refused: Refusal):
 
 def test_outside_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal):
     monkeypatch.chdir(tmp_path)
-    assert line_ends(refused("doctor"), "run from the repository root")
-
-
-def line_ends(line: str, remedy: str) -> bool:
-    return line.endswith(remedy)
+    assert refused("doctor").endswith("run from the repository root")
 
 
 def test_doctor_names_a_command_for_everything_that_is_missing(
