@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.config import Profile, TrainerConfig, load_profile
+from common.device import gains_from_bfloat16
 from common.material import Material
 from common.paths import Trunk
-from common.precision import gains_from_bfloat16
 from common.trunk import run_stage
 
 ROOT = Path(__file__).parent.parent

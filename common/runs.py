@@ -60,19 +60,11 @@ class RunFolder:
 
     def samples(self) -> list[dict]:
         """The lines of samples.jsonl: what a reader should look at before believing a number."""
-        if not self.samples_file.exists():
-            return []
-        return [json.loads(line) for line in self.samples_file.read_text().splitlines()]
+        return list(_whole_lines(self.samples_file))
 
     def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
         """(step, metrics) in the order logged; the torn last line of a killed run is dropped."""
-        if not self.metrics_file.exists():
-            return
-        for line in self.metrics_file.read_text().splitlines():
-            try:
-                values = json.loads(line)
-            except json.JSONDecodeError:
-                return
+        for values in _whole_lines(self.metrics_file):
             yield values.pop("step"), values
 
     def finish(self, summary: dict) -> None:
@@ -93,3 +85,12 @@ class RunFolder:
         if not (self.summary_file.exists() and self.config_file.exists()):
             return False
         return digest_of(self.config) == digest_of(json.loads(json.dumps(config, default=str)))
+
+
+def _whole_lines(file: Path) -> Iterator[dict]:
+    """JSON lines of a file that may not exist, up to a line that a kill has torn."""
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return

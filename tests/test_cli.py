@@ -1,4 +1,4 @@
-"""Bad input through the real command: one line that says what, where and the remedy, no traceback."""
+"""Bad input through the real command: one line with what, where and remedy, no traceback."""
 
 import os
 import signal
@@ -56,7 +56,9 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return refuse
 
 
-@pytest.mark.parametrize("command", [["profile", "nosuch"], ["run", "ar_small", "--profile", "nosuch"]])
+@pytest.mark.parametrize(
+    "command", [["profile", "nosuch"], ["run", "ar_small", "--profile", "nosuch"]]
+)
 def test_unknown_profile(repository: Path, refused: Refusal, command: list[str]):
     line = refused(*command)
     assert "unknown profile 'nosuch'" in line
@@ -92,12 +94,13 @@ def test_unknown_stage(repository: Path, refused: Refusal):
         ({"arms": {"control": {"blocs": 2}}, "search": {}}, "arms.control.blocs"),
         ({"arms": {"control": {"blocks": 0}}, "search": {}}, "arms.control.blocks"),
         ({"arms": {"control": {}}, "serach": {}}, "search"),
-        ({"arms": {"control": {}}, "search": {"weight_decay": {"low": 1}}}, "search.weight_decay.high"),
+        (
+            {"arms": {"control": {}}, "search": {"weight_decay": {"low": 1}}},
+            "search.weight_decay.high",
+        ),
     ],
 )
-def test_a_wrong_key_of_an_experiment(
-    repository: Path, refused: Refusal, change: dict, key: str
-):
+def test_a_wrong_key_of_an_experiment(repository: Path, refused: Refusal, change: dict, key: str):
     own_experiments(repository, change)
     line = refused("run", "ar_small")
     assert f"config key '{key}'" in line
@@ -185,7 +188,9 @@ def test_an_unfinished_run_is_not_synced(repository: Path, refused: Refusal):
     assert "finished" in line
 
 
-def test_outside_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal):
+def test_outside_of_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal
+):
     monkeypatch.chdir(tmp_path)
     assert refused("doctor").endswith("run from the repository root")
 

@@ -1,4 +1,4 @@
-"""Golden loss curves: `python -m tests.training.golden` writes them anew after an intended change."""
+"""Golden loss curves: `python -m tests.training.golden` writes them after an intended change."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,10 @@ CURVES = {"ar": ("train_loss", "dev_fve"), "av": ("train_loss", "dev_gap")}
 def curves(kind: str) -> dict[str, list[float]]:
     """Seeded training of the tiny model on CPU in fp32: every value of some metrics, in order."""
     with TemporaryDirectory() as place:
-        target, folder = Path(place) / "target", RunFolder(Path(place) / "smoke/golden" / kind / "0")
+        target, folder = (
+            Path(place) / "target",
+            RunFolder(Path(place) / "smoke/golden" / kind / "0"),
+        )
         prepare_target(TargetConfig(model="tiny"), target)
         train(kind, target, folder)
         return {name: [round(v, 6) for v in metrics(folder, name)] for name in CURVES[kind]}

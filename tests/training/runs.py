@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from common.config import ARConfig, AVConfig, SupervisedConfig, TrainerConfig
-from common.data.datamodule import Example, NlaDataModule, in_order, plan_batches
+from common.data.datamodule import ActivationStore, Example, NlaDataModule, in_order, plan_batches
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
@@ -26,19 +26,20 @@ CPU = TrainerConfig(accelerator="cpu", precision="32-true")
 NAMES = ("river", "law", "song", "moss", "wheel", "bread", "treaty", "valley")
 
 
-class Store(dict):
+class Store(ActivationStore):
     """Activations by key: a direction of its own for each word, and a little noise."""
 
     def __init__(self, examples: list[Example]) -> None:
         generator = torch.Generator().manual_seed(0)
         words = torch.randn(len(NAMES), 64, generator=generator)
         noise = torch.randn(len(examples), 64, generator=generator)
-        for example, extra in zip(examples, noise, strict=True):
-            word = NAMES.index(example.text.split()[2])
-            super().__setitem__(example.key, 10 * words[word] + extra)
+        self.vectors = {
+            example.key: 10 * words[NAMES.index(example.text.split()[2])] + extra
+            for example, extra in zip(examples, noise, strict=True)
+        }
 
     def __getitem__(self, keys: list[str]) -> Tensor:
-        return torch.stack([super(Store, self).__getitem__(key) for key in keys])
+        return torch.stack([self.vectors[key] for key in keys])
 
 
 def train(
@@ -53,7 +54,9 @@ def train(
     module, collate = {"ar": _reconstructor, "av": _verbalizer}[kind](target_folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     examples = [
-        Example(f"{index}:16", f"Text about {NAMES[index % 8]} number {index}" + " and" * (index % 5))
+        Example(
+            f"{index}:16", f"Text about {NAMES[index % 8]} number {index}" + " and" * (index % 5)
+        )
         for index in range(40)
     ]
     plan = plan_batches(examples[8:], BATCH, 2, seed=0)[:STEPS]

@@ -59,7 +59,9 @@ def main(kind: str, target_folder: str, out: str) -> None:
     module, _ = train(kind, Path(target_folder), folder, DDP, [losses])
     sys.stdout.write(json.dumps(losses.values) + "\n")
     if module.global_rank == 0:
-        torch.save({name: p.detach() for name, p in module.named_parameters()}, folder.path / "weights.pt")
+        torch.save(
+            {name: p.detach() for name, p in module.named_parameters()}, folder.path / "weights.pt"
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ CONFIG = SupervisedConfig(examples=1, learning_rate=0.1, weight_decay=0.5, warmu
 
 
 class Faulty(SupervisedModule):
-    """A sum of weights whose gradient is `faults[step]` at some steps, and which keeps its history."""
+    """A sum of weights whose gradient is not finite at some steps; it keeps its history."""
 
     def __init__(self, faults: dict[int, float], steps: int) -> None:
         super().__init__(nn.Linear(2, 2), CONFIG, steps)

@@ -13,7 +13,7 @@ from common.training.trainer import load_trainable, save_trainable
 from tests.training.runs import metrics, train
 
 
-class Stopped(Exception):
+class KilledError(Exception):
     """What ends a run in the middle."""
 
 
@@ -21,7 +21,7 @@ class StopAfter(Callback):
     """Raises once `step` steps are done, before the validation there or during it."""
 
     def __init__(
-        self, step: int, validating: bool = False, error: type[BaseException] = Stopped
+        self, step: int, validating: bool = False, error: type[BaseException] = KilledError
     ) -> None:
         self.step, self.validating, self.error = step, validating, error
 
@@ -69,7 +69,7 @@ def test_killed_and_resumed_is_uninterrupted(
     target_folder: Path,
 ):
     for stop in stops:
-        with pytest.raises(Stopped):
+        with pytest.raises(KilledError):
             train(kind, target_folder, folder, callbacks=[stop])
     module, _ = train(kind, target_folder, folder)
     weights, lines = uninterrupted[kind]
@@ -108,7 +108,7 @@ class FaultAt(Callback):
 
 
 def test_skipped_steps_are_counted_across_a_resume(folder: RunFolder, target_folder: Path):
-    with pytest.raises(Stopped):
+    with pytest.raises(KilledError):
         train("ar", target_folder, folder, callbacks=[FaultAt(1, 2), StopAfter(6)])
     _, fitted = train("ar", target_folder, folder, callbacks=[FaultAt(9)])
     assert fitted["skipped_steps"] == 3

@@ -1,0 +1,252 @@
+"""The pipeline through DVC in a fresh copy of the repository: killed twice, then to its end."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PROFILES = sorted(file.stem for file in (ROOT / "common" / "profiles").glob("*.yaml"))
+ARMS = list(yaml.safe_load((ROOT / "experiments/ar_small/params.yaml").read_text())["arms"])
+OWN = "experiments/ar_small/dvc.yaml:ar_small"
+SMOKE = "common/profiles/smoke.yaml"
+PARAMS = "experiments/ar_small/params.yaml"
+
+
+def pipelines() -> Iterator[dict]:
+    """Every stage of every dvc.yaml."""
+    for file in (ROOT / "dvc.yaml", *ROOT.glob("experiments/*/dvc.yaml")):
+        for stage in yaml.safe_load(file.read_text())["stages"].values():
+            yield stage.get("do", stage)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_states_what_the_stages_depend_on(profile: str):
+    """DVC knows no defaults: a key that a stage names must stand in the file."""
+    values = yaml.safe_load((ROOT / "common" / "profiles" / f"{profile}.yaml").read_text())
+    file = "common/profiles/${profile}.yaml"
+    named = [
+        key
+        for stage in pipelines()
+        for entry in stage.get("params", [])
+        if isinstance(entry, dict)
+        for key in entry.get(file, [])
+    ]
+    assert named
+    for key in named:
+        section = values
+        for part in key.split("."):
+            assert part in section, f"{profile}.yaml lacks {key}"
+            section = section[part]
+
+
+class Clone:
+    """A copy of the working tree with a git of its own, where commands run as a user runs them."""
+
+    def __init__(self, place: Path) -> None:
+        listed = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+        for name in listed:
+            if (ROOT / name).exists() and Path(name).name != "dvc.lock":
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, place / name)
+        self.place = place
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(place),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        self.run("git", "init", "--quiet")
+
+    def run(self, *command: str) -> str:
+        """Standard output and error of a command that must succeed."""
+        done = subprocess.run(
+            command,
+            cwd=self.place,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def repro(self, *arguments: str) -> list[str]:
+        """`dvc repro`; the stages that ran."""
+        told = self.run("dvc", "repro", *arguments)
+        return re.findall(r"^Running stage '(.*)':$", told, re.MULTILINE)
+
+    def changed(self) -> set[str]:
+        """Stages that DVC would run because of something they depend on."""
+        return set(json.loads(self.run("dvc", "status", "--json")))
+
+    def killed_when(self, pattern: str, *command: str) -> Path:
+        """Run a command and kill all its processes as soon as a file of this pattern exists."""
+        process = subprocess.Popen(
+            command,
+            cwd=self.place,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            while not (found := sorted(self.place.glob(pattern))):
+                assert process.poll() is None, f"{command} ended before {pattern} existed"
+                time.sleep(0.002)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return found[0]
+
+    def edit(self, name: str, change: Callable[[dict], None]) -> Callable[[], None]:
+        """Change a YAML file; returns what undoes it."""
+        file = self.place / name
+        before = file.read_text()
+        values = yaml.safe_load(before)
+        change(values)
+        file.write_text(yaml.safe_dump(values, sort_keys=False))
+        return lambda: file.write_text(before) and None
+
+    def written(self, pattern: str) -> dict[Path, int]:
+        """When each file of a pattern was written."""
+        return {file: file.stat().st_mtime_ns for file in self.place.glob(pattern)}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """Reproduced after a kill during the activations and another one during an arm's training."""
+    copy = Clone(tmp_path_factory.mktemp("clone"))
+    copy.run("nla", "profile", "smoke")
+    copy.edit(SMOKE, lambda values: values["activations"].update(shard_rows=8))
+
+    copy.killed_when(
+        "data/smoke/activations/shard-*.parquet", "dvc", "repro", "experiments/ar_small"
+    )
+    assert not (copy.place / "data/smoke/activations/manifest.json").exists()
+    shards = copy.written("data/smoke/activations/shard-*.parquet")
+
+    copy.killed_when(
+        "runs/smoke/ar_small/*/0/resume/last.ckpt", "dvc", "repro", "experiments/ar_small"
+    )
+    assert shards.items() <= copy.written("data/smoke/activations/shard-*.parquet").items()
+    finished = copy.written("runs/smoke/*/*/*/summary.json")
+    assert len(finished) >= 3, "the AV and two trials"
+
+    ran = copy.repro("experiments/ar_small")
+    assert "activations" not in ran
+    assert {f"{OWN}@{arm}" for arm in ARMS} <= set(ran)
+    assert finished.items() <= copy.written("runs/smoke/*/*/*/summary.json").items()
+    return copy
+
+
+@pytest.mark.slow
+def test_a_finished_pipeline_is_left_alone_in_seconds(clone: Clone):
+    runs = clone.written("runs/**/*")
+    started = time.monotonic()
+    assert clone.repro("experiments/ar_small") == []
+    assert time.monotonic() - started < 20
+    clone.repro("experiments/ar_small/")
+    assert clone.repro("experiments/ar_small/") == []
+    clone.run("nla", "run", "ar_small", "--arm", "control")
+    assert clone.written("runs/**/*") == runs
+    assert clone.changed() == set()
+
+
+@pytest.mark.slow
+def test_the_report_is_there_with_its_figures(clone: Clone):
+    reports = clone.place / "reports"
+    text = (reports / "smoke" / "ar_small.md").read_text()
+    figures = re.findall(r"!\[.*?\]\((.+?)\)", text)
+    assert figures
+    for figure in figures:
+        assert (reports / "smoke" / figure).stat().st_size > 0
+    for arm in ARMS:
+        assert f"`{arm}`" in text
+    assert "smoke/ar_small.md" in (reports / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_report_is_the_same_byte_for_byte(clone: Clone):
+    report = clone.place / "reports" / "smoke" / "ar_small.md"
+    before = report.read_bytes()
+    clone.run("nla", "report", "ar_small")
+    assert report.read_bytes() == before
+    assert clone.changed() == set()
+
+
+@pytest.mark.slow
+def test_explain_doctor_and_the_module_work_on_what_was_made(clone: Clone):
+    clone.run("nla", "doctor")
+    told = clone.run("nla", "explain", "The quiet river crosses the Mirel plain. " * 4)
+    assert "explanation" in told
+    assert "FVE" in told
+    runs = clone.written("runs/**/*")
+    clone.run(sys.executable, "-m", "experiments.ar_small")
+    assert clone.written("runs/**/*") == runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "change", "stages"),
+    [
+        (
+            PARAMS,
+            {"search": {"learning_rate": {"low": 1e-4, "high": 1e-3}}},
+            {f"{OWN}@{arm}" for arm in ARMS},
+        ),
+        (SMOKE, {"tuning": {"trials": 3}}, {f"{OWN}@{arm}" for arm in ARMS}),
+        (SMOKE, {"teacher": {"kind": "api"}}, {"explanations"}),
+        (SMOKE, {"rollout": {"temperature": 1.0}}, {"av_text"}),
+        (SMOKE, {"activations": {"layers": [7]}}, {"activations"}),
+    ],
+    ids=["search", "tuning", "teacher", "rollout", "layer"],
+)
+def test_a_changed_key_makes_only_what_reads_it_stale(
+    clone: Clone, file: str, change: dict[str, dict], stages: set[str]
+):
+    def update(values: dict) -> None:
+        for section, settings in change.items():
+            values[section].update(settings)
+
+    undo = clone.edit(file, update)
+    assert clone.changed() - {f"{OWN}_results"} == stages
+    undo()
+    assert clone.changed() == set()
+
+
+@pytest.mark.slow
+def test_a_changed_arm_runs_alone(clone: Clone):
+    runs = clone.written("runs/smoke/*/*/*/summary.json")
+    clone.edit(PARAMS, lambda values: values["arms"].update(blocks_1={"blocks": 3}))
+    ran = set(clone.repro("experiments/ar_small"))
+    assert ran == {f"{OWN}@blocks_1", f"{OWN}_results", f"{OWN}_report", "experiments/ar_small"}
+    now = clone.written("runs/smoke/*/*/*/summary.json")
+    moved = {file.parent.parent.name for file, at in now.items() if runs.get(file) != at}
+    assert moved == {"blocks_1"}
+
+
+@pytest.mark.slow
+def test_an_artefact_from_the_cache_comes_with_its_manifest(clone: Clone):
+    manifest = clone.place / "data" / "smoke" / "corpus.manifest.json"
+    before = manifest.read_bytes()
+    undo = clone.edit(SMOKE, lambda values: values["corpus"].update(min_characters=1))
+    assert clone.repro("corpus") == ["corpus"]
+    assert manifest.read_bytes() != before
+    undo()
+    clone.repro("corpus")
+    assert manifest.read_bytes() == before
+    assert clone.changed() == set()
