@@ -16,20 +16,17 @@ from bench.startup import measure_startup
 from bench.tasks import ar_task, av_task
 from bench.training import Training, measure_training
 from bench.workload import ROOT, TINY, Workload, workload
-from common.provenance import device_name, git_commit
+from common.device import device_name
+from common.provenance import git_commit
 
 LORA_RANK = 32
 PARTS = ("startup", "extraction", "training")
 
 
 def main(
-    quick: Annotated[
-        bool, typer.Option(help="The tiny model, one round; writes elsewhere.")
-    ] = False,
+    quick: Annotated[bool, typer.Option(help="Tiny model, one round, to .bench/.")] = False,
     only: Annotated[str, typer.Option(help=f"One of {', '.join(PARTS)}.")] = "",
-    packages: Annotated[
-        bool, typer.Option(help="Compare with nnsight and TransformerLens.")
-    ] = True,
+    packages: Annotated[bool, typer.Option(help="With nnsight and TransformerLens.")] = True,
 ) -> None:
     """Measure speed against the public alternatives and write reports/bench.md."""
     if only and only not in PARTS:

@@ -41,9 +41,9 @@ def write_report(measured: Measured, folder: Path) -> Path:
 def _parts(measured: Measured) -> Iterator[str]:
     yield "# Speed against the public alternatives"
     yield (
-        "Written by `make bench`. Alternatives take turns (A, B, C, A, B, C, ...) on the same model, "
-        "inputs and threads; a ratio is taken within a round, and the median over rounds is shown "
-        "with its range. Where the range is wide, the machine was not idle."
+        "Written by `make bench`. Alternatives take turns (A, B, C, A, B, C, ...) on the same "
+        "model, inputs and threads; a ratio is taken within a round, and the median over rounds "
+        "is shown with its range. Where the range is wide, the machine was not idle."
     )
     yield table([{"": name, "value": value} for name, value in measured.facts.items()])
     if measured.extraction:
@@ -71,15 +71,13 @@ def _extraction(found: Extraction, missing: dict[str, str]) -> Iterator[str]:
 
 def _training(measured: Measured) -> Iterator[str]:
     yield "## Training"
-    peaks = ", ".join(
-        f"{peak / 1e9:,.0f} GFLOP/s in {name}" for name, peak in measured.peaks.items()
-    )
+    peaks = [f"{peak / 1e9:,.0f} GFLOP/s in {name}" for name, peak in measured.peaks.items()]
     yield (
-        "Real tokens per second (no padding) of the same examples in batches of the same size, from "
-        "fresh weights; a check asserts that both loops saw the same token rows. The alternative is "
-        "transformers' `Trainer` with its defaults. The share is useful arithmetic (6 FLOPs per "
-        "trained and 4 per frozen weight and token, the head's on explanation tokens only) of the "
-        f"measured peak of a 2048³ matrix product: {peaks}."
+        "Real tokens per second (no padding) of the same examples in batches of the same size, "
+        "from fresh weights; a check asserts that both loops saw the same token rows. The other "
+        "loop is transformers' `Trainer` with its defaults. The share is useful arithmetic (6 "
+        "FLOPs per trained and 4 per frozen weight and token, the head's on explanation tokens "
+        f"only) of the measured peak of a 2048³ matrix product: {', '.join(peaks)}."
     )
     for name, found in measured.training.items():
         yield f"### {name}"

@@ -137,7 +137,7 @@ def _fit(
     setting: tuple[Material, Workload],
     collate: _Recorder,
 ) -> Loop:
-    """Train as an arm does, but without checkpoints, dev metrics and MLflow: nor has the Trainer."""
+    """Train as an arm does, without checkpoints, dev metrics and MLflow, like the Trainer."""
     material, work = setting
     clock = _Clock()
     with tempfile.TemporaryDirectory() as place:

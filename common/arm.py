@@ -72,7 +72,10 @@ class Arm:
             space=params.search,
             budget=tuning.trials,
             config_digest=digest,
-            first={name: getattr(self.profile.ar, name) for name in params.search},
+            first={
+                name: min(max(getattr(self.profile.ar, name), number.low), number.high)
+                for name, number in params.search.items()
+            },
             sampler_key=f"{self.profile.name}/{self.experiment.name}",
             storage=tuning.storage or OPTUNA_URI,
         )
