@@ -18,14 +18,8 @@ from bench.plain_trainer import (
     train_plainly,
 )
 from bench.workload import Workload
-from common.data.datamodule import (
-    WINDOW,
-    Collate,
-    Example,
-    NlaDataModule,
-    examples_of,
-    plan_batches,
-)
+from common.data.batches import WINDOW, Example, examples_of, plan_batches
+from common.data.datamodule import Collate, NlaDataModule
 from common.material import Material
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer

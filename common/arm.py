@@ -6,21 +6,20 @@ import shutil
 import time
 from typing import Any
 
-import lightning as L
 import optuna
 import polars as pl
 import torch
-from lightning.pytorch.callbacks import Callback
 
 from common.config import ARConfig, Profile
 from common.data.activations import write_atomically
-from common.data.datamodule import Example, NlaDataModule, in_order, plan_batches
+from common.data.batches import Example, in_order, plan_batches
 from common.device import best_device
 from common.evaluation.conditions import ORIGINAL
 from common.evaluation.roundtrip import reconstruct
 from common.experiment import Experiment
 from common.manifest import digest_of
 from common.material import Material
+from common.models.checkpoint import save_trainable
 from common.models.reconstructor import Reconstructor
 from common.paths import OPTUNA_URI, run_folder
 from common.provenance import code_digest
@@ -30,8 +29,6 @@ from common.seeding import keyed_seed
 from common.study import Best, Sweep
 from common.sweep import run_sweep
 from common.tracking import Tracker, tracked_run
-from common.training.sft_ar import ReconstructorModule
-from common.training.trainer import Fitted, fit, save_trainable
 from common.trials import slot_of
 
 log = logging.getLogger(__name__)
@@ -148,8 +145,15 @@ class Arm:
         config: ARConfig,
         seed: int,
         trial: optuna.Trial | None = None,
-    ) -> tuple[Reconstructor, Fitted]:
-        L.seed_everything(keyed_seed("train", seed) % 2**31, verbose=False)
+    ) -> tuple[Reconstructor, dict[str, Any]]:
+        from lightning import seed_everything
+
+        from common.data.datamodule import NlaDataModule
+        from common.training.pruning import Pruning
+        from common.training.sft_ar import ReconstructorModule
+        from common.training.trainer import fit
+
+        seed_everything(keyed_seed("train", seed) % 2**31, verbose=False)
         model = self.experiment.build(self.settings, self.material)
         plan, dev = self._plans(config, seed, self.profile.tuning.examples if trial else None)
         store = self.material.store
@@ -160,7 +164,7 @@ class Arm:
         variance = self.material.variance_of([example.key for batch in dev for example in batch])
         module = ReconstructorModule(model, config, len(plan), variance)
         data = NlaDataModule(plan, dev, store, collate)
-        callbacks: list[Callback] = [Pruning(trial)] if trial else []
+        callbacks = [Pruning(trial)] if trial else []
         fitted = fit(
             module, data, self.profile.trainer, tracker, callbacks, resumable=trial is None
         )
@@ -210,21 +214,6 @@ def samples(rows: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
         cosine = original.select(KEY, pl.col("cosine").alias(f"cosine_{source}"))
         shown = shown.join(cosine, on=KEY, how="left", maintain_order="left")
     return shown
-
-
-class Pruning(Callback):
-    """Reports each validation to Optuna and ends a trial that falls behind the median."""
-
-    def __init__(self, trial: optuna.Trial) -> None:
-        """The trial that is running."""
-        self.trial, self.validations = trial, 0
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """dev_fve at validation 1, 2, ..."""
-        self.validations += 1
-        self.trial.report(float(trainer.callback_metrics["dev_fve"]), self.validations)
-        if self.trial.should_prune():
-            raise optuna.TrialPruned
 
 
 def _sizes(model: torch.nn.Module) -> dict[str, int]:

@@ -194,11 +194,12 @@ def _profile(name: str | None):
 
 
 def _arms(experiment: str, arm: str | None, profile: str | None) -> list:
+    scale = _profile(profile)
     from common.arm import Arm
     from common.experiment import load_experiment
     from common.material import Material
 
-    one, scale = load_experiment(experiment), _profile(profile)
+    one = load_experiment(experiment)
     names = [arm] if arm else list(one.params.arms)
     material = Material(scale)
     return [Arm(one, name, scale, material) for name in names]

@@ -14,13 +14,13 @@ from common.evaluation.roundtrip import reconstruct
 from common.experiment import load_experiment
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
+from common.models.checkpoint import load_trainable
 from common.models.reconstructor import Reconstructor
 from common.paths import run_folder
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
 from common.schema import TokenBatch
 from common.target.residual import read_residual
-from common.training.trainer import load_trainable
 from common.warm_start import load_av
 
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from common.config import Profile
 from common.data.activations import load_activations, vectors_of
+from common.data.batches import Example, examples_of
 from common.data.corpus import load_corpus
-from common.data.datamodule import ActivationStore, Example, examples_of
+from common.data.store import ActivationStore
 from common.evaluation.conditions import (
     FULL_PARAPHRASE,
     SOURCE_TEXT,

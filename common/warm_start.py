@@ -6,15 +6,14 @@ import shutil
 import polars as pl
 import torch
 
-from common.data.datamodule import NlaDataModule, examples_of, in_order, plan_batches
+from common.data.batches import examples_of, in_order, plan_batches
 from common.manifest import digest_of
 from common.material import Material
+from common.models.checkpoint import load_trainable, save_trainable
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.provenance import code_digest
 from common.schema import AV_SFT, SPLIT, TEACHER
 from common.tracking import tracked_run
-from common.training.sft_av import VerbalizerModule
-from common.training.trainer import fit, load_trainable, save_trainable
 
 
 def build_av(material: Material) -> Verbalizer:
@@ -30,6 +29,10 @@ def build_av(material: Material) -> Verbalizer:
 
 def train_av(material: Material) -> None:
     """Train on the av_sft documents; resumes, or returns at once when it is done already."""
+    from common.data.datamodule import NlaDataModule
+    from common.training.sft_av import VerbalizerModule
+    from common.training.trainer import fit
+
     profile = material.profile
     folder = material.av_run
     run_config = {

@@ -13,10 +13,10 @@ from common.config import Profile
 from common.errors import NlaError
 from common.experiment import load_experiment
 from common.material import Material
+from common.models.checkpoint import load_trainable
 from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA
 from common.schema import AV, TEACHER
 from common.study import Best
-from common.training.trainer import load_trainable
 
 ROOT = Path(__file__).parent.parent
 ARMS = [
@@ -59,7 +59,7 @@ def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_mlflow")
-@pytest.mark.parametrize(("experiment", "arm"), ARMS, ids="/".join)
+@pytest.mark.parametrize(("experiment", "arm"), ARMS, ids=["/".join(pair) for pair in ARMS])
 def test_an_arm_trains_two_steps_and_is_tested(
     experiment: str,
     arm: str,

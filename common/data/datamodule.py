@@ -1,74 +1,17 @@
-"""Explanations and memory-mapped activations, served in length-bucketed, resumable batches."""
+"""Explanations and memory-mapped activations, served in planned, resumable batches."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
-import polars as pl
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from common.data.activations import load_activations
-from common.errors import NlaError
-from common.schema import EXPLANATION, KEY, activation_column
-from common.seeding import keyed_random
-
-WINDOW = 50
-"""Batches among which examples are sorted by length: long enough to save padding, short enough to mix."""
-
-
-class Example(NamedTuple):
-    """One explanation and the key of its activation."""
-
-    key: str
-    text: str
-
+from common.data.batches import Example
+from common.data.store import ActivationStore
 
 Collate = Callable[[list[str], Tensor], Any]
 """(texts, raw activations [batch, d_model]) → the batch a model reads."""
-
-
-def examples_of(table: pl.DataFrame, limit: int | None = None) -> list[Example]:
-    """Examples of a table with columns key and explanation: a keyed sample of `limit`, or all."""
-    rows = table.select(KEY, EXPLANATION).sort(KEY).rows()
-    if limit is not None and limit < len(rows):
-        rows = keyed_random("examples").sample(rows, limit)
-    return [Example(*row) for row in rows]
-
-
-class ActivationStore:
-    """Activations of one layer, memory-mapped by `datasets`, fetched by key."""
-
-    def __init__(self, folder: Path, layer: int) -> None:
-        """Maps the shards (an Arrow copy is kept under `folder/arrow`); reads no vector yet."""
-        import datasets
-
-        datasets.disable_progress_bars()
-        self.column = activation_column(layer)
-        keys = load_activations(folder, columns=[KEY])
-        shards: list[Any] = [str(file) for file in sorted(folder.glob("shard-*.parquet"))]
-        table = datasets.Dataset.from_parquet(
-            shards, columns=[KEY, self.column], cache_dir=str(folder / "arrow")
-        )
-        if len(table) != keys.height:
-            raise NlaError(
-                "stale Arrow copy", where=folder / "arrow", remedy="delete it and run again"
-            )
-        self.rows = {key: row for row, key in enumerate(table[KEY])}
-        self.table = table.select_columns([self.column]).with_format("torch")
-
-    def __getitem__(self, keys: list[str]) -> Tensor:
-        """Raw float32 vectors [len(keys), d_model]; NlaError names a key that is not there."""
-        try:
-            rows = [self.rows[key] for key in keys]
-        except KeyError as error:
-            remedy = "run `dvc repro explanations`: it and the activations differ"
-            raise NlaError(
-                f"no activation for {error}", where=self.column, remedy=remedy
-            ) from error
-        return self.table[rows][self.column]
 
 
 class Batches(Dataset):
@@ -102,32 +45,6 @@ class Rest(Sampler[int]):
 
     def __len__(self) -> int:
         return self.length
-
-
-def plan_batches(
-    examples: list[Example], batch_size: int, epochs: int, seed: int
-) -> list[list[Example]]:
-    """All batches of a run: shuffled by key each epoch, of similar length within a window.
-
-    The last examples that do not fill a batch are left for the next epoch's shuffle.
-    """
-    plan = []
-    for epoch in range(epochs):
-        generator = keyed_random("batches", seed, epoch)
-        order = generator.sample(examples, len(examples))
-        batches = []
-        for start in range(0, len(order), WINDOW * batch_size):
-            window = sorted(order[start : start + WINDOW * batch_size], key=lambda e: len(e.text))
-            batches += [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
-        full = [batch for batch in batches if len(batch) == batch_size] or batches
-        plan += generator.sample(full, len(full))
-    return plan
-
-
-def in_order(examples: list[Example], batch_size: int) -> list[list[Example]]:
-    """Batches for evaluation: by length, nothing dropped."""
-    ordered = sorted(examples, key=lambda example: (len(example.text), example.key))
-    return [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
 
 
 class NlaDataModule(L.LightningDataModule):

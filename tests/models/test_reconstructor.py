@@ -50,6 +50,9 @@ def test_the_targets_own_first_blocks_give_the_activation_back(make: Any, materi
     }
     assert scores[LAYER + 1] > 0.999
     assert max(scores[LAYER], scores[LAYER + 2]) < 0.95, "one block off must be seen"
+    with torch.no_grad():
+        found = make()(tokens)
+    assert torch.allclose(found, activations, atol=1e-4), "directions alone hide a final norm"
 
 
 @pytest.mark.slow

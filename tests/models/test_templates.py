@@ -39,6 +39,8 @@ def test_a_marker_in_another_place_is_not_a_slot(tokenizer: Any):
     assert slot_columns(elsewhere, tokenizer, 1) == (column + 1,)
     opened = (*tokenizer.encode("<concept>"), marker)
     assert slot_columns(opened + template.prompt_ids, tokenizer, 1) == (column + len(opened),)
+    closed = (marker, *tokenizer.encode("</concept>"))
+    assert slot_columns(closed + template.prompt_ids, tokenizer, 1) == (column + len(closed),)
 
 
 def test_a_prompt_with_no_slot_or_with_two_is_our_bug(tokenizer: Any):

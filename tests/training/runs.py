@@ -9,7 +9,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from common.config import ARConfig, AVConfig, SupervisedConfig, TrainerConfig
-from common.data.datamodule import ActivationStore, Example, NlaDataModule, in_order, plan_batches
+from common.data.batches import Example, in_order, plan_batches
+from common.data.datamodule import NlaDataModule
+from common.data.store import ActivationStore
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder

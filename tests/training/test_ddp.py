@@ -30,7 +30,7 @@ class Losses(Callback):
         self.values.append(float(outputs["loss"]))
 
 
-@pytest.mark.parametrize("kind", ["ar", "av"])
+@pytest.mark.parametrize("kind", ["ar", pytest.param("av", marks=pytest.mark.slow)])
 def test_two_processes_train_what_one_trains(kind: str, target_folder: Path, tmp_path: Path):
     alone = RunFolder(tmp_path / "smoke" / "test" / "alone" / "0")
     together = RunFolder(tmp_path / "smoke" / "test" / "together" / "0")

@@ -8,8 +8,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from common.errors import NlaError
+from common.models.checkpoint import load_trainable, save_trainable
 from common.runs import RunFolder
-from common.training.trainer import load_trainable, save_trainable
 from tests.training.runs import metrics, train
 
 

@@ -1,0 +1,52 @@
+"""Which explanations are read together and in what order: decided before a run, all of it."""
+
+from typing import NamedTuple
+
+import polars as pl
+
+from common.schema import EXPLANATION, KEY
+from common.seeding import keyed_random
+
+WINDOW = 50
+"""Batches among which examples are sorted by length: long enough to save padding, short enough to mix."""
+
+
+class Example(NamedTuple):
+    """One explanation and the key of its activation."""
+
+    key: str
+    text: str
+
+
+def examples_of(table: pl.DataFrame, limit: int | None = None) -> list[Example]:
+    """Examples of a table with columns key and explanation: a keyed sample of `limit`, or all."""
+    rows = table.select(KEY, EXPLANATION).sort(KEY).rows()
+    if limit is not None and limit < len(rows):
+        rows = keyed_random("examples").sample(rows, limit)
+    return [Example(*row) for row in rows]
+
+
+def plan_batches(
+    examples: list[Example], batch_size: int, epochs: int, seed: int
+) -> list[list[Example]]:
+    """All batches of a run: shuffled by key each epoch, of similar length within a window.
+
+    The last examples that do not fill a batch are left for the next epoch's shuffle.
+    """
+    plan = []
+    for epoch in range(epochs):
+        generator = keyed_random("batches", seed, epoch)
+        order = generator.sample(examples, len(examples))
+        batches = []
+        for start in range(0, len(order), WINDOW * batch_size):
+            window = sorted(order[start : start + WINDOW * batch_size], key=lambda e: len(e.text))
+            batches += [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
+        full = [batch for batch in batches if len(batch) == batch_size] or batches
+        plan += generator.sample(full, len(full))
+    return plan
+
+
+def in_order(examples: list[Example], batch_size: int) -> list[list[Example]]:
+    """Batches for evaluation: by length, nothing dropped."""
+    ordered = sorted(examples, key=lambda example: (len(example.text), example.key))
+    return [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
