@@ -4,6 +4,7 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def fit(
     data: NlaDataModule,
     trainer_config: TrainerConfig,
     tracker: Tracker,
-    callbacks: list[Callback] | None = None,
+    callbacks: Sequence[Callback] = (),
     resumable: bool = True,
 ) -> Fitted:
     """Train to the end of the plan, from the newest checkpoint of the run if there is one.
@@ -73,11 +74,11 @@ def fit(
     folder = tracker.folder
     checkpoint = folder.path / "resume"
     last = checkpoint / "last.ckpt"
-    callbacks = [*(callbacks or []), TQDMProgressBar(refresh_rate=1 if os.isatty(2) else 0)]
+    used: list[Callback] = [*callbacks, TQDMProgressBar(refresh_rate=1 if os.isatty(2) else 0)]
     every = max(1, len(data.train) // module.config.validations)
     if resumable:
         # After each validation, not before: a run killed in between would never catch up on it.
-        callbacks.append(
+        used.append(
             ModelCheckpoint(
                 checkpoint,
                 filename="last",
@@ -85,9 +86,7 @@ def fit(
                 enable_version_counter=False,
             )
         )
-    trainer = _trainer(
-        trainer_config, len(data.train), every, callbacks, RunLogger(folder, tracker)
-    )
+    trainer = _trainer(trainer_config, len(data.train), every, used, RunLogger(folder, tracker))
     started = time.perf_counter()
     resume_from = str(last) if resumable and last.exists() else None
     forget_after(folder, _step_of(last) if resume_from else 0)
