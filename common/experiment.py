@@ -13,8 +13,8 @@ from common.errors import NlaError
 from common.material import Material
 from common.models.reconstructor import Reconstructor
 from common.paths import EXPERIMENTS
-from common.report.render import Section
 from common.report.results import CONTROL, Results
+from common.report.section import Section
 from common.study import SearchSpace
 
 

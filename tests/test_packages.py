@@ -98,13 +98,18 @@ def test_a_wrong_checksum_is_refused_and_the_remedy_works():
     assert str(wheel.parent) in message
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "wrong sum", "no deflate", "empty"])
 def test_a_damaged_wheel_is_deleted_and_the_next_run_starts_afresh(damage: str):
     wheel = make_wheel(WHEELS)
     content = wheel.read_bytes()
     start = content.index(b"weights.bin") + len("weights.bin")
-    flipped = content[: start + 4] + bytes(24) + content[start + 28 :]
-    wheel.write_bytes({"truncated": content[:-60], "flipped": flipped, "empty": b""}[damage])
+    damaged = {
+        "truncated": content[:-60],
+        "wrong sum": content[: start + 4] + bytes(24) + content[start + 28 :],
+        "no deflate": content[:start] + b"\xff" * 4 + content[start + 4 :],
+        "empty": b"",
+    }
+    wheel.write_bytes(damaged[damage])
     refused("truncated or corrupt wheel")
     assert not wheel.exists()
     assert not (DOWNLOADS / REQUIREMENT).exists()

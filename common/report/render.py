@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from common.report import figures, markdown, parts
 from common.report.results import Results, check_results
+from common.report.section import Section
 from common.report.tables import (
     ArmRow,
     PrefixRow,
@@ -21,22 +22,6 @@ from common.report.tables import (
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-class Drawing(NamedTuple):
-    """A figure that an experiment adds; `name` becomes `<name>.png`."""
-
-    name: str
-    caption: str
-    figure: Figure
-
-
-class Section(NamedTuple):
-    """What an experiment adds to its report, in Markdown of its own."""
-
-    title: str
-    markdown: str
-    drawings: tuple[Drawing, ...] = ()
 
 
 def render_report(

@@ -4,8 +4,8 @@ import polars as pl
 
 from common.metrics.statistics import Interval, excludes_zero, paired_difference
 from common.report.markdown import bounds, code, table
-from common.report.render import Section
 from common.report.results import CONTROL, Results
+from common.report.section import Section
 from common.report.tables import arm_table, mean_errors, quote_effects
 from common.schema import AV, DOC_ID, KEY, TEACHER
 

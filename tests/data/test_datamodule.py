@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from common.data.activations import load_activations, vectors_of
-from common.data.store import ActivationStore
 from common.data.batches import Example, examples_of, in_order, plan_batches
 from common.data.datamodule import NlaDataModule
+from common.data.store import ActivationStore
 from common.errors import NlaError
 from common.paths import Trunk
 from common.schema import EXPLANATION, KEY

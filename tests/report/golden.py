@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from common.report.render import Section, render_report
+from common.report.render import render_report
+from common.report.section import Section
 from tests.report.synthetic import synthetic_results
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"

@@ -4,8 +4,9 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
-from common.report.render import Drawing, Section, fill_template, render_report
+from common.report.render import fill_template, render_report
 from common.report.results import Results
+from common.report.section import Drawing, Section
 from tests.report.golden import GOLDEN, render_synthetic
 
 
