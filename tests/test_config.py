@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from common import config
@@ -52,17 +53,15 @@ def test_an_unknown_profile_is_answered_with_the_known_ones(profiles: Path):
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(profiles: Path, line: str, message: str):
-    key = line.partition(":")[0]
-    kept = [text for text in SMOKE.splitlines() if not text.startswith(f"{key}:")]
-    (profiles / "mine.yaml").write_text("\n".join([*kept, line]))
+    changed = yaml.safe_load(SMOKE) | yaml.safe_load(line)
+    (profiles / "mine.yaml").write_text(yaml.safe_dump(changed))
     found = refused("mine", message)
     assert "mine.yaml" in found
     assert "see Profile in common/config.py" in found
 
 
 def test_an_unknown_split_is_named(profiles: Path):
-    text = SMOKE.replace("av_sft: 40", "av_stf: 40")
-    (profiles / "mine.yaml").write_text(text)
+    (profiles / "mine.yaml").write_text(SMOKE.replace("av_sft:", "av_stf:"))
     refused("mine", r"unknown split \['av_stf'\].*choose from")
 
 
