@@ -75,9 +75,9 @@ def extract_activations(
     """
     layers = check_layers(config.layers, target.manifest["blocks"])
     planned = plan_documents(config, corpus, target.tokenizer)
-    plan = digest_of(
-        [config.digest(), target.manifest, layers, [document[:2] for document in planned]]
-    )
+    documents = [document[:2] for document in planned]
+    code = code_digest("common/data/activations.py", "common/target")
+    plan = digest_of([config.digest(), target.manifest, layers, documents, code])
     shards = list(_shards(planned, config))
     _keep_shards_of(plan, out, len(shards))
     with progress("activations", sum(len(shard) for shard in shards), "document") as bar:
