@@ -16,6 +16,7 @@ from common.config import ActivationsConfig
 from common.errors import NlaError
 from common.manifest import digest_of, read_manifest, write_manifest
 from common.progress import progress
+from common.provenance import code_digest
 from common.schema import DOC_ID, KEY, NEXT_PROBS, NEXT_TOKENS, POSITION, SPLIT, TEXT, TOKEN_IDS
 from common.schema import TRAINING_SPLITS, TokenBatch, activation_column, activation_key
 from common.seeding import keyed_random, keyed_seed
