@@ -1,6 +1,7 @@
 """Short training runs of tiny models on made-up pairs, which several tests of training share."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def train(
     target_folder: Path,
     folder: RunFolder,
     trainer: TrainerConfig = CPU,
-    callbacks: list[Callback] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[SupervisedModule, Fitted]:
     """Train an `ar` or `av` into a run folder, as a process of its own would: all is made anew."""
     torch.manual_seed(0)
