@@ -3,6 +3,7 @@
 import logging
 import platform
 import warnings
+from contextlib import chdir
 from typing import Annotated
 
 import torch
@@ -35,11 +36,12 @@ def main(
     warnings.filterwarnings("ignore")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     work = workload(quick)
-    startup = measure_startup(work.scale.rounds) if "startup" in parts else {}
-    found, missing = _extraction(work, packages) if "extraction" in parts else (None, {})
-    training = _training(work) if "training" in parts else {}
-    peaks = _peaks(work.scale.rounds) if "training" in parts else {}
-    measured = Measured(_facts(work), peaks, found, missing, training, startup)
+    with chdir(work.place):
+        startup = measure_startup(work.scale.rounds) if "startup" in parts else {}
+        found, missing = _extraction(work, packages) if "extraction" in parts else (None, {})
+        training = _training(work) if "training" in parts else {}
+        peaks = _peaks(work.scale.rounds) if "training" in parts else {}
+    measured = Measured(_facts(work), work.is_real, peaks, found, missing, training, startup)
     out = write_report(measured, TINY if quick else ROOT / "reports")
     print(out.read_text())
     print(out.relative_to(ROOT))
@@ -51,12 +53,13 @@ def _extraction(work: Workload, packages: bool) -> tuple[Extraction, dict[str, s
 
 
 def _training(work: Workload) -> dict[str, Training]:
-    rank = work.profile.av.lora_rank or LORA_RANK
+    """AR and AV against the Trainer in our precision and in fp32; the AV with LoRA in ours only."""
+    rounds, low = work.scale.rounds, work.low_precision
     found = {}
-    for make in (ar_task, lambda one: av_task(one, 0), lambda one: av_task(one, rank)):
-        task = make(work)
-        found[task.name] = measure_training(task, work.scale.rounds, work.low_precision)
-    return found
+    for task in (ar_task(work), av_task(work, 0)):
+        found[task.name] = measure_training(task, rounds, low, also_full=low)
+    adapted = av_task(work, work.profile.av.lora_rank or LORA_RANK)
+    return found | {adapted.name: measure_training(adapted, rounds, low)}
 
 
 def _peaks(rounds: int) -> dict[str, float]:

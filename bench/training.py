@@ -22,10 +22,10 @@ class Training(NamedTuple):
     flops_per_token: float
 
 
-def measure_training(task: Task, rounds: int, low: bool) -> Training:
+def measure_training(task: Task, rounds: int, low: bool, also_full: bool = False) -> Training:
     """Train in turn, both sides in bfloat16 autocast if `low`, else in fp32.
 
-    NlaError when the loops did not train on the same tokens.
+    `also_full` adds the Trainer in fp32. NlaError when the loops did not train on the same tokens.
     """
     seen: dict[int, list[list[int]]] = {}
 
@@ -38,13 +38,13 @@ def measure_training(task: Task, rounds: int, low: bool) -> Training:
         return measured
 
     units = {OURS: unit(task.ours), PLAIN: unit(lambda batches: task.plain(batches, low))}
-    if low:
+    if also_full:
         units[PLAIN_FULL] = unit(lambda batches: task.plain(batches, False))
     for one in units.values():
         one(WARM_UP)
     rates = alternate(units, rounds, f"{task.name} training")
     ratios = [ratio(rates, OURS, PLAIN, GOAL)]
-    if low:
+    if also_full:
         ratios.append(ratio(rates, OURS, PLAIN_FULL))
     return Training(rates, ratios, task.flops_per_token)
 

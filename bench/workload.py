@@ -1,6 +1,7 @@
 """What is measured on: the laptop profile's trunk where it is there, else the tiny one."""
 
-import os
+import shutil
+from contextlib import chdir
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,16 +29,25 @@ class Scale(NamedTuple):
     """Optimiser steps of one training measurement."""
 
 
-FULL = Scale(rounds=5, documents=64, reader_batch=32, ar_steps=6, av_steps=4)
+FULL = Scale(rounds=5, documents=32, reader_batch=8, ar_steps=4, av_steps=3)
 QUICK = Scale(rounds=1, documents=12, reader_batch=8, ar_steps=2, av_steps=2)
 
 
 class Workload(NamedTuple):
-    """A profile whose trunk exists, on the CPU, in bfloat16 where the machine gains from it."""
+    """A profile whose trunk exists below `place`, the working directory of every measurement.
+
+    On the CPU, in bfloat16 where the machine gains from it.
+    """
 
     profile: Profile
+    place: Path
     scale: Scale
     note: str
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the model is a real one; the tiny one only shows that everything runs."""
+        return self.place == ROOT
 
     @property
     def low_precision(self) -> bool:
@@ -45,37 +55,34 @@ class Workload(NamedTuple):
         return self.profile.trainer.precision.startswith("bf16")
 
     def material(self) -> Material:
-        """The trunk, with a target of its own (an AV changes the target it is made of)."""
+        """A fresh view of the trunk, with a target of its own."""
         return Material(self.profile)
 
 
-def laptop_is_there() -> bool:
-    """Whether the laptop profile's trunk is made as far as the explanations."""
-    trunk = Trunk("laptop")
-    return trunk.explanations.exists() and (trunk.activations / "manifest.json").exists()
-
-
-def workload(quick: bool) -> Workload:
-    """The real model and its data, or (`quick`, or nothing made yet) the tiny one.
-
-    The tiny trunk is made under `.bench/tiny`, and the process moves there.
-    """
+def workload(quick: bool, tiny: Path = TINY) -> Workload:
+    """The real model and its data, or (`quick`, or nothing made yet) a tiny one in `tiny`."""
     scale = QUICK if quick else FULL
-    if not quick and laptop_is_there():
-        return _on_cpu("laptop", scale, "SmolLM2-135M and its trunk (profile laptop)")
+    if not quick and _laptop_is_there():
+        return _on_cpu("laptop", ROOT, scale, "SmolLM2-135M and its trunk (profile laptop)")
     note = "tiny random model"
     if not quick:
-        note += ": for the real one run `nla profile laptop && dvc repro explanations`"
-    TINY.mkdir(parents=True, exist_ok=True)
-    os.chdir(TINY)
-    made = _on_cpu("smoke", scale, note)
-    if not Trunk("smoke").explanations.exists():
+        note += "; for the real one run `nla profile laptop && dvc repro explanations`"
+    made = _on_cpu("smoke", tiny, scale, note)
+    shutil.rmtree(tiny, ignore_errors=True)
+    tiny.mkdir(parents=True)
+    with chdir(tiny):
         for stage in STAGES:
             run_stage(stage, made.profile)
     return made
 
 
-def _on_cpu(name: str, scale: Scale, note: str) -> Workload:
+def _laptop_is_there() -> bool:
+    trunk = Trunk("laptop")
+    made = (trunk.target / "manifest.json", trunk.activations / "manifest.json", trunk.explanations)
+    return all((ROOT / file).exists() for file in made)
+
+
+def _on_cpu(name: str, place: Path, scale: Scale, note: str) -> Workload:
     precision = "bf16-mixed" if gains_from_bfloat16() else "32-true"
     trainer = TrainerConfig(accelerator="cpu", precision=precision)
-    return Workload(load_profile(name).replace(trainer=trainer), scale, note)
+    return Workload(load_profile(name).replace(trainer=trainer), place, scale, note)
