@@ -61,7 +61,7 @@ def text_metrics(material: Material, source: str) -> dict[str, float]:
     """Length, quotes and degeneration of one writer's test explanations (means over texts)."""
     table = material.test_table
     texts, sources = table[source].to_list(), table[TEXT].to_list()
-    tokenizer = material.target.tokenizer
+    tokenizer = material.tokenizer
     lengths = [len(tokenizer.encode(text, add_special_tokens=False)) for text in texts]
     pairs = list(zip(texts, sources, strict=True))
     quotes = {

@@ -31,7 +31,7 @@ def explain_text(text: str, position: int, reconstructor: str, profile: Profile)
     that is too short or a position outside of it.
     """
     material = Material(profile)
-    tokenizer = material.target.tokenizer
+    tokenizer = material.tokenizer
     ids = tokenizer.encode(text, add_special_tokens=False)
     column = check_position(position, len(ids), profile.activations.min_position)
     activation = _activation(material, ids, column)

@@ -40,7 +40,7 @@ from common.schema import (
     TOPIC,
     TRAINING_SPLITS,
 )
-from common.target.load import Target, load_target
+from common.target.load import Target, load_target, load_tokenizer
 
 
 class Material:
@@ -54,6 +54,11 @@ class Material:
     def target(self) -> Target:
         """The frozen target."""
         return load_target(self.trunk.target)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The target's, without loading the target."""
+        return load_tokenizer(self.trunk.target)
 
     @property
     def av_run(self) -> RunFolder:
@@ -146,7 +151,7 @@ class Material:
 
     def test_conditions(self, source: str) -> Conditions:
         """All conditions of a writer's test explanations; the source text beside the teacher's."""
-        tokenizer, table = self.target.tokenizer, self.test_table
+        tokenizer, table = self.tokenizer, self.test_table
         named = table.select(KEY, DOC_ID, pl.col(source).alias(EXPLANATION))
         found = conditions(named, self.profile.evaluation, tokenizer)
         if self.profile.evaluation.paraphrase == "api":
