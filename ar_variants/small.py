@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from common.errors import NlaError
 from common.metrics.fve import normalize
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.schema import TokenBatch
@@ -27,7 +28,11 @@ class LowRankReconstructor(TruncatedReconstructor):
         rank: int,
         activations: Float[Tensor, "rows d_model"],
     ) -> None:
-        """`activations` are the training ones."""
+        """`activations` are the training ones; NlaError when they are too few for `rank`."""
+        largest = min(activations.shape)
+        if rank > largest:
+            what = f"rank {rank}, but the activations span at most {largest} directions"
+            raise NlaError(what, where="arms", remedy=f"set `rank` to at most {largest}")
         super().__init__(model, tokenizer, blocks, max_explanation_tokens)
         directions = normalize(activations)
         mean = directions.mean(0)

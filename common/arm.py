@@ -100,7 +100,7 @@ class Arm:
             "seed": seed,
         }
         folder = RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, seed))
-        if folder.is_finished(config):
+        if folder.is_finished(config) and folder.rows_file.exists():
             log.info("%s is finished already", folder.path)
             return folder
         folder.begin(config)

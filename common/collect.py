@@ -9,7 +9,7 @@ from common.config import Profile
 from common.device import device_name
 from common.errors import NlaError
 from common.experiment import Experiment
-from common.manifest import read_manifest
+from common.manifest import read_manifest, read_table
 from common.material import Material
 from common.metrics.degeneration import degeneration
 from common.metrics.quotes import longest_common_substring, quote_share, verbatim_ngram_share
@@ -115,8 +115,8 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
 
 def _rows(folders: list[RunFolder], material: Material) -> pl.DataFrame:
     read_manifest(material.trunk.floors, "floors", **material.digests())
-    floors = pl.read_parquet(material.trunk.floors).with_columns(seed=pl.lit(0, pl.Int64))
-    frames = [pl.read_parquet(folder.rows_file) for folder in folders]
+    floors = read_table(material.trunk.floors, "floors").with_columns(seed=pl.lit(0, pl.Int64))
+    frames = [read_table(run.rows_file, f"experiments/{run.identity[1]}") for run in folders]
     return pl.concat(
         [frame.select(ROWS_SCHEMA.names()).cast(ROWS_SCHEMA) for frame in [*frames, floors]]
     )

@@ -4,6 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import polars as pl
+
 from common.errors import NlaError
 
 
@@ -50,3 +52,13 @@ def read_manifest(artefact: Path, made_by: str, **expected: object) -> dict:
             what = f"manifest mismatch: {name} is {fields.get(name)!r}, expected {value!r}"
             raise NlaError(what, where=file, remedy=remedy)
     return fields
+
+
+def read_table(file: Path, made_by: str) -> pl.DataFrame:
+    """Read a Parquet file; NlaError says how to make a damaged one again."""
+    try:
+        return pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
+        remedy = f"delete it and run `dvc repro {made_by}`"
+        raise NlaError(f"corrupt Parquet ({reason})", where=file, remedy=remedy) from error

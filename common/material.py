@@ -20,7 +20,7 @@ from common.evaluation.conditions import (
 )
 from common.evaluation.paraphrase import api_paraphrases
 from common.evaluation.roundtrip import Judge
-from common.manifest import read_manifest
+from common.manifest import read_manifest, read_table
 from common.metrics.fve import training_mean, variance
 from common.paths import Trunk
 from common.runs import RunFolder
@@ -104,8 +104,9 @@ class Material:
             if source == TEACHER
             else (self.trunk.av_text, "av_text")
         )
-        read_manifest(path, stage, tokenizer=self.manifest["tokenizer"])
-        return pl.read_parquet(path)
+        tokenizer, digest = self.manifest["tokenizer"], self.manifest["digest"]
+        read_manifest(path, stage, tokenizer=tokenizer, activations=digest)
+        return read_table(path, stage)
 
     def ar_examples(self, limit: int | None = None) -> list[Example]:
         """Teacher texts of ar_sft and AV texts of rl documents, the same for every arm.

@@ -95,6 +95,7 @@ def av_text(profile: Profile) -> None:
         kind="av_text",
         rows=wanted.height,
         tokenizer=material.manifest["tokenizer"],
+        activations=material.manifest["digest"],
         template=verbalizer.template.digest(),
         av=material.av_run.summary["digest"],
         rollout=profile.rollout.digest(),

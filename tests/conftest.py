@@ -50,8 +50,9 @@ def trunk_root(
             run_stage(stage, smoke)
         spoken = pl.read_parquet(trunk.explanations).filter(pl.col(SPLIT).is_in([DEV, TEST, RL]))
         spoken.write_parquet(trunk.av_text)
-        tokenizer = read_manifest(trunk.activations, "activations")["tokenizer"]
-        write_manifest(trunk.av_text, kind="av_text", tokenizer=tokenizer)
+        read = read_manifest(trunk.activations, "activations")
+        made_of = {"tokenizer": read["tokenizer"], "activations": read["digest"]}
+        write_manifest(trunk.av_text, kind="av_text", **made_of)
     return root
 
 

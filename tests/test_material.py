@@ -81,6 +81,19 @@ def test_explanations_in_another_tokenizer_are_refused(copied: Material):
         copied.explanations(TEACHER)
 
 
+@pytest.mark.parametrize("source", [TEACHER, AV])
+def test_explanations_of_other_activations_are_refused(copied: Material, source: str):
+    change(copied.trunk.activations / "manifest.json", digest="another")
+    with pytest.raises(NlaError, match=r"expected 'another'.*dvc repro (explanations|av_text)"):
+        copied.explanations(source)
+
+
+def test_damaged_explanations_are_one_line(copied: Material):
+    copied.trunk.explanations.write_bytes(b"PAR1 torn")
+    with pytest.raises(NlaError, match=r"corrupt Parquet.*delete it.*dvc repro explanations"):
+        copied.explanations(TEACHER)
+
+
 def test_a_digest_stands_for_every_artefact(material: Material):
     digests = material.digests()
     assert list(digests) == ["target", "corpus", "activations", "explanations", "av_text"]

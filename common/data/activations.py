@@ -38,7 +38,8 @@ def plan_documents(
 ) -> list[PlannedDocument]:
     """Which documents and positions are read: keyed per document, shortest first.
 
-    A document without a token at `min_position` is left out. NlaError when none is left.
+    A document without a token at `min_position` is left out. NlaError when no training document is
+    left: the mean and the norms are those of training activations.
     """
     planned = []
     for split, documents in corpus.sort(DOC_ID).group_by(SPLIT, maintain_order=True):
@@ -54,11 +55,10 @@ def plan_documents(
                         doc_id, str(split[0]), token_ids[: positions[-1] + 1], positions
                     )
                 )
-    if not planned:
-        what = f"every document is shorter than min_position = {config.min_position} tokens"
-        raise NlaError(
-            what, where="activations.min_position", remedy="lower it or bring longer texts"
-        )
+    if not any(document.split in TRAINING_SPLITS for document in planned):
+        what = f"no training document has more than min_position = {config.min_position} tokens"
+        remedy = "lower it, bring longer texts or raise activations.documents"
+        raise NlaError(what, where="activations.min_position", remedy=remedy)
     return sorted(planned, key=lambda document: (len(document.token_ids), document.doc_id))
 
 

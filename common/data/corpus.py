@@ -13,7 +13,7 @@ import polars as pl
 from common.config import CorpusConfig
 from common.target.tiny_corpus import tiny_documents
 from common.errors import NlaError
-from common.manifest import digest_of, read_manifest, write_manifest
+from common.manifest import digest_of, read_manifest, read_table, write_manifest
 from common.packages import is_package, package_path
 from common.schema import DESCRIPTION, DOC_ID, SPLIT, SPLITS, TEXT, TITLE, TOPIC
 from common.seeding import keyed_fraction
@@ -55,11 +55,7 @@ def build_corpus(config: CorpusConfig, out: Path) -> None:
 def load_corpus(path: Path) -> pl.DataFrame:
     """The table that `build_corpus` wrote; NlaError when it is missing, foreign or damaged."""
     manifest = read_manifest(path, made_by="corpus", kind="corpus")
-    try:
-        corpus = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        what = f"not a Parquet file ({error})"
-        raise NlaError(what, where=path, remedy="make it again with `dvc repro corpus`") from error
+    corpus = read_table(path, "corpus")
     whole = tuple(corpus.columns) == COLUMNS and corpus.height == manifest["documents"]
     if not whole or corpus[DOC_ID].n_unique() != corpus.height:
         what = "the corpus does not fit its manifest"

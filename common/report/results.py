@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from common.errors import NlaError
+from common.manifest import read_table
 from common.schema import TEACHER
 
 CONTROL = "control"
@@ -124,7 +125,8 @@ def load_results(folder: Path) -> Results:
     if missing:
         what = f"collected results lack {', '.join(missing)}"
         raise NlaError(what, where=folder, remedy="collect them again with `dvc repro`")
-    tables = {name: pl.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+    stage = f"experiments/{folder.name}"
+    tables = {name: read_table(folder / f"{name}.parquet", stage) for name in TABLES}
     results = Results(**tables, **json.loads((folder / "summary.json").read_text()))
     check_results(results, folder)
     return results

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from ar_variants.small import BagOfWordsReconstructor, LowRankReconstructor
+from common.errors import NlaError
 from common.metrics.fve import normalize
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.schema import TokenBatch
@@ -45,6 +46,11 @@ def train(model: Reconstructor, activations: Tensor) -> None:
 def dimensions(model: Any, texts: list[str]) -> int:
     outputs = model(model.encode(texts))
     return int(torch.linalg.matrix_rank(outputs - outputs.mean(0), atol=1e-3))
+
+
+def test_a_rank_beyond_the_activations_is_refused(target: Target, activations: Tensor):
+    with pytest.raises(NlaError, match=r"rank 41.*at most 40"):
+        LowRankReconstructor(target.model, target.tokenizer, 3, 96, 41, activations)
 
 
 def test_low_rank_outputs_stay_in_their_subspace_before_and_after_training(

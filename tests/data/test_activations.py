@@ -22,6 +22,7 @@ from common.errors import NlaError
 from common.manifest import read_manifest
 from common.paths import Trunk
 from common.schema import (
+    AV_SFT,
     AR_SFT,
     DOC_ID,
     KEY,
@@ -181,9 +182,9 @@ def test_another_config_starts_afresh(copy: Path, corpus: pl.DataFrame, target: 
 
 
 def test_a_new_division_into_splits_starts_afresh(copy: Path, corpus: pl.DataFrame, target: Target):
-    moved = corpus.with_columns(pl.lit(TEST).alias(SPLIT))
+    moved = corpus.with_columns(pl.lit(AV_SFT).alias(SPLIT))
     extract_activations(CONFIG, moved, target, copy)
-    assert set(load_activations(copy)[SPLIT]) == {TEST}
+    assert set(load_activations(copy)[SPLIT]) == {AV_SFT}
 
 
 def test_a_foreign_shard_does_not_stay(
@@ -262,15 +263,15 @@ def test_a_missing_or_foreign_manifest_is_refused(copy: Path):
 
 
 def test_texts_that_are_all_too_short_are_refused(target: Target, tmp_path: Path):
-    short = pl.DataFrame({DOC_ID: ["a"], SPLIT: [TEST], TEXT: ["Too short."]})
-    with pytest.raises(NlaError, match="shorter than min_position = 16") as caught:
+    short = pl.DataFrame({DOC_ID: ["a"], SPLIT: [AV_SFT], TEXT: ["Too short."]})
+    with pytest.raises(NlaError, match="more than min_position = 16") as caught:
         extract_activations(CONFIG, short, target, tmp_path / "out")
     one_line(caught, "lower it")
 
 
 def test_a_short_text_among_others_is_left_out(corpus: pl.DataFrame, target: Target):
     seventeen = target.tokenizer.decode(target.tokenizer.encode(corpus[TEXT][0])[:17])
-    rows = {DOC_ID: ["a", "b"], SPLIT: [TEST, TEST], TEXT: ["Too short.", seventeen]}
+    rows = {DOC_ID: ["a", "b"], SPLIT: [AV_SFT, AV_SFT], TEXT: ["Too short.", seventeen]}
     (planned,) = plan_documents(CONFIG, pl.DataFrame(rows), target.tokenizer)
     assert (planned.doc_id, planned.positions) == ("b", [16])
 
