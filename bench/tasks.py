@@ -25,7 +25,7 @@ from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
 from common.schema import AR_SFT, AV_SFT, SPLIT, TEACHER, ReconstructionBatch, TokenBatch
-from common.tracking import Tracker
+from common.tracking.tracker import Tracker
 from common.training.sft_ar import ReconstructorModule
 from common.training.sft_av import VerbalizerModule
 from common.training.supervised import SupervisedModule

@@ -26,10 +26,10 @@ from common.provenance import code_digest
 from common.runs import RunFolder
 from common.schema import AV, KEY, TEACHER, TEXT, ReconstructionBatch
 from common.seeding import keyed_seed
-from common.study import Best, Sweep
-from common.sweep import run_sweep
-from common.tracking import Tracker, tracked_run
-from common.trials import slot_of
+from common.tracking.tracker import Tracker, tracked_run
+from common.tuning.study import Best, Sweep
+from common.tuning.sweep import run_sweep
+from common.tuning.trials import slot_of
 
 log = logging.getLogger(__name__)
 

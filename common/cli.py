@@ -47,7 +47,7 @@ def profile(
 @app.command()
 def stage(name: str, profile: ProfileOption = None) -> None:
     """Run one stage of the trunk: target, corpus, activations, explanations, av, ..."""
-    from common.trunk import run_stage
+    from common.commands.trunk import run_stage
 
     run_stage(name, _profile(profile))
 
@@ -92,7 +92,7 @@ def sweep(
 @app.command()
 def collect(experiment: ExperimentName, profile: ProfileOption = None) -> None:
     """Gather finished runs into the tables that a report reads."""
-    from common.collect import collect as gather
+    from common.commands.collect import collect as gather
     from common.experiment import load_experiment
 
     gather(load_experiment(experiment), _profile(profile))
@@ -106,7 +106,7 @@ def report(experiment: ExperimentName, profile: ProfileOption = None) -> None:
     from common.report.index import render_index
     from common.report.render import render_report
     from common.report.results import load_results
-    from common.tracking import log_report
+    from common.tracking.tracker import log_report
 
     one, name = load_experiment(experiment), _profile(profile).name
     results = load_results(results_folder(name, experiment))
@@ -125,7 +125,7 @@ def sync(
 ) -> None:
     """Import a finished run folder (from a machine without MLflow) into MLflow."""
     from common.runs import RunFolder
-    from common.tracking import sync as replay
+    from common.tracking.tracker import sync as replay
 
     typer.echo(replay(RunFolder(folder)))
 
@@ -142,7 +142,7 @@ def explain(
     profile: ProfileOption = None,
 ) -> None:
     """Explain an activation in words, and say how well the words give it back."""
-    from common.explain import explain_text
+    from common.commands.explain import explain_text
 
     explain_text(text, position, reconstructor, _profile(profile))
 
@@ -150,7 +150,7 @@ def explain(
 @app.command()
 def doctor(profile: ProfileOption = None) -> None:
     """Say what is missing, and the command that fixes it."""
-    from common.doctor import examine
+    from common.commands.doctor import examine
 
     if not examine(_profile(profile)):
         raise typer.Exit(1)
@@ -212,8 +212,8 @@ def _arms(experiment: str, arm: str | None, profile: str | None) -> list:
 
 
 def _spawn_sweep(arm: Any, workers: int) -> None:
-    from common.study import open_study
-    from common.sweep import spawn_workers
+    from common.tuning.study import open_study
+    from common.tuning.sweep import spawn_workers
 
     open_study(arm.sweep())  # one process makes the tables, before several want them
     command = [sys.executable, "-m", "common.cli", "sweep", arm.experiment.name, "--arm", arm.name]

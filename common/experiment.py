@@ -15,7 +15,7 @@ from common.models.reconstructor import Reconstructor
 from common.paths import EXPERIMENTS
 from common.report.results import CONTROL, Results
 from common.report.section import Section
-from common.study import SearchSpace
+from common.tuning.study import SearchSpace
 
 
 class ExperimentParams(Config):

@@ -13,7 +13,7 @@ from common.models.checkpoint import load_trainable, save_trainable
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.provenance import code_digest
 from common.schema import AV_SFT, SPLIT, TEACHER
-from common.tracking import tracked_run
+from common.tracking.tracker import tracked_run
 
 
 def build_av(material: Material) -> Verbalizer:

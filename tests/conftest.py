@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 import torch
 
+from common.commands.trunk import run_stage
 from common.config import AVConfig, Profile, TargetConfig, load_profile
 from common.manifest import read_manifest, write_manifest
 from common.material import Material
 from common.paths import Trunk
 from common.schema import DEV, RL, SPLIT, TEST
 from common.target.load import Target, load_target, prepare_target
-from common.trunk import run_stage
 
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another
 

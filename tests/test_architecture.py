@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.commands.trunk import STAGES
 from common.experiment import Experiment, load_experiment
 from common.report.results import CONTROL
-from common.trunk import STAGES
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("common", "ar_variants", "decomposition", "experiments", "bench")

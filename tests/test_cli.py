@@ -115,7 +115,7 @@ def test_an_experiment_without_control(repository: Path, refused: Refusal):
 def test_more_blocks_than_the_layer_has(
     with_trunk: Path, refused: Refusal, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("common.tracking._connect", unreachable)
+    monkeypatch.setattr("common.tracking.tracker.connect", unreachable)
     own_experiments(with_trunk, {"arms": {"control": {"blocks": 10}}, "search": {}})
     line = refused("run", "ar_small")
     assert "keeps 10 blocks" in line
@@ -237,7 +237,8 @@ def test_the_real_command_tells_a_mistake_without_a_traceback(repository: Path):
 
 SLEEPER = """
 import time
-from common import cli, trunk
+from common import cli
+from common.commands import trunk
 def sleep(name, profile):
     print("asleep", flush=True)
     time.sleep(60)

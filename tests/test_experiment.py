@@ -16,7 +16,7 @@ from common.material import Material
 from common.models.checkpoint import load_trainable
 from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA
 from common.schema import AV, TEACHER
-from common.study import Best
+from common.tuning.study import Best
 
 ROOT = Path(__file__).parent.parent
 ARMS = [
@@ -55,7 +55,7 @@ def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable() -> None:
         raise OSError("no server")
 
-    monkeypatch.setattr("common.tracking._connect", unreachable)
+    monkeypatch.setattr("common.tracking.tracker.connect", unreachable)
 
 
 @pytest.mark.usefixtures("without_mlflow")

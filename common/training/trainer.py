@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import Logger
 from common.config import TrainerConfig
 from common.data.datamodule import NlaDataModule
 from common.runs import RunFolder
-from common.tracking import Tracker
+from common.tracking.tracker import Tracker
 from common.training.supervised import SupervisedModule
 
 

@@ -18,7 +18,7 @@ from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
 from common.schema import ReconstructionBatch
 from common.target.load import load_target
-from common.tracking import Tracker
+from common.tracking.tracker import Tracker
 from common.training.sft_ar import ReconstructorModule
 from common.training.sft_av import VerbalizerModule
 from common.training.supervised import SupervisedModule

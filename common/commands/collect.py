@@ -26,7 +26,7 @@ from common.report.results import (
 from common.runs import RunFolder
 from common.schema import AV, KEY, TEACHER, TEXT
 from common.seeding import keyed_seed
-from common.study import trials_table
+from common.tuning.study import trials_table
 
 FLOORS = ["mean_direction", "tfidf_ridge", "embedding_ridge", "own_blocks"]
 CEILINGS = ["own_blocks"]

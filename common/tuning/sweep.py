@@ -21,8 +21,8 @@ from optuna.trial import TrialState
 
 from common.errors import NlaError
 from common.seeding import keyed_seed
-from common.study import STARTUP_TRIALS, Best, SearchSpace, Sweep, best_of, open_study
-from common.trials import Lease, Slots, Watch, slot_of
+from common.tuning.study import STARTUP_TRIALS, Best, SearchSpace, Sweep, best_of, open_study
+from common.tuning.trials import Lease, Slots, Watch, slot_of
 
 logger = logging.getLogger(__name__)
 

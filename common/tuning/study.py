@@ -15,7 +15,7 @@ from common.config import Config
 from common.errors import NlaError
 from common.manifest import digest_of
 from common.paths import OPTUNA_URI
-from common.trials import DONE, slot_of
+from common.tuning.trials import DONE, slot_of
 
 STARTUP_TRIALS = 2
 """Settings drawn at random, and complete trials needed before one is pruned."""

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from common import tracking
 from common.errors import NlaError
-from common.note import State, end_note
 from common.runs import RunFolder
-from common.tracking import open_run, sync
+from common.tracking.mirror import Mirror, connect
+from common.tracking.note import State, end_note
+from common.tracking.tracker import open_run, sync
 
 CONFIG = {"ar": {"learning_rate": 1e-3, "layers": [1, 2]}, "material": {"corpus": "c0ffee"}}
 TAGS = {"nla.kind": "seed"}
@@ -29,7 +29,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         importlib.import_module("mlflow")  # once for both
-        creators = [get_context("fork").Process(target=tracking._connect) for _ in range(2)]
+        creators = [get_context("fork").Process(target=connect) for _ in range(2)]
         for creator in creators:
             creator.start()
         for creator in creators:
@@ -44,7 +44,7 @@ def client(store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlflow.db")
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    return tracking._connect()
+    return connect()
 
 
 def begun(tmp_path: Path, experiment: str, seed: str = "0") -> RunFolder:
@@ -162,7 +162,7 @@ def test_an_import_that_broke_off_is_replaced(
     folder.log({"loss": 1.0}, 0)
     folder.finish({})
     with monkeypatch.context() as patch:
-        patch.setattr(tracking._Mirror, "_log_files", lambda mirror: 1 / 0)
+        patch.setattr(Mirror, "_log_files", lambda mirror: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             sync(folder)
     (partial,) = runs(client, "broken-off")

@@ -15,8 +15,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from common.study import Float, Sweep, open_study
-from common.sweep import run_sweep
+from common.tuning.study import Float, Sweep, open_study
+from common.tuning.sweep import run_sweep
 
 
 def _binary(name: str) -> str:

@@ -1,0 +1,1 @@
+"""What the `nla` commands and the DVC stages do."""
