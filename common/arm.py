@@ -14,6 +14,7 @@ from common.config import ARConfig, Profile
 from common.data.activations import write_atomically
 from common.data.batches import Example, in_order, plan_batches
 from common.device import best_device
+from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
 from common.evaluation.roundtrip import reconstruct
 from common.experiment import Experiment
@@ -27,7 +28,7 @@ from common.runs import RunFolder
 from common.schema import AV, KEY, TEACHER, TEXT, ReconstructionBatch
 from common.seeding import keyed_seed
 from common.tracking.tracker import Tracker, tracked_run
-from common.tuning.study import Best, Sweep
+from common.tuning.study import Best, SearchSpace, Sweep
 from common.tuning.sweep import run_sweep
 from common.tuning.trials import slot_of
 
@@ -43,6 +44,8 @@ CODE = (
     "ar_variants",
 )
 SAMPLES, SOURCE_CHARACTERS = 20, 240
+TRIAL_SEED = -1
+"""Of every trial, so that no seed of the test has been tuned."""
 
 
 class Arm:
@@ -62,17 +65,14 @@ class Arm:
 
     def sweep(self) -> Sweep:
         """This arm's study; its name changes with everything a trial depends on."""
-        params, tuning = self.experiment.params, self.profile.tuning
-        digest = digest_of([self.base_config(), params.search, tuning.examples])
+        tuning, space = self.profile.tuning, self._space()
+        digest = digest_of([self.base_config(), space, tuning.examples])
         return Sweep(
             name=f"{self.profile.name}/{self.experiment.name}/{self.name}/{digest}",
-            space=params.search,
+            space=space,
             budget=tuning.trials,
             config_digest=digest,
-            first={
-                name: min(max(getattr(self.profile.ar, name), number.low), number.high)
-                for name, number in params.search.items()
-            },
+            first={name: getattr(self.profile.ar, name) for name in space},
             sampler_key=f"{self.profile.name}/{self.experiment.name}",
             storage=tuning.storage or OPTUNA_URI,
         )
@@ -85,7 +85,7 @@ class Arm:
             "trainer": self.profile.trainer.model_dump(mode="json"),
             "evaluation": self.profile.evaluation.model_dump(mode="json"),
             "material": self.material.digests(),
-            "code": code_digest(*CODE, str(self.experiment.folder / "experiment.py")),
+            "code": code_digest(*CODE, *map(str, self.experiment.code)),
         }
 
     def tune(self) -> Best:
@@ -105,12 +105,22 @@ class Arm:
             return folder
         folder.begin(config)
         with tracked_run(folder, self._parent, {"nla.kind": "seed"}) as tracker:
-            model, fitted = self._train(tracker, self._config(best.params), seed)
+            chosen = self._config(best.params)
+            model, fitted = self._train(tracker, chosen, seed)
             save_trainable(model, folder.checkpoint / "ar.safetensors", self.metadata(model))
             started = time.perf_counter()
             self._evaluate(model, folder, seed)
             fitted["evaluate_seconds"] = round(time.perf_counter() - started, 2)
-            folder.finish({**fitted, **_sizes(model), **best.params, "digest": digest_of(config)})
+            folder.finish(
+                {
+                    **fitted,
+                    **_sizes(model),
+                    "learning_rate": chosen.learning_rate,
+                    "weight_decay": chosen.weight_decay,
+                    **best.params,
+                    "digest": digest_of(config),
+                }
+            )
         shutil.rmtree(folder.path / "resume", ignore_errors=True)
         return folder
 
@@ -122,6 +132,18 @@ class Arm:
             "layer": str(self.material.layer),
             "arm": self.settings.digest(),
         }
+
+    def _space(self) -> SearchSpace:
+        """The experiment's search space in absolute numbers, around the profile's own setting."""
+        space = {}
+        for name, number in self.experiment.params.search.items():
+            try:
+                space[name] = number.around(getattr(self.profile.ar, name))
+            except ValueError as error:
+                where = self.experiment.folder / "params.yaml"
+                remedy = f"change ar.{name} of profile {self.profile.name} or the range"
+                raise NlaError(f"search.{name}: {error}", where=where, remedy=remedy) from error
+        return space
 
     @property
     def _parent(self) -> str:
@@ -135,7 +157,7 @@ class Arm:
         folder = RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, name))
         folder.begin({**self.base_config(), "params": params})
         with tracked_run(folder, self._parent, {"nla.kind": "trial"}) as tracker:
-            _, fitted = self._train(tracker, self._config(params), 0, trial)
+            _, fitted = self._train(tracker, self._config(params), TRIAL_SEED, trial)
             folder.finish({**fitted, **params})
         return fitted["dev_fve"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
-from common.config import Config, load_config
+from common.config import ARConfig, Config, load_config
 from common.errors import NlaError
 from common.material import Material
 from common.models.reconstructor import Reconstructor
@@ -17,6 +17,9 @@ from common.report.results import CONTROL, Results
 from common.report.section import Section
 from common.tuning.study import SearchSpace
 
+REPORT_ONLY = ("findings", "__main__")
+"""Files of an experiment's folder that no run depends on."""
+
 
 class ExperimentParams(Config):
     """An experiment's params.yaml."""
@@ -24,7 +27,15 @@ class ExperimentParams(Config):
     arms: dict[str, dict[str, Any]]
     """Name → settings of the arm, in the order of the report; `control` is one of them."""
     search: SearchSpace
-    """The space that every arm's study searches, on dev documents."""
+    """Numbers of the profile's `ar` that every arm's study searches, on dev documents."""
+
+    @field_validator("search")
+    @classmethod
+    def _known(cls, search: SearchSpace) -> SearchSpace:
+        known = [name for name, field in ARConfig.model_fields.items() if field.annotation is float]
+        if unknown := [name for name in search if name not in known]:
+            raise ValueError(f"unknown setting {unknown[0]!r}, choose from {', '.join(known)}")
+        return search
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,11 @@ class Experiment:
     def folder(self) -> Path:
         """Where its README, params.yaml and dvc.yaml are."""
         return EXPERIMENTS / self.name
+
+    @property
+    def code(self) -> list[Path]:
+        """The files that a run of an arm depends on: all but what only the report needs."""
+        return sorted(file for file in self.folder.glob("*.py") if file.stem not in REPORT_ONLY)
 
     @property
     def params(self) -> ExperimentParams:

@@ -1,5 +1,6 @@
 """All that an arm trains on and is tested on, read from the trunk once per process."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -126,6 +127,12 @@ class Material:
         """A keyed sample of the dev explanations."""
         return examples_of(self.explanations(source).filter(pl.col(SPLIT) == DEV), limit)
 
+    def documents_of(self, keys: Sequence[str]) -> list[str]:
+        """The document of each activation."""
+        table = load_activations(self.trunk.activations, columns=[KEY, DOC_ID])
+        known = dict(table.iter_rows())
+        return [known[key] for key in keys]
+
     def variance_of(self, keys: list[str]) -> float:
         """Mean ||n(h) - μ||² over the activations of these keys."""
         return variance(self.store[keys], self.mean)
@@ -153,7 +160,7 @@ class Material:
     def test_conditions(self, source: str) -> Conditions:
         """All conditions of a writer's test explanations; the source text beside the teacher's."""
         tokenizer, table = self.tokenizer, self.test_table
-        named = table.select(KEY, DOC_ID, pl.col(source).alias(EXPLANATION))
+        named = table.select(KEY, DOC_ID, TEXT, pl.col(source).alias(EXPLANATION))
         found = conditions(named, self.profile.evaluation, tokenizer)
         if self.profile.evaluation.paraphrase == "api":
             texts, cache = table[source].to_list(), self.trunk.root / "paraphrase_cache"

@@ -98,6 +98,7 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
         "variance": variance,
         "raw_variance": raw_variance,
         "resamples": profile.evaluation.resamples,
+        "distractors": profile.evaluation.distractors,
         "layer": material.layer,
         "target": profile.target.model,
         "activations_training": len(material.training_activations),

@@ -6,7 +6,7 @@ import polars as pl
 
 from common.config import EvaluationConfig
 from common.evaluation.transforms import prefix, transform_all
-from common.schema import DOC_ID, EXPLANATION, KEY, TOKEN_IDS
+from common.schema import DOC_ID, EXPLANATION, KEY, TEXT, TOKEN_IDS
 
 ORIGINAL, SHUFFLED, SOURCE_TEXT = "original", "shuffled", "source_text"
 FULL_PARAPHRASE = "full_paraphrase"
@@ -18,16 +18,17 @@ Conditions = dict[str, list[str | None]]
 def conditions(table: pl.DataFrame, config: EvaluationConfig, tokenizer: Any) -> Conditions:
     """All conditions of one writer's explanations, in the order of the table.
 
-    `table` has the columns key, doc_id, explanation. A condition that cannot be applied to a text
-    leaves None there: it is counted, never replaced by the original.
+    `table` has the columns key, doc_id, text (the source) and explanation. A condition that cannot
+    be applied to a text leaves None there: it is counted, never replaced by the original.
     """
     texts, keys = table[EXPLANATION].to_list(), table[KEY].to_list()
     prefixes = {
         f"prefix_{count}": [prefix(text, count, tokenizer) for text in texts]
         for count in config.prefix_lengths
     }
+    transformed = transform_all(texts, keys, table[TEXT].to_list())
     shuffled = [texts[other] for other in other_documents(table[DOC_ID].to_list())]
-    return {ORIGINAL: list(texts), SHUFFLED: shuffled, **transform_all(texts, keys), **prefixes}
+    return {ORIGINAL: list(texts), SHUFFLED: shuffled, **transformed, **prefixes}
 
 
 def source_texts(table: pl.DataFrame, tokenizer: Any, limit: int) -> list[str]:

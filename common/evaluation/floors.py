@@ -18,6 +18,7 @@ from common.target.load import Target
 from common.target.residual import read_residual
 
 ALPHAS = tuple(10.0**power for power in range(-2, 6))
+FOLDS = 5
 
 
 def mean_direction(mean: Float[Tensor, " d_model"]) -> Predict:
@@ -25,8 +26,13 @@ def mean_direction(mean: Float[Tensor, " d_model"]) -> Predict:
     return lambda texts: mean.expand(len(texts), -1)
 
 
-def tfidf_ridge(texts: Sequence[str], activations: Float[Tensor, "rows d_model"]) -> Predict:
-    """TF-IDF of words and word pairs, ridge regression to n(h); the penalty is cross-validated."""
+def tfidf_ridge(
+    texts: Sequence[str], activations: Float[Tensor, "rows d_model"], documents: Sequence[str]
+) -> Predict:
+    """TF-IDF of words and word pairs, ridge regression to n(h).
+
+    The penalty is cross-validated by document: positions of one document share its title.
+    """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
@@ -36,14 +42,17 @@ def tfidf_ridge(texts: Sequence[str], activations: Float[Tensor, "rows d_model"]
     )
     width = min(1024, len(texts) // 4)
     features = make_pipeline(vectorizer, TruncatedSVD(width, random_state=0))
-    return _ridge(features.fit_transform(texts), activations, features.transform)
+    return _ridge(features.fit_transform(texts), activations, documents, features.transform)
 
 
 def embedding_ridge(
-    texts: Sequence[str], activations: Float[Tensor, "rows d_model"], embed: "Embedder"
+    texts: Sequence[str],
+    activations: Float[Tensor, "rows d_model"],
+    documents: Sequence[str],
+    embed: "Embedder",
 ) -> Predict:
-    """A frozen sentence encoder, ridge regression to n(h); the penalty is cross-validated."""
-    return _ridge(embed(texts), activations, embed)
+    """A frozen sentence encoder, ridge regression to n(h); the penalty as in `tfidf_ridge`."""
+    return _ridge(embed(texts), activations, documents, embed)
 
 
 def own_blocks(
@@ -102,12 +111,19 @@ class Embedder:
         return np.stack([self.known[text] for text in texts])
 
 
-def _ridge(features: np.ndarray, activations: Tensor, transform: Any) -> Predict:
-    from sklearn.linear_model import RidgeCV
+def _ridge(
+    features: np.ndarray, activations: Tensor, documents: Sequence[str], transform: Any
+) -> Predict:
+    """The penalty with the least error on documents left out, then a fit to all rows."""
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV, GroupKFold
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler()
-    ridge = RidgeCV(ALPHAS).fit(scaler.fit_transform(features), normalize(activations).numpy())
-    return lambda texts: torch.from_numpy(
-        ridge.predict(scaler.transform(transform(list(texts))))
-    ).float()
+    folds = GroupKFold(min(FOLDS, len(set(documents))))
+    model = make_pipeline(StandardScaler(), Ridge())
+    search = GridSearchCV(
+        model, {"ridge__alpha": ALPHAS}, cv=folds, scoring="neg_mean_squared_error"
+    )
+    search.fit(features, normalize(activations).numpy(), groups=list(documents))
+    return lambda texts: torch.from_numpy(search.predict(transform(list(texts)))).float()

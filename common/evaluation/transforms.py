@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 
 from common.errors import NlaError
 from common.evaluation.synonyms import SYNONYMS
-from common.metrics.quotes import QUOTED, quoted_spans
+from common.metrics.quotes import QUOTED, quoted_spans, verbatim_spans
+from common.metrics.words import PIECE, tokens
 from common.seeding import keyed_random
 
 _PHRASES = "|".join(map(re.escape, sorted(SYNONYMS, key=len, reverse=True)))
@@ -19,6 +20,10 @@ _QUOTED_OR_PHRASE = re.compile(rf"{QUOTED.pattern}|{_UNCLOSED}|\b(?:{_PHRASES})\
 _STATEMENT_START = re.compile(r"(?:^|[.;!?]\s+)$")
 _STATEMENT_END = re.compile(r"(?<=;)\s+|(?<=[\w)\]\x00]{3}[.!?])\s+")
 """Three characters before a full stop, so that initials and "Dr." do not end a statement."""
+
+
+Spans = list[tuple[int, int]]
+"""Quotations of a text: start and end of each, without the marks."""
 
 
 @runtime_checkable
@@ -39,30 +44,30 @@ def quotes_only(text: str) -> str | None:
     return " ".join(text[start - 1 : end + 1] for start, end in quoted_spans(text)) or None
 
 
-def quotes_stripped(text: str) -> str | None:
-    """The text without quotations and marks; None without quotations, or if no word is left."""
-    spans = [(start - 1, end + 1) for start, end in quoted_spans(text)]
-    return _without(text, spans) if spans else None
+def stripped(text: str, quotations: Spans) -> str | None:
+    """The text without some quotations and their marks; None without any, or if no word is left."""
+    return _without(text, [(start - 1, end + 1) for start, end in quotations])
 
 
-def random_stripped(text: str, key: object) -> str | None:
-    """The control of `quotes_stripped` for the amount of text removed.
+def random_stripped(text: str, quotations: Spans, key: object) -> str | None:
+    """The control of `stripped` for the amount of text removed.
 
-    Removes as many stretches of words as there are quotations, each as long in words. Words are
-    what white space separates. Every arrangement of disjoint stretches is equally likely, blind to
-    the quotation marks: a stretch may cover quoted words. Keeping off the quotations would make the
-    control remove only what stands outside them, and leave long quotations no room.
+    Removes as many stretches as there are quotations, each of as many pieces (words, punctuation
+    marks) as the quotation has with its marks. Every arrangement of disjoint stretches is equally
+    likely, blind to the quotation marks: a stretch may cover quoted words, or one mark of two.
+    Keeping off the quotations would make the control remove only what stands outside them, and
+    leave long quotations no room.
 
     Returns:
         The shorter text; None without quotations, or if no word is left.
     """
-    lengths = [len(text[start:end].split()) for start, end in quoted_spans(text)]
-    words = [match.span() for match in re.finditer(r"\S+", text)]
-    if not lengths or sum(lengths) >= len(words):
+    lengths = [len(tokens(text[start - 1 : end + 1])) for start, end in quotations]
+    pieces = [match.span() for match in PIECE.finditer(text)]
+    if not lengths or sum(lengths) >= len(pieces):
         return None
     generator = keyed_random("random_stripped", key)
-    stretches = _random_stretches(len(words), lengths, generator)
-    return _without(text, [(words[first][0], words[last][1]) for first, last in stretches])
+    stretches = _random_stretches(len(pieces), lengths, generator)
+    return _without(text, [(pieces[first][0], pieces[last][1]) for first, last in stretches])
 
 
 def paraphrase(text: str, key: object) -> str | None:
@@ -105,21 +110,31 @@ def coverage(texts: list[str | None]) -> float:
     return sum(text is not None for text in texts) / len(texts)
 
 
-def transform_all(texts: list[str], keys: list[str]) -> dict[str, list[str | None]]:
-    """Every transform that needs no model, by name, of texts with the keys of their rows."""
-    if len(texts) != len(keys):
-        raise NlaError(f"{len(texts)} texts with {len(keys)} keys")
-    keyed = list(zip(texts, keys, strict=True))
+def transform_all(
+    texts: list[str], keys: list[str], sources: list[str]
+) -> dict[str, list[str | None]]:
+    """Every transform that needs no model, by name, of texts with their rows' keys and sources.
+
+    `verbatim_*` treats only the quotations that stand in the source text.
+    """
+    if not len(texts) == len(keys) == len(sources):
+        raise NlaError(f"{len(texts)} texts with {len(keys)} keys and {len(sources)} sources")
+    quoted = list(zip(texts, map(quoted_spans, texts), keys, strict=True))
+    verbatim = list(zip(texts, map(verbatim_spans, texts, sources), keys, strict=True))
     return {
         "quotes_only": [quotes_only(text) for text in texts],
-        "quotes_stripped": [quotes_stripped(text) for text in texts],
-        "random_stripped": [random_stripped(text, key) for text, key in keyed],
-        "paraphrase": [paraphrase(text, key) for text, key in keyed],
+        "quotes_stripped": [stripped(text, spans) for text, spans, _ in quoted],
+        "random_stripped": [random_stripped(*row) for row in quoted],
+        "verbatim_stripped": [stripped(text, spans) for text, spans, _ in verbatim],
+        "verbatim_random_stripped": [random_stripped(*row) for row in verbatim],
+        "paraphrase": [paraphrase(text, key) for text, _, key in quoted],
     }
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str | None:
-    """The text without ordered disjoint spans, white space tidied; None if no word is left."""
+    """The text without ordered disjoint spans, white space tidied; None if no word or span is."""
+    if not spans:
+        return None
     starts = [0, *(end for _, end in spans)]
     ends = [*(start for start, _ in spans), len(text)]
     kept = " ".join("".join(text[a:b] for a, b in zip(starts, ends, strict=True)).split())

@@ -21,6 +21,20 @@ def quoted_spans(text: str) -> list[tuple[int, int]]:
     ]
 
 
+def verbatim_spans(text: str, source: str) -> list[tuple[int, int]]:
+    """Those quotations of at least two words that stand verbatim in `source`.
+
+    What an explanation quotes from elsewhere, such as a word that is predicted to come next, is
+    left out; one word may stand in the source by chance.
+    """
+    known = " ".join(source.split())
+    return [
+        (start, end)
+        for start, end in quoted_spans(text)
+        if len(quoted := text[start:end].split()) > 1 and " ".join(quoted) in known
+    ]
+
+
 def quote_share(text: str, tokenize: Callable[[str], Sized] = tokens) -> float:
     """Share of the tokens of `text` that stand inside quotation marks, in [0, 1]; 0 without any.
 

@@ -3,7 +3,8 @@
 import re
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
-_TOKEN = re.compile(rf"{_WORD.pattern}|[^\w\s]")
+PIECE = re.compile(rf"{_WORD.pattern}|[^\w\s]")
+"""A word or a single punctuation mark."""
 
 
 def words(text: str) -> list[str]:
@@ -13,7 +14,7 @@ def words(text: str) -> list[str]:
 
 def tokens(text: str) -> list[str]:
     """Words and single punctuation marks, in order."""
-    return _TOKEN.findall(text)
+    return PIECE.findall(text)
 
 
 def ngrams(items: list[str], n: int) -> list[tuple[str, ...]]:

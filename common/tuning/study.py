@@ -27,6 +27,16 @@ class Float(Config):
     low: float
     high: float
     log: bool = False
+    relative: bool = False
+    """Whether low and high are factors of the profile's own value, which scales with the target."""
+
+    def around(self, value: float) -> "Float":
+        """The same range in absolute numbers; ValueError if the profile's value is not in it."""
+        scale = value if self.relative else 1.0
+        found = Float(low=self.low * scale, high=self.high * scale, log=self.log)
+        if not found.low <= value <= found.high:
+            raise ValueError(f"{value:g} is not in [{found.low:g}, {found.high:g}]")
+        return found
 
 
 SearchSpace = dict[str, Float]
