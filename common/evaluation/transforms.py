@@ -137,7 +137,7 @@ def _without(text: str, spans: list[tuple[int, int]]) -> str | None:
         return None
     starts = [0, *(end for _, end in spans)]
     ends = [*(start for start, _ in spans), len(text)]
-    kept = " ".join("".join(text[a:b] for a, b in zip(starts, ends, strict=True)).split())
+    kept = " ".join(" ".join(text[a:b] for a, b in zip(starts, ends, strict=True)).split())
     kept = re.sub(r"\s+(?=[,.;:!?](?:\W|$))", "", kept)
     return kept if re.search(r"\w", kept) else None
 

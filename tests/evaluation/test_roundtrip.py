@@ -24,7 +24,7 @@ from common.evaluation.roundtrip import Judge, Predict, reconstruct
 from common.material import Material
 from common.metrics.fve import fve, squared_errors, training_mean, variance
 from common.models.reconstructor import TruncatedReconstructor
-from common.schema import DOC_ID, EXPLANATION, KEY, TEACHER, TOKEN_IDS, TOPIC
+from common.schema import DOC_ID, EXPLANATION, KEY, TEACHER, TEXT, TOKEN_IDS, TOPIC
 from common.target.load import Target
 
 EAST, NORTH, WEST, SOUTH = [10.0, 0.0], [0.0, 20.0], [-30.0, 0.0], [0.0, -40.0]
@@ -87,7 +87,9 @@ def test_texts_that_could_not_be_made_are_counted_and_not_replaced(judge: Judge)
 def test_a_perfect_ar_has_fve_1_and_a_negative_shuffled_floor(material: Material):
     truth = material.judge.activations
     texts = [str(row) for row in range(len(truth))]
-    named = material.test_table.select(KEY, DOC_ID).with_columns(pl.Series(EXPLANATION, texts))
+    named = material.test_table.select(KEY, DOC_ID, TEXT).with_columns(
+        pl.Series(EXPLANATION, texts)
+    )
     found = conditions(named, material.profile.evaluation, material.target.tokenizer)
     rows = material.judge.rows(
         lambda wanted: truth[[int(text) for text in wanted]],
@@ -160,9 +162,10 @@ def test_the_source_text_keeps_its_end(material: Material):
 
 def topic_ridges(target: Target, texts: list[str], activations: Tensor) -> dict[str, Predict]:
     embed = Embedder(target.model.model, target.tokenizer)
+    documents = [str(row // 8) for row in range(len(texts))]
     return {
-        "tfidf": tfidf_ridge(texts, activations),
-        "embedding": embedding_ridge(texts, activations, embed),
+        "tfidf": tfidf_ridge(texts, activations, documents),
+        "embedding": embedding_ridge(texts, activations, documents, embed),
     }
 
 

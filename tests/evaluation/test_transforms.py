@@ -7,6 +7,7 @@ from common.errors import NlaError
 from common.evaluation import transforms
 from common.evaluation.synonyms import SYNONYMS
 from common.metrics.quotes import quoted_spans
+from common.metrics.words import tokens
 
 TEXT = (
     "Encyclopedia text on law: Liberty, set of rights by A. B. Smith. "
@@ -36,47 +37,62 @@ def test_quotes_only():
     assert transforms.quotes_only('an open "mark') is None
 
 
-def test_quotes_stripped():
-    assert transforms.quotes_stripped(TEXT) == (
+def strip_all(text: str) -> str | None:
+    return transforms.stripped(text, quoted_spans(text))
+
+
+def strip_randomly(text: str, key: object) -> str | None:
+    return transforms.random_stripped(text, quoted_spans(text), key)
+
+
+def test_stripped():
+    assert strip_all(TEXT) == (
         "Encyclopedia text on law: Liberty, set of rights by A. B. Smith. Ends with; next may be,."
     )
-    assert transforms.quotes_stripped("none") is None
-    assert transforms.quotes_stripped('"all", "quoted".') is None
+    assert strip_all("none") is None
+    assert strip_all('"all", "quoted".') is None
 
 
-def test_random_stripped_removes_as_many_words():
-    quoted_words = sum(len(quotation.split()) for quotation in quotations(TEXT))
+def test_random_stripped_removes_as_many_words_and_marks():
+    quoted = sum(len(tokens(f'"{quotation}"')) for quotation in quotations(TEXT))
+    assert quoted == 13
     for key in range(50):
-        stripped = transforms.random_stripped(TEXT, key)
-        assert stripped is not None
-        assert len(stripped.split()) == len(TEXT.split()) - quoted_words
-        assert Counter(stripped.split()) <= Counter(TEXT.split())
+        found = strip_randomly(TEXT, key)
+        assert found is not None
+        assert len(tokens(found)) == len(tokens(TEXT)) - quoted
+        assert Counter(tokens(found)) <= Counter(tokens(TEXT))
 
 
 def test_random_stripped_is_uniform_and_keyed():
     text = 'a b c "d"'
-    drawn = Counter(transforms.random_stripped(text, key) for key in range(2000))
-    assert set(drawn) == {'b c "d"', 'a c "d"', 'a b "d"', "a b c"}
+    drawn = Counter(strip_randomly(text, key) for key in range(2000))
+    assert set(drawn) == {'"d"', 'a d"', 'a b "', "a b c"}
     assert all(abs(count - 500) < 100 for count in drawn.values())
-    assert transforms.random_stripped(TEXT, "k") == transforms.random_stripped(TEXT, "k")
+    assert strip_randomly(TEXT, "k") == strip_randomly(TEXT, "k")
+
+
+def test_random_stripped_does_not_glue_words_together():
+    text = 'note-book rock-salt far-off "one two three"'
+    known = set(tokens(text))
+    for key in range(100):
+        found = strip_randomly(text, key)
+        assert found is None or set(tokens(found)) <= known
 
 
 def test_random_stripped_places_stretches_uniformly():
     # A stretch of two and one of one in five words: 12 arrangements of 2 free words.
-    text = '"a b" "c" d e'
     arrangements = {
         tuple(transforms._random_stretches(5, [2, 1], transforms.keyed_random(key)))
         for key in range(500)
     }
     assert len(arrangements) == 12
     assert all(first[1] < second[0] for first, second in arrangements)
-    assert transforms.random_stripped(text, 0) is not None
 
 
 def test_random_stripped_needs_quotes_and_a_rest():
-    assert transforms.random_stripped("none here", 0) is None
-    assert transforms.random_stripped('"all quoted"', 0) is None
-    assert transforms.random_stripped('"a"/"b"', 0) is None
+    assert strip_randomly("none here", 0) is None
+    assert strip_randomly('"all quoted"', 0) is None
+    assert strip_randomly('"a"/"b"', 0) in ("/", None)
 
 
 def test_paraphrase_keeps_quotations_and_changes_the_rest():
@@ -136,12 +152,34 @@ def test_coverage_counts_what_applied():
 
 def test_transform_all_never_gives_the_original_back():
     texts = [TEXT, "none here", 'Ends with "x y"']
-    transformed = transforms.transform_all(texts, ["a:1", "a:2", "b:1"])
-    assert list(transformed) == ["quotes_only", "quotes_stripped", "random_stripped", "paraphrase"]
+    sources = ["A text about rights. And", "none here", "something else"]
+    transformed = transforms.transform_all(texts, ["a:1", "a:2", "b:1"], sources)
+    assert list(transformed) == [
+        "quotes_only",
+        "quotes_stripped",
+        "random_stripped",
+        "verbatim_stripped",
+        "verbatim_random_stripped",
+        "paraphrase",
+    ]
     for column in transformed.values():
         assert len(column) == 3
         assert all(new != old for new, old in zip(column, texts, strict=True))
         assert column[1] is None
-    assert transformed["random_stripped"][0] == transforms.random_stripped(TEXT, "a:1")
+    assert transformed["random_stripped"][0] == strip_randomly(TEXT, "a:1")
     with pytest.raises(NlaError):
-        transforms.transform_all(texts, ["a:1"])
+        transforms.transform_all(texts, ["a:1"], sources)
+
+
+def test_only_quotations_of_the_source_are_stripped_as_verbatim():
+    source = "Long ago there was a text  about rights. And respect"
+    found = transforms.transform_all([TEXT], ["a:1"], [source])
+    assert found["verbatim_stripped"] == [
+        "Encyclopedia text on law: Liberty, set of rights by A. B. Smith. "
+        'Ends with; next may be "respect", "freedom".'
+    ], "one word that happens to stand in the source is no quotation of it"
+    (random,) = found["verbatim_random_stripped"]
+    assert random is not None
+    assert len(tokens(random)) == len(tokens(TEXT)) - 7
+    elsewhere = transforms.transform_all([TEXT], ["a:1"], ["nothing of it"])
+    assert elsewhere["verbatim_stripped"] == elsewhere["verbatim_random_stripped"] == [None]
