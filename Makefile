@@ -17,10 +17,10 @@ help:  ## this list
 $(BIN)/nla: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-install: $(BIN)/nla  ## virtual environment with everything (a CPU-only torch where there is no GPU)
+install: $(BIN)/nla  ## virtual environment with everything
 
 format: install  ## ruff, in place
 	$(BIN)/ruff check --fix $(PATHS)

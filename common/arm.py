@@ -55,6 +55,7 @@ class Arm:
         self, experiment: Experiment, name: str, profile: Profile, material: Material
     ) -> None:
         """Validates the arm's settings; trains nothing."""
+        profile.trainer.check_single()
         self.experiment, self.name, self.profile, self.material = (
             experiment,
             name,

@@ -132,7 +132,7 @@ def sync(
 
 @app.command()
 def explain(
-    text: Annotated[str, typer.Argument(help="Any text of at least min_position tokens.")],
+    text: Annotated[str, typer.Argument(help="Any text of more than min_position (16) tokens.")],
     position: Annotated[
         int, typer.Option(help="Token whose activation is explained; negative: from the end.")
     ] = -1,
@@ -157,7 +157,7 @@ def doctor(profile: ProfileOption = None) -> None:
 
 
 def run_experiment(name: str) -> None:
-    """Whole experiment without DVC: every arm, then the report (`python -m experiments.<name>`)."""
+    """Every arm, then the report, without DVC: `python -m experiments.<name>`, after the trunk."""
     _exit_cleanly(lambda: (run(name), collect(name), report(name)))
 
 
@@ -212,12 +212,15 @@ def _arms(experiment: str, arm: str | None, profile: str | None) -> list:
 
 
 def _spawn_sweep(arm: Any, workers: int) -> None:
+    import torch
+
     from common.tuning.study import open_study
     from common.tuning.sweep import spawn_workers
 
     open_study(arm.sweep())  # one process makes the tables, before several want them
     command = [sys.executable, "-m", "common.cli", "sweep", arm.experiment.name, "--arm", arm.name]
-    spawn_workers([*command, "--profile", arm.profile.name], workers)
+    command += ["--profile", arm.profile.name]
+    spawn_workers(command, workers, torch.cuda.device_count())
 
 
 if __name__ == "__main__":

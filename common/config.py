@@ -168,6 +168,13 @@ class TrainerConfig(Config):
     precision: str = "auto"
     """`auto`: bf16-mixed where the machine gains from it, else 32-true."""
 
+    def check_single(self) -> None:
+        """NlaError unless one process trains: stages and arms choose and write as one."""
+        if (self.devices, self.num_nodes) not in ((1, 1), ("1", 1)):
+            what = f"{self.devices} devices on {self.num_nodes} nodes for one run"
+            remedy = "set both to 1 and use more GPUs with `nla sweep <experiment> --workers N`"
+            raise NlaError(what, where="trainer", remedy=remedy)
+
 
 class Profile(Config):
     """The scale of a run, nothing else."""

@@ -3,7 +3,7 @@
 Axis names used in tensor annotations everywhere:
     batch     examples in a batch
     time      token positions of a right-padded text
-    slots     injected tokens per explanation (1 unless a decomposition says otherwise)
+    slots     injected tokens per explanation (1 unless the profile says otherwise)
     d_model   width of the target's residual stream
     vocab     tokens of the target's tokenizer
 """

@@ -29,6 +29,7 @@ def build_av(material: Material) -> Verbalizer:
 
 def train_av(material: Material) -> None:
     """Train on the av_sft documents; resumes, or returns at once when it is done already."""
+    material.profile.trainer.check_single()
     from common.data.datamodule import NlaDataModule
     from common.training.sft_av import VerbalizerModule
     from common.training.trainer import fit

@@ -15,7 +15,7 @@ from common.experiment import Experiment, load_experiment
 from common.report.results import CONTROL
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("common", "ar_variants", "decomposition", "experiments", "bench")
+PACKAGES = ("common", "ar_variants", "experiments", "bench")
 EXPERIMENTS = sorted(file.parent.name for file in ROOT.glob("experiments/*/experiment.py"))
 HEAVY = ("torch", "lightning", "transformers", "datasets", "mlflow", "optuna", "polars", "sklearn")
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "misc", "manager", "managers"}

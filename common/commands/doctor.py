@@ -26,7 +26,7 @@ LIBRARIES = (
     "dvc",
     "litellm",
 )
-MIN_FREE_GIB = 6
+MIN_FREE_GIB = 10
 
 
 class Finding(NamedTuple):
@@ -70,6 +70,7 @@ def _sources(profile: Profile) -> Iterator[Finding]:
     for source, digest in (
         (profile.target.model, profile.target.sha256),
         (profile.corpus.source, profile.corpus.sha256),
+        (profile.evaluation.embedder, profile.evaluation.embedder_sha256),
     ):
         if not is_package(source):
             continue

@@ -18,9 +18,12 @@ from common.seeding import keyed_seed
 
 def target(profile: Profile) -> None:
     """Fetch the target model and save it once."""
-    from common.target.load import prepare_target
+    from common.models.templates import AVTemplate
+    from common.target.load import load_tokenizer, prepare_target
 
-    prepare_target(profile.target, Trunk(profile.name).target)
+    folder = Trunk(profile.name).target
+    prepare_target(profile.target, folder)
+    AVTemplate.of(load_tokenizer(folder), profile.av.slots)  # no marker: better told now than later
 
 
 def corpus(profile: Profile) -> None:

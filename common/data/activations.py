@@ -1,4 +1,4 @@
-"""Activations of the target at sampled positions, written in shards so that a killed run resumes."""
+"""Activations at sampled positions, written in shards so that a killed run resumes."""
 
 import os
 import shutil
@@ -17,8 +17,20 @@ from common.errors import NlaError
 from common.manifest import digest_of, read_manifest, write_manifest
 from common.progress import progress
 from common.provenance import code_digest
-from common.schema import DOC_ID, KEY, NEXT_PROBS, NEXT_TOKENS, POSITION, SPLIT, TEXT, TOKEN_IDS
-from common.schema import TRAINING_SPLITS, TokenBatch, activation_column, activation_key
+from common.schema import (
+    DOC_ID,
+    KEY,
+    NEXT_PROBS,
+    NEXT_TOKENS,
+    POSITION,
+    SPLIT,
+    TEXT,
+    TOKEN_IDS,
+    TRAINING_SPLITS,
+    TokenBatch,
+    activation_column,
+    activation_key,
+)
 from common.seeding import keyed_random, keyed_seed
 from common.target.load import Target
 from common.target.residual import Reading, check_layers, read_residual
@@ -165,7 +177,7 @@ def _shards(
 
 
 def _batches(shard: list[PlannedDocument], batch_tokens: int) -> Iterator[list[PlannedDocument]]:
-    """Consecutive documents (they come sorted by length) of at most `batch_tokens` padded tokens."""
+    """Consecutive documents (they are sorted by length) of at most `batch_tokens` with padding."""
     batch: list[PlannedDocument] = []
     for document in shard:
         if batch and (len(batch) + 1) * len(document.token_ids) > batch_tokens:

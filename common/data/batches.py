@@ -8,7 +8,7 @@ from common.schema import EXPLANATION, KEY
 from common.seeding import keyed_random
 
 WINDOW = 50
-"""Batches among which examples are sorted by length: long enough to save padding, short enough to mix."""
+"""Batches among which examples are sorted by length: enough to save padding, and to mix."""
 
 
 class Example(NamedTuple):

@@ -11,12 +11,12 @@ from pathlib import Path
 import polars as pl
 
 from common.config import CorpusConfig
-from common.target.tiny_corpus import tiny_documents
 from common.errors import NlaError
 from common.manifest import digest_of, read_manifest, read_table, write_manifest
 from common.packages import is_package, package_path
 from common.schema import DESCRIPTION, DOC_ID, SPLIT, SPLITS, TEXT, TITLE, TOPIC
 from common.seeding import keyed_fraction
+from common.target.tiny_corpus import tiny_documents
 
 Document = Mapping[str, str | None]
 """`text` and, where the source knows them, `title`, `description` and `topic`."""
@@ -34,8 +34,8 @@ _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[,;:.](?:\s|$))")
 def build_corpus(config: CorpusConfig, out: Path) -> None:
     """Write corpus.parquet (columns `COLUMNS`, in the order of the source) and its manifest.
 
-    The manifest counts the documents and what was dropped (`short`, `duplicate`). Raises NlaError
-    for a missing or empty source, an unreadable file or bad fractions.
+    The manifest has a digest of all texts and counts what was dropped (`short`, `duplicate`).
+    Raises NlaError for a missing or empty source, an unreadable file or bad fractions.
     """
     _check_fractions(config.fractions)
     dropped: Counter[str] = Counter({"short": 0, "duplicate": 0})
@@ -48,7 +48,12 @@ def build_corpus(config: CorpusConfig, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String)).write_parquet(out)
     write_manifest(
-        out, kind="corpus", config=config.digest(), documents=len(rows), dropped=dict(dropped)
+        out,
+        kind="corpus",
+        config=config.digest(),
+        documents=len(rows),
+        dropped=dict(dropped),
+        content=digest_of([row[DOC_ID] for row in rows]),
     )
 
 

@@ -15,7 +15,7 @@ Collate = Callable[[list[str], Tensor], Any]
 
 
 class Batches(Dataset):
-    """A fixed plan of whole batches, so that order, resume and sharding over processes are exact."""
+    """A fixed plan of whole batches: order, resume and division among processes are exact."""
 
     def __init__(self, plan: list[list[Example]], store: ActivationStore, collate: Collate) -> None:
         """`plan` lists every batch of the run in order."""

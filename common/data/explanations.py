@@ -43,8 +43,8 @@ def write_explanations(
     """Write explanations.parquet (columns `COLUMNS`, in the order of the activations).
 
     An activation that the teacher could not explain has no row; the manifest counts them as
-    `failed` and keeps `provenance` (tokenizer, source digests). Raises NlaError when an activation's document is not in the corpus or nothing could be
-    explained.
+    `failed` and keeps `provenance` (tokenizer, source digests). Raises NlaError when an activation
+    belongs to no document of the corpus or nothing could be explained.
     """
     rows = joined_rows(activations, corpus)
     if config.kind == "offline":

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from common.errors import NlaError
 from common.manifest import digest_of
 
@@ -100,5 +102,9 @@ def _as_chat(tokenizer: Any, request: str) -> str:
     """The request as one chat turn; models without a chat template get ChatML."""
     if tokenizer.chat_template is None:
         return f"<|im_start|>user\n{request}<|im_end|>\n<|im_start|>assistant\n"
-    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": request}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    system, user = {"role": "system", "content": SYSTEM}, {"role": "user", "content": request}
+    try:
+        messages = [system, user]
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError:  # some templates know no system message
+        return tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)

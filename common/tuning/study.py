@@ -150,7 +150,7 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
     try:
         storage = _create_tables(url, {"connect_args": connect}, attempts=6)
     except ImportError as error:
-        remedy = "pip install 'nla-lab[postgres]'"
+        remedy = "pip install --editable '.[postgres]'"
         raise NlaError(f"no driver ({error})", where=_shown(url), remedy=remedy) from error
     except (DBAPIError, optuna.exceptions.StorageInternalError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]

@@ -10,6 +10,7 @@ resumed draws what an uninterrupted one draws.
 import contextlib
 import logging
 import math
+import os
 import signal
 import subprocess
 import time
@@ -61,12 +62,14 @@ def run_sweep(sweep: Sweep, objective: Objective) -> Best:
     return best_of(study)
 
 
-def spawn_workers(command: list[str], count: int) -> None:
+def spawn_workers(command: list[str], count: int, gpus: int = 0) -> None:
     """Run `count` copies of a command and wait for all; NlaError if one exits with an error.
 
-    Whatever ends the wait (Ctrl-C) ends the workers too.
+    With several GPUs each worker sees one of them, in turn. Whatever ends the wait (Ctrl-C) ends
+    the workers too.
     """
-    workers = [subprocess.Popen(command) for _ in range(count)]
+    seen = [{"CUDA_VISIBLE_DEVICES": str(i % gpus)} if gpus > 1 else {} for i in range(count)]
+    workers = [subprocess.Popen(command, env=os.environ | one) for one in seen]
     try:
         while any(worker.poll() is None for worker in workers):
             time.sleep(0.2)

@@ -22,8 +22,8 @@ from common.errors import NlaError
 from common.manifest import read_manifest
 from common.paths import Trunk
 from common.schema import (
-    AV_SFT,
     AR_SFT,
+    AV_SFT,
     DOC_ID,
     KEY,
     POSITION,

@@ -203,5 +203,5 @@ class TestErrors:
         with pytest.raises(NlaError, match="does not fit its manifest"):
             load_corpus(out)
         out.write_bytes(b"torn")
-        with pytest.raises(NlaError, match="corrupt Parquet.*dvc repro corpus"):
+        with pytest.raises(NlaError, match=r"corrupt Parquet.*dvc repro corpus"):
             load_corpus(out)

@@ -1,5 +1,4 @@
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from common.config import TeacherConfig
 from common.data import api, teacher_api
 from common.data.api import AnswerCache, tagged_explanation
 from common.data.explanations import write_explanations
@@ -29,6 +27,7 @@ from common.schema import (
     TOPIC,
 )
 from tests.chat_server import Answer, ChatServer, config, running_servers, tagged
+
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., ChatServer]]:

@@ -120,6 +120,13 @@ def test_workers_are_spawned_and_an_error_of_one_is_reported(tmp_path: Path):
         spawn_workers([sys.executable, "-c", "raise SystemExit(3)"], count=2)
 
 
+def test_each_worker_sees_one_gpu_in_turn(tmp_path: Path):
+    script = "import os, tempfile; tempfile.mkstemp(os.environ['CUDA_VISIBLE_DEVICES'], dir='.')"
+    command = [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r}); {script}"]
+    spawn_workers(command, count=3, gpus=2)
+    assert sorted(file.name[-1] for file in tmp_path.iterdir()) == ["0", "0", "1"]
+
+
 def test_an_interrupted_parent_takes_its_workers_along(tmp_path: Path):
     script = (
         "import os, sys, time; open(f'{sys.argv[1]}/{os.getpid()}', 'w').close(); time.sleep(60)"
