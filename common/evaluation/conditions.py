@@ -32,7 +32,7 @@ def conditions(table: pl.DataFrame, config: EvaluationConfig, tokenizer: Any) ->
 
 
 def source_texts(table: pl.DataFrame, tokenizer: Any, limit: int) -> list[str]:
-    """The last `limit` tokens of each source text up to the position, which no AR was trained on."""
+    """The last `limit` tokens of each source text up to the position; no AR trained on it."""
     return tokenizer.batch_decode([ids[-limit:] for ids in table[TOKEN_IDS].to_list()])
 
 

@@ -129,6 +129,39 @@ def share_surviving(
     return _interval(kept_mean / whole_mean, kept / whole, level)
 
 
+def ratio_difference(
+    numerator_a: ArrayLike,
+    denominator_a: ArrayLike,
+    numerator_b: ArrayLike,
+    denominator_b: ArrayLike,
+    documents: ArrayLike,
+    resamples: int = 2000,
+) -> Interval:
+    """Mean of numerator a over mean of denominator a, minus the same of b; 95 % bounds.
+
+    Numerators and denominators are resampled together, the same documents in all four, so that the
+    bounds hold the scatter of the denominators too. As in `share_surviving`, the estimate is NaN
+    unless both denominators are positive, the bounds unless they are so in every resample.
+
+    Args:
+        numerator_a: one finite number for each row, such as a loss.
+        denominator_a: what the numerator is a share of, on the same rows.
+        numerator_b: as `numerator_a`, of what a is compared with.
+        denominator_b: what that is a share of, on the same rows.
+        documents: document id of each row.
+        resamples: bootstrap resamples.
+    """
+    columns = [_column(c) for c in (numerator_a, denominator_a, numerator_b, denominator_b)]
+    a, whole_a, b, whole_b = _means(columns, documents, resamples, "bootstrap")
+    mean_a, mean_whole_a, mean_b, mean_whole_b = (float(column.mean()) for column in columns)
+    if min(mean_whole_a, mean_whole_b) <= 0:
+        return Interval(np.nan, np.nan, np.nan)
+    estimate = mean_a / mean_whole_a - mean_b / mean_whole_b
+    if min(whole_a.min(), whole_b.min()) <= 0:
+        return Interval(estimate, np.nan, np.nan)
+    return _interval(estimate, a / whole_a - b / whole_b, 0.95)
+
+
 def excludes_zero(interval: Interval) -> bool:
     """Whether the whole interval lies on one side of zero; never for undefined bounds."""
     return interval.low > 0 or interval.high < 0

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from common.metrics.fve import normalized_mse
+from common.models.shared_prefix import after_prefix, common_length
 from common.models.templates import ARTemplate
 from common.schema import TokenBatch
 
@@ -73,9 +74,11 @@ class TruncatedReconstructor(Reconstructor):
         return self.head(self.last_state(tokens))
 
     def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
-        """Residual stream of the last real token; right padding needs no attention mask."""
-        hidden = self.decoder(input_ids=tokens.ids, use_cache=False).last_hidden_state
-        last = tokens.mask.sum(1) - 1
+        """Residual stream of the last real token."""
+        shared = common_length(tokens)
+        embeddings = self.decoder.get_input_embeddings()(tokens.ids)
+        hidden = after_prefix(self.decoder, embeddings[:1, :shared], embeddings[:, shared:])
+        last = tokens.mask.sum(1) - 1 - shared
         return hidden[torch.arange(len(last), device=last.device), last].float()
 
 

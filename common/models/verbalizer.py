@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.config import AVConfig
 from common.models.injection import add_norm_matched, repeat, replace
+from common.models.shared_prefix import after_prefix
 from common.models.templates import AVTemplate
 from common.schema import TokenBatch, VerbalizationBatch
 
@@ -67,12 +68,15 @@ class Verbalizer(nn.Module):
     def forward(self, batch: VerbalizationBatch) -> Float[Tensor, " batch"]:
         """Mean cross-entropy (nats per token) of each explanation given its activation."""
         ids = batch.tokens.ids
+        embeddings = self.embed(ids, batch.activations)
+        # What stands before the first slot is the same in every row, if nothing is added there.
+        shared = self.template.slot_columns[0] if self.config.injection == "replace" else 0
         with self.injected(batch.activations):
-            hidden = self.language_model.model(
-                inputs_embeds=self.embed(ids, batch.activations), use_cache=False
-            ).last_hidden_state
+            hidden = after_prefix(
+                self.language_model.model, embeddings[:1, :shared], embeddings[:, shared:]
+            )
         predicts = batch.is_explanation[:, 1:]
-        logits = self.language_model.lm_head(hidden[:, :-1][predicts])
+        logits = self.language_model.lm_head(hidden[:, :-1][predicts[:, shared:]])
         losses = functional.cross_entropy(logits.float(), ids[:, 1:][predicts], reduction="none")
         per_token = torch.zeros(predicts.shape, device=losses.device).masked_scatter(
             predicts, losses

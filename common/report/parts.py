@@ -22,7 +22,9 @@ from common.report.markdown import (
 )
 from common.report.results import CONTROL, Results
 from common.report.tables import (
+    ALL_QUOTES,
     ORIGINAL,
+    VERBATIM,
     ArmRow,
     PrefixRow,
     SurvivalRow,
@@ -81,6 +83,7 @@ def arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
     few = [code(row.arm) for row in rows if not row.is_floor and len(row.seeds) < FEWEST_SEEDS]
     if few:
         sentences.append(f"Fewer than {FEWEST_SEEDS} training seeds: {', '.join(few)}.")
+    sentences += _chance(results, rows)
     sentences.append(f"Activations evaluated: {'; '.join(counts)}.")
     lost = results.rows.filter(~pl.col("applied"), source=source, transform=ORIGINAL).height
     if lost:
@@ -101,21 +104,23 @@ def survival_part(results: Results, source: str, rows: Sequence[SurvivalRow]) ->
         }
         for row in rows
     ]
-    none = [f"{code(row.arm)} {code(row.transform)}" for row in rows if includes_zero(row.share)]
     sentences = [
-        f"{code(arm)}, `quotes_stripped` minus `random_stripped`: {bounds(effect)}"
+        f"{code(arm)}, {code(pair[0])} minus {code(pair[1])}: {bounds(effect)}"
         + (", **the interval includes zero**." if includes_zero(effect) else ".")
-        for arm, effect in quote_effects(results, source).items()
+        for pair in (VERBATIM, ALL_QUOTES)
+        for arm, effect in quote_effects(results, source, pair).items()
     ]
-    if none:
-        sentences.append(
-            f"The interval includes zero, nothing is shown to survive: {', '.join(none)}."
-        )
+    if none := [row for row in rows if not row.share.low > 0]:
+        said = "Nothing is shown to survive (no interval wholly above zero)"
+        sentences.append(f"{said}: {_by_transform(none)}.")
+    if worse := [row for row in none if row.share.high < 0]:
+        said = "Worse than answering the mean activation (FVE and share wholly below zero)"
+        sentences.append(f"{said}: {_by_transform(worse)}.")
     return Part(writer(source), table(cells), tuple(sentences))
 
 
 def prefix_part(source: str, rows: Sequence[PrefixRow]) -> Part:
-    """Arms by prefix lengths."""
+    """Arms by prefix lengths, and how many explanations are so long."""
     arms = dict.fromkeys(row.arm for row in rows)
     cells: list[dict[str, str]] = [{"arm": code(arm)} for arm in arms]
     for arm, line in zip(arms, cells, strict=True):
@@ -123,7 +128,7 @@ def prefix_part(source: str, rows: Sequence[PrefixRow]) -> Part:
             if row.arm == arm:
                 gain = "" if row.marginal is None else f"; {row.marginal:+.4f}"
                 line[f"k = {row.tokens}"] = bounds(row.fve) + gain
-    return Part(writer(source), table(cells))
+    return Part(writer(source), table(cells), _lengths(rows))
 
 
 def examples(results: Results) -> list[Example]:
@@ -233,6 +238,36 @@ def _comparison(row: ArmRow) -> str:
     if includes_zero(row.difference):
         return said + "**the interval includes zero**, no difference is shown."
     return said + f"FVE is {'higher' if row.difference.estimate > 0 else 'lower'} than control's."
+
+
+def _chance(results: Results, rows: Sequence[ArmRow]) -> list[str]:
+    """What guessing gets at retrieval; nothing where it, or the distractors, are not known."""
+    distractors = results.facts.get("distractors")
+    if distractors is None or all(row.top1 is None for row in rows):
+        return []
+    guesses = [1 / rank for rank in range(1, distractors + 2)]
+    chance = f"chance is {fixed(guesses[-1])} and {fixed(sum(guesses) / len(guesses))}"
+    return [f"top-1 and MRR: the own activation among {distractors} distractors, {chance}."]
+
+
+def _by_transform(rows: Sequence[SurvivalRow]) -> str:
+    """Transforms, each with the arms that `rows` have of it."""
+    arms: dict[str, list[str]] = {}
+    for row in rows:
+        arms.setdefault(row.transform, []).append(code(row.arm))
+    return "; ".join(f"{code(name)} of {', '.join(named)}" for name, named in arms.items())
+
+
+def _lengths(rows: Sequence[PrefixRow]) -> tuple[str, ...]:
+    """Share of the explanations that have so many tokens; arm by arm only where arms differ."""
+    shares: dict[str, list[str]] = {}
+    for row in rows:
+        shares.setdefault(row.arm, []).append(f"{percent(row.coverage)} (k = {row.tokens})")
+    told = {arm: ", ".join(parts) for arm, parts in shares.items()}
+    said = "Explanations that have so many tokens"
+    if len(set(told.values())) == 1:
+        return (f"{said}: {next(iter(told.values()))}.",)
+    return tuple(f"{said}, {code(arm)}: {line}." for arm, line in told.items())
 
 
 def _cosines(results: Results, source: str) -> dict[str, str]:

@@ -6,30 +6,24 @@ and the range over seeds stands beside it.
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import polars as pl
 
-from common.metrics.statistics import (
-    Interval,
-    fve_difference,
-    fve_interval,
-    share_surviving,
-)
+from common.metrics.statistics import Interval, fve_difference, fve_interval, share_surviving
 from common.report.results import CONTROL, Results
 
 ORIGINAL = "original"
-SURVIVAL = (
-    "quotes_only",
-    "quotes_stripped",
-    "random_stripped",
-    "paraphrase",
-    "full_paraphrase",
-)
+ALL_QUOTES = ("quotes_stripped", "random_stripped")
+VERBATIM = ("verbatim_stripped", "verbatim_random_stripped")
+"""A transform that strips quotes, and its control for the amount of text removed."""
+SURVIVAL = ("quotes_only", *ALL_QUOTES, *VERBATIM, "paraphrase", "full_paraphrase")
 PREFIX = "prefix_"
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 """Of fewer than two documents, which have no interval."""
 MEASURES = ["squared_error", "cosine", "raw_squared_error"]
+TEXT_OF_SEED = ["key", "doc_id", "seed"]
 
 Errors = dict[tuple[str, str], pl.DataFrame]
 """{(transform, arm): key, doc_id and the measures averaged over seeds, sorted by key}."""
@@ -75,9 +69,11 @@ class PrefixRow(NamedTuple):
 
     arm: str
     tokens: int
+    coverage: float
+    """Share of the explanations that have so many tokens; only they count here."""
     fve: Interval
     marginal: float | None
-    """FVE gained per token since the next shorter prefix."""
+    """FVE gained per token since the next shorter prefix, on explanations that have both."""
 
 
 def arm_table(
@@ -104,32 +100,46 @@ def survival_table(
     ]
 
 
-def quote_effects(results: Results, source: str) -> dict[str, Interval]:
-    """FVE without quotes minus FVE without random spans of the same length, paired, by arm.
+def quote_effects(
+    results: Results, source: str, pair: tuple[str, str] = VERBATIM
+) -> dict[str, Interval]:
+    """FVE without quotes minus FVE without as many words of random spans, paired, by arm.
 
-    Negative where quotes carry more than other words do.
+    Negative where quotes carry more than other words do. Arms without the `pair` of transforms are
+    left out.
     """
-    effects: dict[str, Interval] = {}
-    for rows in _by_arm(results, source):
-        pairs = _paired_errors(rows, "quotes_stripped", "random_stripped")
-        if pairs.height:
-            effects[rows["arm"][0]] = _difference(results, pairs)
-    return effects
+    errors = joint_errors(results, source, pair)
+    return {arm: _difference(results, frame, *pair) for arm, frame in errors.items()}
 
 
 def prefix_table(results: Results, source: str) -> list[PrefixRow]:
     """One row per arm and prefix length, the shortest first."""
-    errors = mean_errors(results, source)
-    names = {transform for transform, _ in errors if transform.startswith(PREFIX)}
-    lengths = sorted(int(name.removeprefix(PREFIX)) for name in names)
-    rows: list[PrefixRow] = []
-    for arm in results.arms:
-        previous: PrefixRow | None = None
-        for tokens in lengths:
-            if (frame := errors.get((f"{PREFIX}{tokens}", arm))) is not None:
-                previous = _prefix_row(arm, tokens, _fve(results, frame), previous)
-                rows.append(previous)
-    return rows
+    table: list[PrefixRow] = []
+    for rows in _by_arm(results, source):
+        names = rows["transform"].unique().to_list()
+        lengths = [int(name.removeprefix(PREFIX)) for name in names if name.startswith(PREFIX)]
+        shorter: int | None = None
+        for tokens in sorted(lengths):
+            table.append(_prefix_row(results, rows, tokens, shorter))
+            shorter = tokens
+    return table
+
+
+def joint_errors(
+    results: Results, source: str, transforms: Sequence[str]
+) -> dict[str, pl.DataFrame]:
+    """{arm: key, doc_id, seeds and squared errors in a column for each transform}.
+
+    On the explanations to which all `transforms` could be applied; arms without any are left out.
+    """
+    frames = {rows["arm"][0]: _joint(rows, transforms) for rows in _by_arm(results, source)}
+    return {arm: frame for arm, frame in frames.items() if frame.height}
+
+
+def difference_of_fve(results: Results, errors: pl.DataFrame, other: pl.DataFrame) -> Interval:
+    """FVE of `errors` minus FVE of `other`, frames of `mean_errors`, on the activations of both."""
+    pairs = errors.join(other, on=["key", "doc_id"], suffix="_other", maintain_order="left")
+    return _difference(results, pairs, "squared_error", "squared_error_other")
 
 
 def mean_errors(results: Results, source: str) -> Errors:
@@ -149,7 +159,6 @@ def _arm_row(
 ) -> ArmRow:
     frame = errors[ORIGINAL, arm]
     control = errors.get((ORIGINAL, CONTROL), frame.clear())
-    pairs = frame.join(control, on=["key", "doc_id"], suffix="_other", maintain_order="left")
     rows = results.rows.filter(pl.col("applied"), source=source, arm=arm, transform=ORIGINAL)
     rows = rows.sort("key", "seed")
     return ArmRow(
@@ -159,7 +168,7 @@ def _arm_row(
         activations=frame.height,
         documents=frame["doc_id"].n_unique(),
         fve=_fve(results, frame),
-        difference=None if arm == CONTROL else _difference(results, pairs),
+        difference=None if arm == CONTROL else difference_of_fve(results, frame, control),
         cosine=_mean(frame["cosine"]),
         raw_fve=_raw_fve(results, frame),
         top1=_mean(rows["retrieval_rank"] == 1),
@@ -178,33 +187,29 @@ def _by_arm(results: Results, source: str) -> list[pl.DataFrame]:
     return [rows for rows in frames if ORIGINAL in rows["transform"]]
 
 
-def _paired_errors(rows: pl.DataFrame, transform: str, other: str) -> pl.DataFrame:
-    """Errors of two transforms of one arm, on the explanations to which both could be applied.
+def _joint(rows: pl.DataFrame, transforms: Sequence[str]) -> pl.DataFrame:
+    """`joint_errors` of one arm.
 
     Paired by seed, since each seed may have explanations of its own, and then averaged over seeds.
     """
     applied = rows.filter("applied").sort("key", "seed")
-    return (
-        applied.filter(transform=transform)
-        .join(
-            applied.filter(transform=other),
-            on=["key", "doc_id", "seed"],
-            suffix="_other",
-            maintain_order="left",
-        )
-        .group_by("key", "doc_id", maintain_order=True)
-        .agg(pl.len().alias("seeds"), pl.col("squared_error", "squared_error_other").mean())
+    columns = [
+        applied.filter(transform=name).select(*TEXT_OF_SEED, pl.col("squared_error").alias(name))
+        for name in transforms
+    ]
+    joined = reduce(lambda a, b: a.join(b, on=TEXT_OF_SEED, maintain_order="left"), columns)
+    return joined.group_by("key", "doc_id", maintain_order=True).agg(
+        pl.len().alias("seeds"), pl.col(list(transforms)).mean()
     )
 
 
 def _survival_row(results: Results, rows: pl.DataFrame, transform: str) -> SurvivalRow:
-    pairs = _paired_errors(rows, transform, ORIGINAL)
-    originals = rows.filter(pl.col("applied"), transform=ORIGINAL).height
+    pairs = _joint(rows, (transform, ORIGINAL))
     share = UNDEFINED
     if pairs["doc_id"].n_unique() > 1:
         share = share_surviving(
-            pairs["squared_error"].to_numpy(),
-            pairs["squared_error_other"].to_numpy(),
+            pairs[transform].to_numpy(),
+            pairs[ORIGINAL].to_numpy(),
             pairs["doc_id"].to_list(),
             results.facts["variance"],
             resamples=results.facts["resamples"],
@@ -212,38 +217,52 @@ def _survival_row(results: Results, rows: pl.DataFrame, transform: str) -> Survi
     return SurvivalRow(
         arm=rows["arm"][0],
         transform=transform,
-        coverage=float(pairs["seeds"].sum()) / originals if originals else 0.0,
-        original=_fve(results, pairs.select("doc_id", squared_error="squared_error_other")),
-        fve=_fve(results, pairs),
+        coverage=_coverage(rows, pairs),
+        original=_fve(results, pairs, ORIGINAL),
+        fve=_fve(results, pairs, transform),
         share=share,
     )
 
 
-def _prefix_row(arm: str, tokens: int, fve: Interval, previous: PrefixRow | None) -> PrefixRow:
-    if previous is None:
-        return PrefixRow(arm, tokens, fve, None)
-    gain = fve.estimate - previous.fve.estimate
-    return PrefixRow(arm, tokens, fve, gain / (tokens - previous.tokens))
+def _prefix_row(
+    results: Results, rows: pl.DataFrame, tokens: int, shorter: int | None
+) -> PrefixRow:
+    name, marginal = f"{PREFIX}{tokens}", None
+    pairs = _joint(rows, (name, ORIGINAL))
+    if shorter is not None:
+        both = _joint(rows, (name, f"{PREFIX}{shorter}"))
+        gain = _mean(both[f"{PREFIX}{shorter}"] - both[name])
+        scale = results.facts["variance"] * (tokens - shorter)
+        marginal = None if gain is None else gain / scale
+    return PrefixRow(
+        rows["arm"][0], tokens, _coverage(rows, pairs), _fve(results, pairs, name), marginal
+    )
 
 
-def _fve(results: Results, errors: pl.DataFrame) -> Interval:
+def _coverage(rows: pl.DataFrame, applied: pl.DataFrame) -> float:
+    """Share of an arm's explanations that stand in a frame of `_joint`."""
+    originals = rows.filter(pl.col("applied"), transform=ORIGINAL).height
+    return float(applied["seeds"].sum()) / originals if originals else 0.0
+
+
+def _fve(results: Results, errors: pl.DataFrame, column: str = "squared_error") -> Interval:
     if errors["doc_id"].n_unique() < 2:
         return UNDEFINED
     return fve_interval(
-        errors["squared_error"].to_numpy(),
+        errors[column].to_numpy(),
         errors["doc_id"].to_list(),
         results.facts["variance"],
         resamples=results.facts["resamples"],
     )
 
 
-def _difference(results: Results, pairs: pl.DataFrame) -> Interval:
-    """FVE of `squared_error` minus FVE of `squared_error_other`."""
+def _difference(results: Results, pairs: pl.DataFrame, column: str, other: str) -> Interval:
+    """FVE of one column of squared errors minus FVE of another."""
     if pairs["doc_id"].n_unique() < 2:
         return UNDEFINED
     return fve_difference(
-        pairs["squared_error"].to_numpy(),
-        pairs["squared_error_other"].to_numpy(),
+        pairs[column].to_numpy(),
+        pairs[other].to_numpy(),
         pairs["doc_id"].to_list(),
         results.facts["variance"],
         resamples=results.facts["resamples"],

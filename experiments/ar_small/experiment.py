@@ -2,7 +2,7 @@
 
 Run: `dvc repro experiments/ar_small`, or one arm with `nla run ar_small --arm blocks_2`.
 Cost: about 40 minutes of the laptop profile's hour; see `reports/` for what each arm took.
-Decision rule: README.md in this folder, repeated as RULE below and applied by `verdict`.
+Decision rule: README.md in this folder, repeated in findings.py and applied by its `verdict`.
 """
 
 from pydantic import Field, model_validator
@@ -13,23 +13,12 @@ from common.errors import NlaError
 from common.experiment import Experiment
 from common.material import Material
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
-from experiments.ar_small.findings import sections, verdict
+from experiments.ar_small.findings import RULE, sections, verdict
 
 QUESTION = (
     "How small can the activation reconstructor be before its score falls, and how much of a large"
     " reconstructor's score comes from the quotes in the explanations?"
 )
-RULE = """\
-1. *Small enough*: the smallest AR (by trainable parameters) whose FVE on AV explanations is less
-   than 0.05 below the control's: the whole 95 % interval of the paired difference above -0.05.
-2. *Quotes are the channel* of an arm when, on teacher text, FVE with quotes stripped is lower than
-   FVE with random spans of the same length stripped, the 95 % interval of the paired difference
-   wholly below zero.
-3. *Small ARs lean on quotes more* when that loss, as a share of the arm's own FVE, is larger for
-   the smallest transformer arm than for the control, the interval of the paired difference wholly
-   above zero.
-
-What does not meet a clause is reported as not shown."""
 
 
 class ArmConfig(Config):

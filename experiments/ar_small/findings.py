@@ -1,113 +1,197 @@
 """The decision rule of `ar_small`, applied to collected results, and what only its report shows."""
 
+from math import isnan
+
 import polars as pl
 
-from common.metrics.statistics import Interval, excludes_zero, paired_difference
-from common.report.markdown import bounds, code, table
+from common.metrics.statistics import Interval, ratio_difference
+from common.report.decisions import (
+    NOT_MEASURED,
+    arm_rows,
+    beyond_margin,
+    corrected_p_values,
+    listed,
+    not_above_floors,
+    points_elsewhere,
+    seed_differences,
+    seeds_named,
+    trainable_parameters,
+    until_failure,
+)
+from common.report.markdown import amount, bounds, code, fixed, table
 from common.report.results import CONTROL, Results
 from common.report.section import Section
-from common.report.tables import arm_table, mean_errors, quote_effects
+from common.report.tables import ALL_QUOTES, ORIGINAL, VERBATIM, joint_errors, quote_effects
 from common.schema import AV, DOC_ID, KEY, TEACHER
 
+RULE = """\
+Written before the first complete run; amended on 2026-11-22, when only the control's results were
+known.
+
+1. *Small enough*, on AV explanations. Depth: the arms with fewer blocks are tested from the deepest
+   to the shallowest, up to the first that fails; the last that passes is the answer. Any other arm
+   with fewer trainable parameters than the control is a question of its own. An arm passes when its
+   FVE is less than 0.05 below the control's: the whole 95 % interval of the paired difference above
+   -0.05, and for every training seed the mean difference to the control of that seed above -0.05
+   too. It must also beat the best floor: the 95 % intervals of its FVE and of its paired difference
+   to that floor both wholly above zero. Where the control does not beat it, nothing follows.
+2. *Quotes are the channel* of an arm, on teacher text and on AV text separately, when FVE without
+   the verbatim quotes (quotations of at least two words that stand word for word in the source
+   text) is lower than FVE without as many random spans of as many words and punctuation marks: the
+   paired difference below zero, p < 0.05 after Holm's correction for the number of arms, and the 95
+   % interval of the arm's own FVE on that text wholly above zero.
+3. *The smallest transformer arm leans on quotes more* than the control when that loss on teacher
+   text, as a share of the arm's own FVE on the same explanations, is larger: the 95 % interval of
+   the paired difference of shares wholly above zero, loss and own FVE of both resampled together.
+
+What does not meet a clause is reported as not shown."""
 MARGIN = 0.05
-"""A loss of FVE that we would not mind (decision rule, clause 1)."""
+"""A loss of FVE that we would not mind (clause 1)."""
+LEVEL = 0.05
+"""A corrected p-value below it is shown (clause 2)."""
+DEPTH = "blocks_"
+"""How the arms of the axis of depth are named."""
+TEXTS = {TEACHER: "teacher text", AV: "AV text"}
+PAIRS = {"verbatim": VERBATIM, "all quotes": ALL_QUOTES}
 
 
 def verdict(results: Results) -> str:
-    """One line per clause of the decision rule; the first is what the index shows."""
-    clauses = (_small_enough, _quotes_are_the_channel, _small_lean_on_quotes)
-    return "\n\n".join(clause(results) for clause in clauses)
+    """One paragraph per clause of the decision rule; the first is what the index shows."""
+    channels = " ".join(_channel(results, source) for source in TEXTS)
+    return "\n\n".join([_small_enough(results), channels, _smallest_leans_on_quotes(results)])
 
 
 def sections(results: Results) -> list[Section]:
     """What a quote carries beyond as many other words, arm by arm."""
-    effects = {source: quote_effects(results, source) for source in (TEACHER, AV)}
+    effects = {
+        f"{name}, {text}": quote_effects(results, source, pair)
+        for name, pair in PAIRS.items()
+        for source, text in TEXTS.items()
+    }
     rows = [
-        {
-            "arm": code(arm),
-            "teacher text": bounds(effects[TEACHER].get(arm)),
-            "AV text": bounds(effects[AV].get(arm)),
+        {"arm": code(arm)}
+        | {
+            title: bounds(by_arm[arm]) if arm in by_arm else NOT_MEASURED
+            for title, by_arm in effects.items()
         }
         for arm in results.arms
     ]
     text = (
-        "FVE without quotes minus FVE without random spans of the same number and length, on the"
-        " same explanations (paired, 95 % interval by document). Below zero: a quote carries more"
-        " than as many other words."
+        "FVE without quotes minus FVE without as many random spans of as many words and"
+        " punctuation marks, on the same explanations (paired, 95 % interval by document, not"
+        " corrected for the number of arms). Below zero: a quote carries more than as many other"
+        " words. *Verbatim* quotes are quotations of at least two words that stand word for word in"
+        " the source text; *all quotes* also hold the target's next-token predictions."
     )
     return [Section("Do quotes carry more than other words?", f"{text}\n\n{table(rows)}")]
 
 
 def _small_enough(results: Results) -> str:
-    table_rows = arm_table(results, AV)
-    rows = {row.arm: row for row in table_rows if not row.is_floor}
-    control = rows.pop(CONTROL)
-    told = f"the control's round-trip FVE is {bounds(control.fve)}"
-    floor = max(0.0, *(row.fve.estimate for row in table_rows if row.is_floor))
-    if control.fve.low <= floor:
-        return f"Nothing follows about size: {told}, not above the floors ({floor:.3f})."
-    within = [row for row in rows.values() if row.difference and row.difference.low > -MARGIN]
-    if not within:
-        return f"No smaller AR is shown to stay within {MARGIN} FVE of the control: {told}."
-    best = min(within, key=lambda row: _trainable(results, row.arm))
-    sizes = [_trainable(results, arm) / 1e6 for arm in (best.arm, CONTROL)]
+    """Clause 1."""
+    rows, smaller = arm_rows(results, AV), _smaller_arms(results)
+    if CONTROL not in rows or not smaller:
+        return f"How small an AR can be: {NOT_MEASURED}."
+    told = f"the control's round-trip FVE is {bounds(rows[CONTROL].fve)}"
+    if reason := not_above_floors(results, AV, CONTROL):
+        return f"Nothing follows about size: {told}; {reason}."
+    seeds = seeds_named(len(rows[CONTROL].seeds))
+    said = [f"Within {MARGIN} FVE of the control on AV text, for {seeds} ({told})."]
+    if depths := [arm for arm in smaller if arm.startswith(DEPTH)]:
+        said.append(_depth(results, depths))
+    for arm in (arm for arm in smaller if arm not in depths):
+        reason = _fails(results, arm)
+        found = f"not shown, {reason}" if reason else f"shown, {_passes(results, arm)}"
+        said.append(f"{code(arm)}: {found}.")
+    return " ".join(said)
+
+
+def _depth(results: Results, arms: list[str]) -> str:
+    passed, reason, rest = until_failure(arms, lambda arm: _fails(results, arm))
+    said = "Depth: no arm is shown to be."
+    if passed:
+        said = f"Depth: the smallest shown is {code(passed[-1])}: {_passes(results, passed[-1])}."
+    if rest:
+        said += f" The first to fail is {code(rest[0])}: {reason}."
+        said += f" Not tested after it: {listed(rest[1:])}." if rest[1:] else ""
+    return said
+
+
+def _fails(results: Results, arm: str) -> str:
+    return not_above_floors(results, AV, arm) or beyond_margin(results, AV, arm, MARGIN)
+
+
+def _passes(results: Results, arm: str) -> str:
+    worst = min(seed_differences(results, AV, arm).values())
+    sizes = [trainable_parameters(results, one) / 1e6 for one in (arm, CONTROL)]
     return (
-        f"The smallest AR shown to stay within {MARGIN} FVE of the control on AV text is"
-        f" {code(best.arm)}: difference {bounds(best.difference)} with {sizes[0]:.1f} M trainable"
-        f" parameters instead of {sizes[1]:.1f} M; {told}."
+        f"difference {bounds(arm_rows(results, AV)[arm].difference)}, in the worst seed"
+        f" {fixed(worst)}, with {sizes[0]:.1f} M trainable parameters instead of {sizes[1]:.1f} M"
     )
 
 
-def _quotes_are_the_channel(results: Results) -> str:
-    effects = quote_effects(results, TEACHER)
-    shown = [arm for arm, effect in effects.items() if effect.high < 0]
-    others = [arm for arm in effects if arm not in shown]
-    line = f"Quotes carry more than as many other words of teacher text for: {_named(shown)}."
-    return line + (f" Not shown for: {_named(others)}." if others else "")
+def _smaller_arms(results: Results) -> list[str]:
+    """Arms with fewer trainable parameters than the control, from large to small."""
+    sizes = {arm: trainable_parameters(results, arm) for arm in results.arms}
+    smaller = [arm for arm in results.arms if sizes[arm] < sizes[CONTROL]]
+    return sorted(smaller, key=lambda arm: -sizes[arm])
 
 
-def _small_lean_on_quotes(results: Results) -> str:
-    asked = "Do small ARs lean on quotes more than large ones"
-    depths = [arm for arm in results.arms if arm.startswith("blocks_")]
-    smallest = min(depths, key=lambda arm: _trainable(results, arm), default=None)
-    if smallest is None or (difference := _reliance(results, smallest)) is None:
-        return f"{asked}: not measured, or an arm's FVE is not above zero."
-    found = "not shown"
-    if excludes_zero(difference):
-        found = "yes" if difference.estimate > 0 else "no, they lean on them less"
+def _channel(results: Results, source: str) -> str:
+    """Clause 2 for one writer's text."""
+    said = f"Verbatim quotes carry more than as many other words of {TEXTS[source]} for"
+    effects, rows = quote_effects(results, source), arm_rows(results, source)
+    p_values = corrected_p_values(results, source, VERBATIM)
+    if not p_values:
+        return f"{said}: {NOT_MEASURED}."
+    shown, others = [], []
+    for arm, p_value in p_values.items():
+        told = f"{code(arm)} ({bounds(effects[arm])}, corrected p = {amount(p_value)}"
+        if not rows[arm].fve.low > 0:
+            others.append(f"{told}, its own FVE is not shown to be above zero)")
+        else:
+            met = effects[arm].estimate < 0 and p_value < LEVEL
+            (shown if met else others).append(f"{told})")
+    line = f"{said}: {', '.join(shown) or 'no arm'}."
+    line += f" Not shown for: {', '.join(others)}." if others else ""
+    missing = [arm for arm in results.arms if arm not in p_values]
+    return line + (f" Not measured for: {listed(missing)}." if missing else "")
+
+
+def _smallest_leans_on_quotes(results: Results) -> str:
+    """Clause 3."""
+    depths = [arm for arm in _smaller_arms(results) if arm.startswith(DEPTH)]
+    named = f"{code(depths[-1])}, the smallest transformer arm," if depths else "A small AR"
+    said = f"{named} leans on verbatim quotes of teacher text more than the control"
+    difference = _reliance(results, depths[-1]) if depths else None
+    if difference is None:
+        return f"{said}: {NOT_MEASURED}."
+    if isnan(difference.low):
+        return f"{said}: not shown (an own FVE may not be above zero, and has no shares)."
+    found = "shown" if difference.low > 0 else "not shown" + points_elsewhere(difference)
     return (
-        f"{asked}: {found}. Loss by stripping quotes beyond the random-span control, as a share of"
-        f" the arm's own FVE: {code(smallest)} minus control is {bounds(difference)} (paired; each"
-        " arm's own FVE is taken as known)."
+        f"{said}: {found}. The loss beyond that by random spans, as a share of the arm's own FVE,"
+        f" minus the same of the control is {bounds(difference)}. This speaks of one arm."
     )
 
 
 def _reliance(results: Results, arm: str) -> Interval | None:
-    """Reliance on quotes of an arm minus that of the control, on the explanations of both."""
-    fve = {row.arm: row.fve for row in arm_table(results, TEACHER)}
-    errors = mean_errors(results, TEACHER)
-    if arm not in fve or min(fve[arm].low, fve[CONTROL].low) <= 0:
+    """Reliance on verbatim quotes of an arm minus the control's, on the explanations of both."""
+    stripped, random = VERBATIM
+    errors = joint_errors(results, TEACHER, (ORIGINAL, *VERBATIM))
+    if arm not in errors or CONTROL not in errors:
         return None
-    joined: pl.DataFrame | None = None
-    for name in (arm, CONTROL):
-        stripped, random = errors[("quotes_stripped", name)], errors[("random_stripped", name)]
-        pairs = stripped.join(random, on=[KEY, DOC_ID], suffix="_random").select(
+    variance = results.facts["variance"]
+    own, control = (
+        errors[name].select(
             KEY,
             DOC_ID,
-            ((pl.col("squared_error") - pl.col("squared_error_random")) / fve[name].estimate)
-            .truediv(results.facts["variance"])
-            .alias(name),
+            ((pl.col(stripped) - pl.col(random)) / variance).alias("loss"),
+            (1 - pl.col(ORIGINAL) / variance).alias("fve"),
         )
-        joined = pairs if joined is None else joined.join(pairs, on=[KEY, DOC_ID])
-    assert joined is not None
-    return paired_difference(
-        joined[arm], joined[CONTROL], joined[DOC_ID], results.facts["resamples"]
+        for name in (arm, CONTROL)
     )
-
-
-def _trainable(results: Results, arm: str) -> int:
-    return int(results.runs.filter(pl.col("arm") == arm)["trainable_parameters"].to_list()[0])
-
-
-def _named(arms: list[str]) -> str:
-    return ", ".join(map(code, arms)) or "no arm"
+    both = own.join(control, on=[KEY, DOC_ID], suffix="_control", maintain_order="left")
+    if both[DOC_ID].n_unique() < 2:
+        return None
+    columns = (both["loss"], both["fve"], both["loss_control"], both["fve_control"])
+    return ratio_difference(*columns, both[DOC_ID], results.facts["resamples"])

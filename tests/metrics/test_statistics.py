@@ -95,6 +95,42 @@ def test_share_of_nothing_is_undefined():
     assert math.isnan(barely.low)
 
 
+def test_ratio_difference_by_hand():
+    # Draws of (d0, d1): 2 x d0 -> 1/2 - 1/2; one each -> 4/6 - 2/4; 2 x d1 -> 3/4 - 1/2.
+    columns = [1, 3], [2, 4], [1, 1], [2, 2]
+    difference = statistics.ratio_difference(*columns, ["d0", "d1"])
+    assert difference == pytest.approx((1 / 6, 0, 1 / 4))
+    same = statistics.ratio_difference(noise(0), 9 + noise(1), noise(0), 9 + noise(1), DOCUMENTS)
+    assert same == pytest.approx((0, 0, 0))
+
+
+def test_ratio_of_nothing_is_undefined():
+    one, two = [1, 1], ["d0", "d1"]
+    barely = statistics.ratio_difference(one, [3, 3], one, [5, -1], two)
+    assert barely.estimate == pytest.approx(1 / 3 - 1 / 2)
+    assert math.isnan(barely.low)
+    assert math.isnan(barely.high)
+    nothing = statistics.ratio_difference(one, [1, -1], one, [3, 3], two)
+    assert all(map(math.isnan, nothing))
+
+
+def test_ratio_difference_covers_the_truth_where_known_denominators_do_not():
+    """60 documents, 300 times: the scatter of the denominator belongs to the interval."""
+    generator, documents = np.random.default_rng(5), [f"d{row}" for row in range(60)]
+    jointly = taken_as_known = 0
+    for _ in range(300):
+        whole_a, whole_b = generator.normal(2, 1.5, (2, 60))
+        part_a, part_b = generator.normal(0.5, 0.2, (2, 60))
+        joint = statistics.ratio_difference(part_a, whole_a, part_b, whole_b, documents, 400)
+        known = statistics.paired_difference(
+            part_a / whole_a.mean(), part_b / whole_b.mean(), documents, 400
+        )
+        jointly += joint.low < 0 < joint.high
+        taken_as_known += known.low < 0 < known.high
+    assert 0.9 < jointly / 300 < 0.99
+    assert taken_as_known / 300 < 0.8
+
+
 def test_p_value_agrees_with_the_interval():
     a, b = noise(9), noise(10)
     for shift in (-1.0, -0.2, 0.0, 0.2, 1.0):

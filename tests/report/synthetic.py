@@ -15,8 +15,10 @@ TRANSFORMS = {
     "original": 1.0,
     "shuffled": -1.5,
     "quotes_only": 0.3,
-    "quotes_stripped": 0.05,
+    "quotes_stripped": -0.4,
     "random_stripped": 0.7,
+    "verbatim_stripped": 0.05,
+    "verbatim_random_stripped": 0.75,
     "paraphrase": 0.4,
     "prefix_4": 0.2,
     "prefix_8": 0.45,
@@ -24,7 +26,13 @@ TRANSFORMS = {
     "prefix_32": 0.95,
     "source_text": 1.4,
 }
-UNAPPLIED = {"paraphrase": 5, "quotes_only": 12}
+UNAPPLIED = {
+    "paraphrase": 5,
+    "quotes_only": 12,
+    "verbatim_stripped": 4,
+    "verbatim_random_stripped": 4,
+    "prefix_32": 6,
+}
 """Every so-many-th activation could not be transformed."""
 
 
@@ -47,6 +55,7 @@ def synthetic_results() -> Results:
             "variance": VARIANCE,
             "raw_variance": 40000.0,
             "resamples": 500,
+            "distractors": 7,
             "commit": "0123abc",
             "device": "cpu, 2 cores",
             "digests": {"corpus": "aaaa", "activations": "bbbb"},
@@ -89,7 +98,7 @@ def _block(identity: tuple[str, str, int, str], fve: float) -> pl.DataFrame:
             "applied": applied,
             "squared_error": error,
             "cosine": 1 - error / 2,
-            "raw_squared_error": error * 50000,
+            "raw_squared_error": error * 60_000,
             "retrieval_rank": rank if transform == "original" else [None] * len(keys),
         },
         schema=ROWS_SCHEMA,

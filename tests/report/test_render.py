@@ -4,9 +4,11 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
+from common.report.parts import arm_part, prefix_part, survival_part
 from common.report.render import fill_template, render_report
 from common.report.results import Results
 from common.report.section import Drawing, Section
+from common.report.tables import UNDEFINED, arm_table, prefix_table, survival_table
 from tests.report.golden import GOLDEN, render_synthetic
 
 
@@ -56,6 +58,51 @@ def test_a_difference_that_may_be_zero_is_called_so(report):
     assert len(lines) == 4
     for line in lines:
         assert ("°" in line) == ("includes zero" in line) == ("`small`" in line)
+
+
+def test_retrieval_is_told_with_its_chance(report, results: Results):
+    """Of eight candidates: 1/8, and the mean of 1/1 to 1/8."""
+    said = "- top-1 and MRR: the own activation among 7 distractors, chance is 0.125 and 0.340."
+    assert report.read_text().count(said) == 2
+    facts = {name: fact for name, fact in results.facts.items() if name != "distractors"}
+    unknown = arm_part(results._replace(facts=facts), "av", arm_table(results, "av"))
+    assert not any("chance" in sentence for sentence in unknown.sentences)
+
+
+def test_what_does_not_survive_is_named(results: Results):
+    """Verbatim quotes stripped: the interval holds zero; all quotes: it lies below."""
+    told = survival_part(results, "teacher", survival_table(results, "teacher")).sentences
+    none, worse = (sentence.partition(": ")[2] for sentence in told[-2:])
+    arms = ", ".join(f"`{arm}`" for arm in results.arms)
+    assert none == f"`quotes_stripped` of {arms}; `verbatim_stripped` of {arms}."
+    assert worse == f"`quotes_stripped` of {arms}."
+
+
+def test_a_share_without_interval_is_not_shown_to_survive(results: Results):
+    row = survival_table(results, "teacher", ["paraphrase"])[0]
+    undefined = row._replace(share=UNDEFINED)
+    *_, last = survival_part(results, "teacher", [row, undefined]).sentences
+    assert last.endswith(": `paraphrase` of `control`.")
+
+
+def test_both_pairs_of_quotes_are_told_where_present(results: Results):
+    lines = survival_part(results, "av", survival_table(results, "av")).sentences
+    for pair in ("`verbatim_stripped` minus `verbatim_random", "`quotes_stripped` minus `random"):
+        assert sum(pair in line for line in lines) == len(results.arms)
+    old = results.rows.filter(~pl.col("transform").str.starts_with("verbatim"))
+    older = results._replace(rows=old)
+    lines = survival_part(older, "av", survival_table(older, "av")).sentences
+    assert not any("verbatim" in line for line in lines)
+
+
+def test_prefixes_tell_how_many_explanations_are_so_long(results: Results):
+    part = prefix_part("av", prefix_table(results, "av"))
+    told = "100 % (k = 4), 100 % (k = 8), 100 % (k = 16), 83 % (k = 32)"
+    assert part.sentences == (f"Explanations that have so many tokens: {told}.",)
+    rows = prefix_table(results, "av")
+    differing = prefix_part("av", [rows[0]._replace(coverage=0.5), *rows[1:]])
+    assert len(differing.sentences) == len(results.arms)
+    assert differing.sentences[0].startswith("Explanations that have so many tokens, `control`: 50")
 
 
 def test_entry_for_the_index(report):

@@ -4,7 +4,14 @@ import polars as pl
 import pytest
 
 from common.report.results import ROWS_SCHEMA, Results
-from common.report.tables import arm_table, prefix_table, quote_effects, survival_table
+from common.report.tables import (
+    ALL_QUOTES,
+    arm_table,
+    joint_errors,
+    prefix_table,
+    quote_effects,
+    survival_table,
+)
 
 VARIANCE = 2.0
 
@@ -144,19 +151,67 @@ def test_quote_effect_is_against_random_spans():
         *[("control", 0, key, "original", 0.0) for key in ("a1", "b1")],
         *[("control", 0, key, "quotes_stripped", 1.5) for key in ("a1", "b1")],
         *[("control", 0, key, "random_stripped", 0.5) for key in ("a1", "b1")],
+        *[("control", 0, key, "verbatim_stripped", 1.0) for key in ("a1", "b1")],
+        *[("control", 0, key, "verbatim_random_stripped", 0.8) for key in ("a1", "b1")],
     )
-    assert quote_effects(results, "teacher")["control"] == pytest.approx((-0.5, -0.5, -0.5))
+    effects = quote_effects(results, "teacher")
+    assert effects["control"] == pytest.approx((-0.1, -0.1, -0.1))
+    effects = quote_effects(results, "teacher", ALL_QUOTES)
+    assert effects["control"] == pytest.approx((-0.5, -0.5, -0.5))
+
+
+def test_quote_effect_without_the_transforms_is_left_out():
+    results = small_results(
+        *[("control", 0, key, "original", 0.0) for key in ("a1", "b1")],
+        *[("control", 0, key, "verbatim_stripped", 1.0) for key in ("a1", "b1")],
+    )
+    assert quote_effects(results, "teacher") == {}
+
+
+def test_joint_errors_are_of_explanations_to_which_all_could_be_applied():
+    results = small_results(
+        *[("control", seed, key, "original", 0.0) for seed in (0, 1) for key in ("a1", "b1", "c1")],
+        *[("control", 0, key, "quotes_stripped", 1.0) for key in ("a1", "b1", "c1")],
+        *[("control", 1, key, "quotes_stripped", 2.0) for key in ("a1", "b1", "c1")],
+        ("control", 0, "a1", "random_stripped", 0.2),
+        ("control", 1, "a1", "random_stripped", 0.4),
+        ("control", 1, "b1", "random_stripped", 0.6),
+        ("control", 0, "c1", "random_stripped", None),
+    )
+    errors = joint_errors(results, "teacher", ("original", *ALL_QUOTES))["control"]
+    assert errors["key"].to_list() == ["a1", "b1"]
+    assert errors["seeds"].to_list() == [2, 1]
+    assert errors["quotes_stripped"].to_list() == [1.5, 2.0]
+    assert errors["random_stripped"].to_list() == pytest.approx([0.3, 0.6])
 
 
 def test_prefixes_are_sorted_by_number_with_the_gain_per_token():
     results = small_results(
+        *[("control", 0, key, "original", 0.0) for key in ("a1", "b1")],
         *[("control", 0, key, "prefix_16", 1.0) for key in ("a1", "b1")],
         *[("control", 0, key, "prefix_8", 1.4) for key in ("a1", "b1")],
     )
     short, long = prefix_table(results, "teacher")
     assert (short.tokens, long.tokens) == (8, 16)
+    assert (short.coverage, long.coverage) == (1.0, 1.0)
     assert short.marginal is None
     assert long.marginal == pytest.approx(0.2 / 8)
+
+
+def test_gain_per_token_is_that_of_explanations_with_both_lengths():
+    """The short explanation is an easy one: leaving it out must not look like a loss."""
+    results = small_results(
+        *[("control", 0, key, "original", 0.0) for key in ("a1", "b1", "c1")],
+        *[("control", 0, key, "prefix_4", 1.4) for key in ("a1", "b1")],
+        ("control", 0, "c1", "prefix_4", 0.2),
+        *[("control", 0, key, "prefix_8", 1.2) for key in ("a1", "b1")],
+        ("control", 0, "c1", "prefix_8", None),
+    )
+    short, long = prefix_table(results, "teacher")
+    assert (short.coverage, long.coverage) == pytest.approx((1.0, 2 / 3))
+    assert short.fve.estimate == pytest.approx(1 - 1.0 / 2)
+    assert long.fve.estimate == pytest.approx(1 - 1.2 / 2)
+    assert long.marginal == pytest.approx(0.1 / 4)
 
 
 def test_order_of_rows_changes_nothing(results: Results):

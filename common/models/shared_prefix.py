@@ -1,0 +1,34 @@
+"""Run a decoder on rows that begin alike, reading the common beginning once."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from common.schema import TokenBatch
+
+
+def common_length(tokens: TokenBatch) -> int:
+    """How many tokens all rows begin with alike, each row keeping one; 0 for a single row."""
+    if len(tokens.ids) < 2:
+        return 0
+    alike = (tokens.ids == tokens.ids[:1]).all(0).long().cumprod(0).sum()
+    return int(torch.minimum(alike, tokens.mask.sum(1).min() - 1))
+
+
+def after_prefix(
+    decoder: Any,
+    prefix: Float[Tensor, "1 shared d_model"],
+    rest: Float[Tensor, "batch time d_model"],
+) -> Float[Tensor, "batch time d_model"]:
+    """Last hidden states of `rest`, as if `prefix` stood before each row; gradients reach both.
+
+    A prompt is a good part of a short text: keys and values of its tokens are the same in every row
+    of a causal model. Rows are right-padded, so that no attention mask is needed.
+    """
+    if not prefix.shape[1]:
+        return decoder(inputs_embeds=rest, use_cache=False).last_hidden_state
+    cache = decoder(inputs_embeds=prefix, use_cache=True).past_key_values
+    cache.batch_repeat_interleave(len(rest))
+    return decoder(inputs_embeds=rest, past_key_values=cache, use_cache=True).last_hidden_state
