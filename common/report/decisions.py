@@ -18,6 +18,8 @@ from common.report.tables import (
 from common.schema import DOC_ID, KEY
 
 NOT_MEASURED = "not measured"
+FEWEST_DOCUMENTS = 20
+"""A bootstrap over fewer documents is not to be trusted."""
 
 
 def arm_rows(results: Results, source: str) -> dict[str, ArmRow]:
@@ -87,12 +89,15 @@ def until_failure(
 
 
 def corrected_p_values(results: Results, source: str, pair: tuple[str, str]) -> dict[str, float]:
-    """p-value of a zero difference between two transforms by arm, Holm's correction over arms."""
+    """p-value of a zero difference between two transforms by arm, Holm's correction over arms.
+
+    Arms whose explanations hold too few documents with both are left out.
+    """
     one, other = pair
     p_values = {
         arm: paired_p_value(errors[one], errors[other], errors[DOC_ID], results.facts["resamples"])
         for arm, errors in joint_errors(results, source, pair).items()
-        if errors[DOC_ID].n_unique() > 1
+        if errors[DOC_ID].n_unique() >= FEWEST_DOCUMENTS
     }
     return dict(zip(p_values, holm(list(p_values.values())), strict=True))
 

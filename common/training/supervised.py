@@ -62,7 +62,8 @@ class SupervisedModule(L.LightningModule):
         trained = [p for p in self.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         if torch.isfinite(norm):
-            torch.nn.utils.clip_grads_with_norm_(trained, self.config.gradient_clip, norm)
+            if norm > self.config.gradient_clip:  # a pass over all gradients: not for nothing
+                torch.nn.utils.clip_grads_with_norm_(trained, self.config.gradient_clip, norm)
             self.skipped_in_a_row = 0
             return
         optimizer.zero_grad(set_to_none=True)

@@ -6,6 +6,7 @@ import polars as pl
 
 from common.metrics.statistics import Interval, ratio_difference
 from common.report.decisions import (
+    FEWEST_DOCUMENTS,
     NOT_MEASURED,
     arm_rows,
     beyond_margin,
@@ -142,7 +143,7 @@ def _channel(results: Results, source: str) -> str:
     effects, rows = quote_effects(results, source), arm_rows(results, source)
     p_values = corrected_p_values(results, source, VERBATIM)
     if not p_values:
-        return f"{said}: {NOT_MEASURED}."
+        return f"{said}: {NOT_MEASURED}, fewer than {FEWEST_DOCUMENTS} documents have any."
     shown, others = [], []
     for arm, p_value in p_values.items():
         told = f"{code(arm)} ({bounds(effects[arm])}, corrected p = {amount(p_value)}"

@@ -197,6 +197,14 @@ def test_a_noisy_loss_by_stripping_quotes_is_not_shown():
     assert "teacher text for: no arm." in told
 
 
+def test_quotes_in_a_few_documents_measure_nothing():
+    found = results(stripped={"control": 0.1})
+    few = pl.col("doc_id").is_in(["document-0", "document-1"])
+    rows = found.rows.filter(few | ~pl.col("transform").str.starts_with("verbatim_"))
+    told = clause(1, found._replace(rows=rows))
+    assert told.count("not measured, fewer than 20 documents have any") == 2
+
+
 def test_an_arm_whose_own_fve_is_not_above_zero_does_not_qualify():
     told = clause(1, results(taught={"control": -0.1}, stripped={"control": -0.9}))
     assert "teacher text for: no arm." in told
