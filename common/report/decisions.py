@@ -8,6 +8,7 @@ from common.metrics.statistics import Interval, holm, paired_p_value
 from common.report.markdown import bounds, code, fixed
 from common.report.results import CONTROL, Results
 from common.report.tables import (
+    FEWEST_DOCUMENTS,
     ORIGINAL,
     ArmRow,
     arm_table,
@@ -18,8 +19,6 @@ from common.report.tables import (
 from common.schema import DOC_ID, KEY
 
 NOT_MEASURED = "not measured"
-FEWEST_DOCUMENTS = 20
-"""A bootstrap over fewer documents is not to be trusted."""
 
 
 def arm_rows(results: Results, source: str) -> dict[str, ArmRow]:

@@ -20,6 +20,8 @@ VERBATIM = ("verbatim_stripped", "verbatim_random_stripped")
 """A transform that strips quotes, and its control for the amount of text removed."""
 SURVIVAL = ("quotes_only", *ALL_QUOTES, *VERBATIM, "paraphrase", "full_paraphrase")
 PREFIX = "prefix_"
+FEWEST_DOCUMENTS = 20
+"""A bootstrap over fewer documents is not to be trusted: there is an estimate without bounds."""
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 """Of fewer than two documents, which have no interval."""
 MEASURES = ["squared_error", "cosine", "raw_squared_error"]
@@ -207,13 +209,14 @@ def _survival_row(results: Results, rows: pl.DataFrame, transform: str) -> Survi
     pairs = _joint(rows, (transform, ORIGINAL))
     share = UNDEFINED
     if pairs["doc_id"].n_unique() > 1:
-        share = share_surviving(
+        interval = share_surviving(
             pairs[transform].to_numpy(),
             pairs[ORIGINAL].to_numpy(),
             pairs["doc_id"].to_list(),
             results.facts["variance"],
             resamples=results.facts["resamples"],
         )
+        share = _trusted(interval, pairs)
     return SurvivalRow(
         arm=rows["arm"][0],
         transform=transform,
@@ -248,25 +251,32 @@ def _coverage(rows: pl.DataFrame, applied: pl.DataFrame) -> float:
 def _fve(results: Results, errors: pl.DataFrame, column: str = "squared_error") -> Interval:
     if errors["doc_id"].n_unique() < 2:
         return UNDEFINED
-    return fve_interval(
+    interval = fve_interval(
         errors[column].to_numpy(),
         errors["doc_id"].to_list(),
         results.facts["variance"],
         resamples=results.facts["resamples"],
     )
+    return _trusted(interval, errors)
 
 
 def _difference(results: Results, pairs: pl.DataFrame, column: str, other: str) -> Interval:
     """FVE of one column of squared errors minus FVE of another."""
     if pairs["doc_id"].n_unique() < 2:
         return UNDEFINED
-    return fve_difference(
+    interval = fve_difference(
         pairs[column].to_numpy(),
         pairs[other].to_numpy(),
         pairs["doc_id"].to_list(),
         results.facts["variance"],
         resamples=results.facts["resamples"],
     )
+    return _trusted(interval, pairs)
+
+
+def _trusted(interval: Interval, rows: pl.DataFrame) -> Interval:
+    enough = rows["doc_id"].n_unique() >= FEWEST_DOCUMENTS
+    return interval if enough else UNDEFINED._replace(estimate=interval.estimate)
 
 
 def _fve_by_seed(results: Results, rows: pl.DataFrame) -> dict[int, float]:

@@ -6,7 +6,6 @@ import polars as pl
 
 from common.metrics.statistics import Interval, ratio_difference
 from common.report.decisions import (
-    FEWEST_DOCUMENTS,
     NOT_MEASURED,
     arm_rows,
     beyond_margin,
@@ -22,7 +21,14 @@ from common.report.decisions import (
 from common.report.markdown import amount, bounds, code, fixed, table
 from common.report.results import CONTROL, Results
 from common.report.section import Section
-from common.report.tables import ALL_QUOTES, ORIGINAL, VERBATIM, joint_errors, quote_effects
+from common.report.tables import (
+    ALL_QUOTES,
+    FEWEST_DOCUMENTS,
+    ORIGINAL,
+    VERBATIM,
+    joint_errors,
+    quote_effects,
+)
 from common.schema import AV, DOC_ID, KEY, TEACHER
 
 RULE = """\
@@ -192,7 +198,7 @@ def _reliance(results: Results, arm: str) -> Interval | None:
         for name in (arm, CONTROL)
     )
     both = own.join(control, on=[KEY, DOC_ID], suffix="_control", maintain_order="left")
-    if both[DOC_ID].n_unique() < 2:
+    if both[DOC_ID].n_unique() < FEWEST_DOCUMENTS:
         return None
     columns = (both["loss"], both["fve"], both["loss_control"], both["fve_control"])
     return ratio_difference(*columns, both[DOC_ID], results.facts["resamples"])

@@ -1,5 +1,6 @@
 import pytest
 
+from common.report import tables
 from common.report.results import Results
 from tests.report.synthetic import synthetic_results
 
@@ -7,3 +8,9 @@ from tests.report.synthetic import synthetic_results
 @pytest.fixture(scope="session")
 def results() -> Results:
     return synthetic_results()
+
+
+@pytest.fixture
+def few_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables worked out by hand have a handful of documents."""
+    monkeypatch.setattr(tables, "FEWEST_DOCUMENTS", 2)

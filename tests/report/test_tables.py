@@ -3,6 +3,7 @@ import math
 import polars as pl
 import pytest
 
+from common.report import tables
 from common.report.results import ROWS_SCHEMA, Results
 from common.report.tables import (
     ALL_QUOTES,
@@ -12,6 +13,8 @@ from common.report.tables import (
     quote_effects,
     survival_table,
 )
+
+pytestmark = pytest.mark.usefixtures("few_documents")
 
 VARIANCE = 2.0
 
@@ -219,3 +222,14 @@ def test_order_of_rows_changes_nothing(results: Results):
     assert arm_table(shuffled, "av") == arm_table(results, "av")
     assert survival_table(shuffled, "av") == survival_table(results, "av")
     assert prefix_table(shuffled, "av") == prefix_table(results, "av")
+
+
+@pytest.mark.parametrize(("fewest", "bounded"), [(2, True), (3, False)])
+def test_few_documents_give_an_estimate_without_bounds(
+    fewest: int, bounded: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tables, "FEWEST_DOCUMENTS", fewest)
+    two = [("control", 0, key, "original", error) for key, error in (("a1", 0.5), ("b1", 1.5))]
+    [row] = arm_table(small_results(*two), "teacher")
+    assert row.fve.estimate == pytest.approx(0.5)
+    assert math.isnan(row.fve.low) is not bounded
