@@ -13,7 +13,7 @@ import torch
 from common.config import ARConfig, Profile
 from common.data.activations import write_atomically
 from common.data.batches import Example, in_order, plan_batches
-from common.device import best_device
+from common.device import best_device, device_name
 from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
 from common.evaluation.roundtrip import reconstruct
@@ -119,6 +119,7 @@ class Arm:
                     "learning_rate": chosen.learning_rate,
                     "weight_decay": chosen.weight_decay,
                     **best.params,
+                    "device": device_name(),
                     "digest": digest_of(config),
                 }
             )

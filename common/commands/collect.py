@@ -6,7 +6,6 @@ import polars as pl
 
 from common.arm import Arm
 from common.config import Profile
-from common.device import device_name
 from common.errors import NlaError
 from common.experiment import Experiment
 from common.manifest import read_manifest, read_table
@@ -14,7 +13,6 @@ from common.material import Material
 from common.metrics.degeneration import degeneration
 from common.metrics.quotes import longest_common_substring, quote_share, verbatim_ngram_share
 from common.paths import results_folder, run_folder
-from common.provenance import git_commit
 from common.report.results import (
     CURVES_SCHEMA,
     ROWS_SCHEMA,
@@ -26,6 +24,7 @@ from common.report.results import (
 from common.runs import RunFolder
 from common.schema import AV, KEY, TEACHER, TEXT
 from common.seeding import keyed_seed
+from common.tracking.note import commit_of
 from common.tuning.study import trials_table
 
 FLOORS = ["mean_direction", "tfidf_ridge", "embedding_ridge", "own_blocks"]
@@ -108,10 +107,15 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
         "av_examples": av_run["examples"],
         "av_train_seconds": av_run["train_seconds"],
         "alpha": av_run["alpha"],
-        "commit": git_commit(),
-        "device": device_name(),
+        "commit": _each([commit_of(run) for run in folders]),
+        "device": _each([run.summary.get("device", "unknown") for run in folders]),
         "digests": material.digests(),
     }
+
+
+def _each(values: list[str]) -> list[str]:
+    """What the runs have in common, or all that they were made with."""
+    return sorted(set(values))
 
 
 def _rows(folders: list[RunFolder], material: Material) -> pl.DataFrame:

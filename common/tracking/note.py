@@ -56,6 +56,12 @@ def end_note(folder: RunFolder, state: State | None = None) -> Note:
     return _write_note(folder, note.replace(state=state or "FINISHED", ended=now()))
 
 
+def commit_of(folder: RunFolder) -> str:
+    """The commit that a run was made with."""
+    note = _read_note(folder)
+    return note.commit if note else "unknown"
+
+
 def now() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
