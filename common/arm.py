@@ -35,14 +35,20 @@ from common.tuning.trials import slot_of
 log = logging.getLogger(__name__)
 
 CODE = (
+    "ar_variants",
+    "common/arm.py",
+    "common/config.py",
     "common/data",
     "common/evaluation",
+    "common/material.py",
     "common/metrics",
     "common/models",
+    "common/seeding.py",
     "common/target",
     "common/training",
-    "ar_variants",
+    "common/tuning",
 )
+"""What a run of an arm depends on, as its DVC stage says too."""
 SAMPLES, SOURCE_CHARACTERS = 20, 240
 TRIAL_SEED = -1
 """Of every trial, so that no seed of the test has been tuned."""
@@ -101,9 +107,14 @@ class Arm:
             "seed": seed,
         }
         folder = RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, seed))
-        if folder.is_finished(config) and folder.rows_file.exists():
-            log.info("%s is finished already", folder.path)
-            return folder
+        with folder.locked():
+            if folder.is_finished(config) and folder.rows_file.exists():
+                log.info("%s is finished already", folder.path)
+            else:
+                self._run(folder, config, seed, best)
+        return folder
+
+    def _run(self, folder: RunFolder, config: dict[str, Any], seed: int, best: Best) -> None:
         folder.begin(config)
         with tracked_run(folder, self._parent, {"nla.kind": "seed"}) as tracker:
             chosen = self._config(best.params)
@@ -124,7 +135,16 @@ class Arm:
                 }
             )
         shutil.rmtree(folder.path / "resume", ignore_errors=True)
-        return folder
+
+    def check(self, folder: RunFolder) -> None:
+        """NlaError for a run of this arm that was made with other settings, data or code."""
+        expected = json.loads(json.dumps(self.base_config(), default=str))
+        del expected["ar"]  # tuned
+        found = folder.config
+        if changed := [name for name, value in expected.items() if found.get(name) != value]:
+            what = f"a run of other {', '.join(changed)} than today's"
+            remedy = f"nla run {self.experiment.name} --arm {self.name}"
+            raise NlaError(what, where=folder.path, remedy=remedy)
 
     def metadata(self, model: Reconstructor) -> dict[str, str]:
         """What a checkpoint must agree on to be loaded."""

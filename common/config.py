@@ -165,7 +165,7 @@ class TrainerConfig(Config):
     devices: int | str = 1
     num_nodes: int = 1
     strategy: str = "auto"
-    precision: str = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed where the machine gains from it, else 32-true."""
 
     def check_single(self) -> None:

@@ -20,6 +20,6 @@ def device_name() -> str:
 def gains_from_bfloat16() -> bool:
     """Whether this machine multiplies bfloat16 matrices in hardware (other CPUs emulate it)."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)

@@ -17,7 +17,7 @@ from common.report.results import CONTROL, Results
 from common.report.section import Section
 from common.tuning.study import SearchSpace
 
-REPORT_ONLY = ("findings", "__main__")
+REPORT_ONLY = ("findings",)
 """Files of an experiment's folder that no run depends on."""
 
 
@@ -63,7 +63,8 @@ class Experiment:
     @property
     def code(self) -> list[Path]:
         """The files that a run of an arm depends on: all but what only the report needs."""
-        return sorted(file for file in self.folder.glob("*.py") if file.stem not in REPORT_ONLY)
+        files = self.folder.glob("[!_]*.py")
+        return sorted(file for file in files if file.stem not in REPORT_ONLY)
 
     @property
     def params(self) -> ExperimentParams:

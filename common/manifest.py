@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import polars as pl
 
 from common.errors import NlaError
+
+CONTENT = (".parquet", ".safetensors")
+"""Kinds of files whose bytes count as an artefact's content."""
 
 
 def digest_of(value: object) -> str:
@@ -27,11 +31,33 @@ def manifest_file(artefact: Path) -> Path:
 def write_manifest(artefact: Path, **fields: object) -> None:
     """Write fields (config digest, tokenizer, layer, source digests, ...) beside an artefact.
 
-    `digest` is added: it stands for all the fields, and for the sources through their digests.
+    `content`, a digest of its data files, and `digest` are added: the latter stands for all the
+    fields, and for the sources through their digests.
     """
-    named = {**fields, "digest": digest_of(fields)}
-    text = json.dumps(named, indent=2, sort_keys=True, default=str)
-    manifest_file(artefact).write_text(text + "\n")
+    whole = {**fields, "content": content_of(artefact)}
+    text = json.dumps({**whole, "digest": digest_of(whole)}, indent=2, sort_keys=True, default=str)
+    replace_text(manifest_file(artefact), text + "\n")
+
+
+def content_of(artefact: Path) -> str:
+    """12 hex digits of a file, or of the weights and tables that lie directly in a folder."""
+    files = [artefact] if artefact.is_file() else sorted(artefact.iterdir())
+    digest = hashlib.sha256()
+    for file in files:
+        if file.suffix in CONTENT:
+            with file.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest.update(f"{file.name} {found}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a small file so that a kill leaves the old one or the new one, never half of it."""
+    if file.exists() and file.read_text() == text:
+        return
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, file)
 
 
 def read_manifest(artefact: Path, made_by: str, **expected: object) -> dict:

@@ -2,13 +2,18 @@
 
 import hashlib
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
 
+@lru_cache
 def code_digest(*places: str) -> str:
-    """12 hex digits of Python files and folders, so that results of older code are not reused."""
+    """12 hex digits of Python files and folders, so that results of older code are not reused.
+
+    Taken once in a process: what is edited while it runs is not what it runs.
+    """
     found = [ROOT / place for place in places]
     files = sorted(
         file for place in found for file in ([place] if place.is_file() else place.rglob("*.py"))

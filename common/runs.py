@@ -1,14 +1,16 @@
 """A run folder is complete in itself: reports and MLflow are both made from it."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 from common.errors import NlaError
-from common.manifest import digest_of
+from common.manifest import digest_of, replace_text
 
 
 class RunFolder:
@@ -34,13 +36,22 @@ class RunFolder:
         profile, experiment, arm, seed = self.path.parts[-4:]
         return profile, experiment, arm, seed
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let one process at a time make this run; another waits, and finds it finished."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with (self.path.parent / f".{self.path.name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def begin(self, config: dict) -> None:
         """Write config.yaml; what an earlier attempt with another config left behind is removed."""
         if self.config_file.exists() and digest_of(self.config) != digest_of(config):
             for leftover in sorted(self.path.rglob("*"), reverse=True):
                 leftover.rmdir() if leftover.is_dir() else leftover.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
-        self.config_file.write_text(yaml.safe_dump(json.loads(json.dumps(config, default=str))))
+        plain = json.loads(json.dumps(config, default=str))
+        replace_text(self.config_file, yaml.safe_dump(plain))
 
     @property
     def config(self) -> dict:

@@ -2,6 +2,8 @@
 
 import copy
 import shutil
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -12,8 +14,21 @@ from common.material import Material
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.provenance import code_digest
+from common.runs import RunFolder
 from common.schema import AV_SFT, SPLIT, TEACHER
 from common.tracking.tracker import tracked_run
+
+CODE = (
+    "common/config.py",
+    "common/data",
+    "common/material.py",
+    "common/models",
+    "common/seeding.py",
+    "common/target",
+    "common/training",
+    "common/warm_start.py",
+)
+"""What the AV depends on, as its DVC stage says too."""
 
 
 def build_av(material: Material) -> Verbalizer:
@@ -30,20 +45,25 @@ def build_av(material: Material) -> Verbalizer:
 def train_av(material: Material) -> None:
     """Train on the av_sft documents; resumes, or returns at once when it is done already."""
     material.profile.trainer.check_single()
-    from common.data.datamodule import NlaDataModule
-    from common.training.sft_av import VerbalizerModule
-    from common.training.trainer import fit
-
     profile = material.profile
     folder = material.av_run
     run_config = {
         "av": profile.av.model_dump(),
         "trainer": profile.trainer.model_dump(),
         "material": material.digests("target", "activations", "explanations"),
-        "code": code_digest("common/data", "common/models", "common/training", "common/target"),
+        "code": code_digest(*CODE),
     }
-    if folder.is_finished(run_config):
-        return
+    with folder.locked():
+        if not (folder.is_finished(run_config) and _checkpoint(folder).exists()):
+            _train(folder, run_config, material)
+
+
+def _train(folder: RunFolder, run_config: dict[str, Any], material: Material) -> None:
+    from common.data.datamodule import NlaDataModule
+    from common.training.sft_av import VerbalizerModule
+    from common.training.trainer import fit
+
+    profile = material.profile
     folder.begin(run_config)
     torch.manual_seed(0)
     verbalizer = build_av(material)
@@ -55,9 +75,7 @@ def train_av(material: Material) -> None:
     module = VerbalizerModule(verbalizer, profile.av, len(plan))
     with tracked_run(folder, None, {"nla.kind": "warm start"}) as tracker:
         fitted = fit(module, data, profile.trainer, tracker)
-        save_trainable(
-            verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material)
-        )
+        save_trainable(verbalizer, _checkpoint(folder), _metadata(verbalizer, material))
         facts = {
             "examples": len(examples),
             "alpha": verbalizer.alpha,
@@ -72,9 +90,7 @@ def load_av(material: Material) -> Verbalizer:
     folder = material.av_run
     folder.summary  # noqa: B018 - raises when the run is unfinished
     verbalizer = build_av(material)
-    load_trainable(
-        verbalizer, folder.checkpoint / "av.safetensors", _metadata(verbalizer, material)
-    )
+    load_trainable(verbalizer, _checkpoint(folder), _metadata(verbalizer, material))
     return verbalizer.eval()
 
 
@@ -85,3 +101,7 @@ def _metadata(verbalizer: Verbalizer, material: Material) -> dict[str, str]:
         "layer": str(material.layer),
         "alpha": f"{verbalizer.alpha:.4f}",
     }
+
+
+def _checkpoint(folder: RunFolder) -> Path:
+    return folder.checkpoint / "av.safetensors"

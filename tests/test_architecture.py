@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common import arm, warm_start
 from common.commands.trunk import STAGES
-from common.experiment import Experiment, load_experiment
+from common.experiment import REPORT_ONLY, Experiment, load_experiment
 from common.report.results import CONTROL
 
 ROOT = Path(__file__).parent.parent
@@ -71,6 +72,24 @@ def test_the_root_pipeline_and_the_experiment_folders_agree():
     assert entries == plain | {f"{name}/" for name in plain}, "with and without trailing slash"
     folders = {file.parent.name for file in ROOT.glob("experiments/*/*.py")}
     assert folders == set(EXPERIMENTS), "a folder without experiment.py"
+
+
+def test_stages_depend_on_the_code_that_their_runs_digest():
+    """Else DVC would call a command that finds its run finished, or not call one that does not."""
+
+    def code(dependencies: list[str]) -> set[str]:
+        return {name for name in dependencies if not name.startswith(("data/", "runs/"))}
+
+    assert code(stages(ROOT / "dvc.yaml")["av"]["deps"]) == set(warm_start.CODE)
+    for name in EXPERIMENTS:
+        stage = stages(ROOT / "experiments" / name / "dvc.yaml")[name]["do"]
+        own = {path.relative_to(ROOT).as_posix() for path in own_code(name)}
+        assert code(stage["deps"]) == set(arm.CODE) | own
+
+
+def own_code(name: str) -> list[Path]:
+    folder = ROOT / "experiments" / name
+    return [file for file in folder.glob("[!_]*.py") if file.stem not in REPORT_ONLY]
 
 
 def test_the_root_pipeline_runs_every_stage_of_the_trunk():

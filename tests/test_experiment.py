@@ -98,6 +98,11 @@ def test_an_arm_trains_two_steps_and_is_tested(
     one.run_seed(0, Best({"learning_rate": 1e-3}, (0.0,), 0, 1))
     assert folder.summary_file.stat().st_mtime_ns == written, "a finished run ran again"
 
+    one.check(folder)
+    other = two_steps.replace(evaluation=two_steps.evaluation.replace(resamples=101))
+    with pytest.raises(NlaError, match=r"a run of other evaluation than today's.*nla run"):
+        Arm(one.experiment, arm, other, shared).check(folder)
+
 
 def test_an_unknown_experiment_is_answered_with_the_known_ones(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)

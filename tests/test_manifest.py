@@ -1,11 +1,14 @@
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from common.errors import NlaError
-from common.manifest import digest_of, manifest_file, read_manifest, write_manifest
+from common.manifest import digest_of, manifest_file, read_manifest, replace_text, write_manifest
+
+NOTHING = hashlib.sha256().hexdigest()[:12]
 
 
 def refused(artefact: Path, match: str, **expected: object) -> None:
@@ -36,14 +39,35 @@ def test_a_manifest_lies_in_a_folder_or_beside_a_file():
 
 def test_what_is_written_is_read_and_has_a_digest(artefact: Path):
     fields = read_manifest(artefact, "activations", kind="activations", layers=(8, 3))
-    digest = digest_of({"kind": "activations", "layers": [8, 3], "rows": 60})
-    assert fields == {"kind": "activations", "layers": [8, 3], "rows": 60, "digest": digest}
+    written = {"kind": "activations", "layers": [8, 3], "rows": 60, "content": NOTHING}
+    assert fields == {**written, "digest": digest_of(written)}
 
 
 def test_the_digest_changes_with_any_field(artefact: Path):
     before = read_manifest(artefact, "activations")["digest"]
     write_manifest(artefact, kind="activations", layers=(8, 3), rows=61)
     assert read_manifest(artefact, "activations")["digest"] != before
+
+
+def test_the_digest_changes_with_the_content_alone(artefact: Path):
+    before = read_manifest(artefact, "activations")["digest"]
+    (artefact / "notes.txt").write_text("no data")
+    write_manifest(artefact, kind="activations", layers=(8, 3), rows=60)
+    assert read_manifest(artefact, "activations")["digest"] == before
+    (artefact / "shard-00000.parquet").write_bytes(b"rows")
+    write_manifest(artefact, kind="activations", layers=(8, 3), rows=60)
+    assert read_manifest(artefact, "activations")["digest"] != before
+
+
+def test_a_text_is_replaced_whole_and_left_alone_when_it_is_the_same(tmp_path: Path):
+    file = tmp_path / "plan.txt"
+    replace_text(file, "one")
+    os.utime(file, (0, 0))
+    replace_text(file, "one")
+    assert file.stat().st_mtime == 0
+    replace_text(file, "two")
+    assert file.read_text() == "two"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +89,10 @@ def test_a_missing_artefact_or_manifest_is_refused(artefact: Path, tmp_path: Pat
 
 
 def test_a_manifest_without_its_artefact_is_refused(tmp_path: Path):
-    write_manifest(tmp_path / "corpus.parquet", kind="corpus")
+    file = tmp_path / "corpus.parquet"
+    file.write_bytes(b"rows")
+    write_manifest(file, kind="corpus")
+    file.unlink()
     refused(tmp_path / "corpus.parquet", "missing artefact")
 
 
@@ -77,5 +104,5 @@ def test_half_a_manifest_is_refused(artefact: Path):
 
 def test_a_manifest_is_sorted_json_for_people_and_diffs(artefact: Path):
     text = (artefact / "manifest.json").read_text()
-    assert list(json.loads(text)) == ["digest", "kind", "layers", "rows"]
+    assert list(json.loads(text)) == ["content", "digest", "kind", "layers", "rows"]
     assert text.endswith("}\n")

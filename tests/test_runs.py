@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,22 @@ def test_a_run_killed_while_its_config_was_written_starts_afresh(folder: RunFold
     assert not folder.is_finished(CONFIG)
     folder.begin(CONFIG)
     assert [file.name for file in folder.path.iterdir()] == ["config.yaml"]
+
+
+def test_one_process_at_a_time_makes_a_run(folder: RunFolder):
+    entered = []
+
+    def second() -> None:
+        with folder.locked():
+            entered.append("second")
+
+    with folder.locked():
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join(0.2)
+        entered.append("first")
+    waiting.join(5)
+    assert entered == ["first", "second"]
 
 
 def test_a_folder_without_a_config_is_no_run(tmp_path: Path):

@@ -41,6 +41,8 @@ def collect(experiment: Experiment, profile: Profile) -> None:
         for arm in arms
         for seed in profile.tuning.seeds
     ]
+    for folder in folders:
+        next(arm for arm in arms if arm.name == folder.identity[2]).check(folder)
     results = Results(
         facts=_facts(experiment, material, folders),
         text_metrics={source: text_metrics(material, source) for source in (TEACHER, AV)},

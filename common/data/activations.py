@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.config import ActivationsConfig
 from common.errors import NlaError
-from common.manifest import digest_of, read_manifest, write_manifest
+from common.manifest import digest_of, read_manifest, replace_text, write_manifest
 from common.progress import progress
 from common.provenance import code_digest
 from common.schema import (
@@ -162,7 +162,7 @@ def _keep_shards_of(plan: str, out: Path, count: int) -> None:
     if out.exists() and not (marker.exists() and marker.read_text() == plan):
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    marker.write_text(plan)
+    replace_text(marker, plan)
     own = {_shard_file(out, number) for number in range(count)}
     for foreign in set(out.glob("shard-*.parquet")) - own:
         foreign.unlink()

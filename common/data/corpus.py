@@ -34,7 +34,7 @@ _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[,;:.](?:\s|$))")
 def build_corpus(config: CorpusConfig, out: Path) -> None:
     """Write corpus.parquet (columns `COLUMNS`, in the order of the source) and its manifest.
 
-    The manifest has a digest of all texts and counts what was dropped (`short`, `duplicate`).
+    The manifest counts the documents and what was dropped (`short`, `duplicate`).
     Raises NlaError for a missing or empty source, an unreadable file or bad fractions.
     """
     _check_fractions(config.fractions)
@@ -53,7 +53,6 @@ def build_corpus(config: CorpusConfig, out: Path) -> None:
         config=config.digest(),
         documents=len(rows),
         dropped=dict(dropped),
-        content=digest_of([row[DOC_ID] for row in rows]),
     )
 
 

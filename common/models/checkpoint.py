@@ -24,7 +24,7 @@ def load_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str])
     """Read what `save_trainable` wrote; NlaError when file, metadata or shapes do not match."""
     from safetensors import SafetensorError, safe_open
 
-    remedy = "train it again: run its DVC stage with --force"
+    remedy = "delete the run's folder and run its DVC stage again"
     if not path.exists():
         raise NlaError("no checkpoint", where=path, remedy=remedy)
     try:

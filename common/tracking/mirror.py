@@ -24,7 +24,7 @@ class Mirror:
     """A run in MLflow. Live and imported runs pass through the same calls; all may raise."""
 
     def __init__(self, client: Any, folder: RunFolder, note: Note) -> None:
-        """Create the run with its params and the metrics so far, replacing a partial mirror."""
+        """Create the run with its params, replacing a partial mirror."""
         self._client, self.folder = client, folder
         self._buffer: list[Any] = []
         self._flushed = time.monotonic()
@@ -38,20 +38,28 @@ class Mirror:
         run = client.create_run(experiment_id, note.started, tags, f"{arm}/{seed}")
         self.run_id: str = run.info.run_id
         self._log_params()
-        for step, metrics in folder.metrics():
-            self.log(metrics, step)
+        self._is_behind = True
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Keep metrics until there are enough of them, or they are a few seconds old, then send."""
         from mlflow.entities import Metric
 
+        self._catch_up()
         at = now()
         self._buffer += [Metric(name, float(value), at, step) for name, value in metrics.items()]
         if len(self._buffer) >= FLUSH_METRICS or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush()
 
+    def _catch_up(self) -> None:
+        """Send what the folder held before, once: a resumed run first forgets what it redoes."""
+        if self._is_behind:
+            self._is_behind = False
+            for step, metrics in self.folder.metrics():
+                self.log(metrics, step)
+
     def finish(self, note: Note) -> None:
         """Send everything else; the tag `nla.state` comes last and says that nothing is missing."""
+        self._catch_up()
         state = note.state or "FINISHED"
         if self.folder.summary_file.exists():
             numbers = flat({"summary": self.folder.summary})

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,16 @@ class SupervisedModule(L.LightningModule):
         self.model, self.config, self.total_steps = model, config, total_steps
         self.skipped_steps = 0
         self.skipped_in_a_row = 0
+        self.seconds_before, self.started = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training, that of earlier processes of a resumed run included."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def on_fit_start(self) -> None:
+        """The clock of this process."""
+        self.started = time.perf_counter()
 
     def configure_optimizers(self) -> Any:
         """AdamW over what is trainable; weight decay on matrices only."""
@@ -76,12 +87,12 @@ class SupervisedModule(L.LightningModule):
             raise NlaError(what, where=f"step {self.global_step}", remedy=remedy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A resumed run reports the steps that were skipped before, too."""
-        checkpoint["skipped_steps"] = self.skipped_steps
+        """A resumed run reports the steps that were skipped and the time spent before, too."""
+        checkpoint["skipped_steps"], checkpoint["seconds"] = self.skipped_steps, self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See `on_save_checkpoint`."""
-        self.skipped_steps = checkpoint["skipped_steps"]
+        self.skipped_steps, self.seconds_before = checkpoint["skipped_steps"], checkpoint["seconds"]
 
     def log_metrics(
         self, values: Mapping[str, Tensor | float], batch_size: int, bar: bool = False

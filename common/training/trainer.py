@@ -2,7 +2,7 @@
 
 import logging
 import os
-import time
+import pickle
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,11 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.callbacks.progress.tqdm_progress import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins import TorchCheckpointIO
 
 from common.config import TrainerConfig
 from common.data.datamodule import NlaDataModule
+from common.errors import NlaError
 from common.runs import RunFolder
 from common.tracking.tracker import Tracker
 from common.training.supervised import SupervisedModule
@@ -43,8 +45,8 @@ class RunLogger(Logger):
         """One line a step; Lightning's epoch counter is no news and is left out."""
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if values and self.rank_zero:
+            self.tracker.log(values, step or 0)  # first: it catches up with the folder
             self.folder.log(values, step or 0)
-            self.tracker.log(values, step or 0)
 
     @property
     def rank_zero(self) -> bool:
@@ -53,6 +55,19 @@ class RunLogger(Logger):
 
     def log_hyperparams(self, *_args: Any, **_kwargs: Any) -> None:
         """The config is in the run folder already."""
+
+
+class ReplacingCheckpointIO(TorchCheckpointIO):
+    """A checkpoint takes the place of the one before only when it is whole, on any file system."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write beside the place, then rename."""
+        partial = Path(path).with_suffix(".partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(checkpoint, partial)
+        os.replace(partial, path)
 
 
 class Fitted(dict):
@@ -69,7 +84,7 @@ def fit(
 ) -> Fitted:
     """Train to the end of the plan, from the newest checkpoint of the run if there is one.
 
-    Returns the last dev metrics with `train_seconds` (of this process) and `skipped_steps`.
+    Returns the last dev metrics with `train_seconds` (of all attempts) and `skipped_steps`.
     """
     folder = tracker.folder
     checkpoint = folder.path / "resume"
@@ -87,7 +102,6 @@ def fit(
             )
         )
     trainer = _trainer(trainer_config, len(data.train), every, used, RunLogger(folder, tracker))
-    started = time.perf_counter()
     resume_from = str(last) if resumable and last.exists() else None
     forget_after(folder, _step_of(last) if resume_from else 0)
     try:
@@ -102,8 +116,8 @@ def fit(
         for name, value in values.items()
         if name.startswith("dev_")
     }
-    seconds = time.perf_counter() - started
-    return Fitted(metrics, train_seconds=round(seconds, 2), skipped_steps=module.skipped_steps)
+    seconds = round(module.seconds, 2)
+    return Fitted(metrics, train_seconds=seconds, skipped_steps=module.skipped_steps)
 
 
 def forget_after(folder: RunFolder, step: int) -> None:
@@ -115,7 +129,11 @@ def forget_after(folder: RunFolder, step: int) -> None:
 
 
 def _step_of(checkpoint: Path) -> int:
-    return torch.load(checkpoint, weights_only=False, map_location="cpu")["global_step"]
+    try:
+        return torch.load(checkpoint, weights_only=False, map_location="cpu")["global_step"]
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        remedy = "delete it: the run begins again"
+        raise NlaError("damaged checkpoint", where=checkpoint, remedy=remedy) from error
 
 
 def _trainer(
@@ -131,6 +149,7 @@ def _trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=max(1, min(10, steps // 10)),
         callbacks=callbacks,
+        plugins=[ReplacingCheckpointIO()],
         logger=logger,
         use_distributed_sampler=False,
         enable_model_summary=False,

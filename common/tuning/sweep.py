@@ -68,7 +68,10 @@ def spawn_workers(command: list[str], count: int, gpus: int = 0) -> None:
     With several GPUs each worker sees one of them, in turn. Whatever ends the wait (Ctrl-C) ends
     the workers too.
     """
-    seen = [{"CUDA_VISIBLE_DEVICES": str(i % gpus)} if gpus > 1 else {} for i in range(count)]
+    known = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = known.split(",") if known else [str(number) for number in range(gpus)]
+    turns = [{"CUDA_VISIBLE_DEVICES": names[number % gpus]} for number in range(count) if gpus > 1]
+    seen = turns or [{}] * count
     workers = [subprocess.Popen(command, env=os.environ | one) for one in seen]
     try:
         while any(worker.poll() is None for worker in workers):

@@ -142,8 +142,19 @@ def refusal(path: Path, model: nn.Module, **metadata: str) -> str:
     line = str(raised.value)
     assert "\n" not in line
     assert str(path) in line
-    assert line.endswith("run its DVC stage with --force")
+    assert line.endswith("delete the run's folder and run its DVC stage again")
     return line
+
+
+def test_a_torn_checkpoint_is_one_line(folder: RunFolder, target_folder: Path):
+    with pytest.raises(KilledError):
+        train("ar", target_folder, folder, callbacks=[StopAfter(5)])
+    last = folder.path / "resume" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:100])
+    with pytest.raises(NlaError, match=r"damaged checkpoint .*last\.ckpt.*delete it"):
+        train("ar", target_folder, folder)
+    last.unlink()
+    train("ar", target_folder, folder)
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(saved: Path, tmp_path: Path):
