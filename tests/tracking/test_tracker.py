@@ -57,8 +57,8 @@ def train(folder: RunFolder, state: State = "FINISHED", parent: str | None = Non
     """A run of three steps, mirrored live."""
     tracker = open_run(folder, parent, TAGS)
     for step in range(3):
-        folder.log({"loss": 1 / (step + 1), "fve": 0.1 * step}, step)
         tracker.log({"loss": 1 / (step + 1), "fve": 0.1 * step}, step)
+        folder.log({"loss": 1 / (step + 1), "fve": 0.1 * step}, step)
     folder.samples_file.write_text('{"key": "d:1", "explanation": "a cat"}\n{"key": "d:2"}\n')
     (folder.path / "figures").mkdir(exist_ok=True)
     (folder.path / "figures" / "loss.svg").write_text("<svg/>")
@@ -143,12 +143,12 @@ def test_how_a_run_ended_is_shown(client: Any, tmp_path: Path, state: State, sta
 def test_a_run_that_goes_on_after_a_kill_replaces_its_first_part(client: Any, tmp_path: Path):
     folder = begun(tmp_path, "resumed")
     tracker = open_run(folder)
-    folder.log({"loss": 1.0}, 0)
     tracker.log({"loss": 1.0}, 0)
+    folder.log({"loss": 1.0}, 0)
 
     tracker = open_run(folder)
-    folder.log({"loss": 0.5}, 1)
     tracker.log({"loss": 0.5}, 1)
+    folder.log({"loss": 0.5}, 1)
     folder.finish({})
     tracker.finish()
     (run,) = runs(client, "resumed")
