@@ -1,7 +1,7 @@
 """How small can the AR be, and how much of a large AR's score comes from quotes?
 
 Run: `dvc repro experiments/ar_small`, or one arm with `nla run ar_small --arm blocks_2`.
-Cost: about 40 minutes of the laptop profile's hour; see `reports/` for what each arm took.
+Cost: most of the laptop profile's time; see `reports/` for what each arm took.
 Decision rule: README.md in this folder, repeated in findings.py and applied by its `verdict`.
 """
 
