@@ -80,7 +80,8 @@ def _training(measured: Measured) -> Iterator[str]:
         "from fresh weights; a check asserts that both loops saw the same token rows. The other "
         "loop is transformers' `Trainer` with its defaults. The share is useful arithmetic (6 "
         "FLOPs per trained and 4 per frozen weight and token, the head's on explanation tokens "
-        f"only) of the measured peak of a 2048³ matrix product: {', '.join(peaks)}."
+        "only, and a prompt that rows share counted for each of them, though ours reads it once) "
+        f"of the measured peak of a 2048³ matrix product: {', '.join(peaks)}."
     )
     for name, found in measured.training.items():
         yield f"### {name}"
