@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from common.allocator import keep_freed_memory
 from common.errors import NlaError
 
 INTERRUPTED = 130
@@ -169,6 +170,7 @@ def main() -> None:
 def _exit_cleanly(command) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
+    keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("common").setLevel(logging.INFO)
     try:
