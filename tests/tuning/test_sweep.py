@@ -136,7 +136,12 @@ def test_an_interrupted_parent_takes_its_workers_along(tmp_path: Path):
         wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A shell starts its background jobs with SIGINT ignored, and these tests may be such a job.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        spawn_workers([sys.executable, "-c", script, str(tmp_path)], count=2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            spawn_workers([sys.executable, "-c", script, str(tmp_path)], count=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not any(psutil.pid_exists(int(file.name)) for file in tmp_path.iterdir())
