@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -65,8 +65,27 @@ class Verbalizer(nn.Module):
             TokenBatch(ids, mask), activations, mask & (columns >= len(prompt))
         )
 
+    def teacher_forced(
+        self,
+        ids: Int[Tensor, "rows time"],
+        mask: Bool[Tensor, "rows time"],
+        activations: Float[Tensor, "batch d_model"],
+        samples: int,
+    ) -> VerbalizationBatch:
+        """Sampled token ids as a batch to read again; `samples` rows for each activation."""
+        prompt = torch.tensor(self.template.prompt_ids, device=ids.device).expand(len(ids), -1)
+        sampled = torch.cat([torch.zeros_like(prompt, dtype=torch.bool), mask], 1)
+        tokens = TokenBatch(torch.cat([prompt, ids], 1), sampled | (sampled.cumsum(1) == 0))
+        return VerbalizationBatch(tokens, activations.repeat_interleave(samples, 0), sampled)
+
     def forward(self, batch: VerbalizationBatch) -> Float[Tensor, " batch"]:
         """Mean cross-entropy (nats per token) of each explanation given its activation."""
+        return -self.token_log_probs(batch).sum(1) / batch.is_explanation.sum(1)
+
+    def token_log_probs(
+        self, batch: VerbalizationBatch, temperature: float = 1.0
+    ) -> Float[Tensor, "batch written"]:
+        """Log-probability of each explanation token, from the end of the prompt on; 0 on padding."""
         ids = batch.tokens.ids
         embeddings = self.embed(ids, batch.activations)
         # What stands before the first slot is the same in every row, if nothing is added there.
@@ -76,12 +95,11 @@ class Verbalizer(nn.Module):
                 self.language_model.model, embeddings[:1, :shared], embeddings[:, shared:]
             )
         predicts = batch.is_explanation[:, 1:]
-        logits = self.language_model.lm_head(hidden[:, :-1][predicts[:, shared:]])
-        losses = functional.cross_entropy(logits.float(), ids[:, 1:][predicts], reduction="none")
-        per_token = torch.zeros(predicts.shape, device=losses.device).masked_scatter(
-            predicts, losses
-        )
-        return per_token.sum(1) / predicts.sum(1)
+        logits = self.language_model.lm_head(hidden[:, :-1][predicts[:, shared:]]).float()
+        scaled = logits if temperature in (0, 1) else logits / temperature
+        picked = -functional.cross_entropy(scaled, ids[:, 1:][predicts], reduction="none")
+        places = torch.zeros(predicts.shape, device=picked.device)
+        return places.masked_scatter(predicts, picked)[:, len(self.template.prompt_ids) - 1 :]
 
     def embed(self, ids: Tensor, activations: Tensor) -> Float[Tensor, "batch time d_model"]:
         """Token embeddings; with `replace` injection the slots already hold the activation."""
@@ -92,13 +110,13 @@ class Verbalizer(nn.Module):
         return replace(embeddings, self.template.slot_columns, vectors, self.alpha)
 
     @contextmanager
-    def injected(self, activations: Tensor) -> Iterator[None]:
-        """Within this context `add` injection acts after block 1 on full-length inputs."""
+    def injected(self, activations: Tensor, first_column: int = 0) -> Iterator[None]:
+        """Within this context `add` injection acts after block 1, on inputs from a column on."""
         if self.config.injection != "add":
             yield
             return
         vectors = self.decompose(activations, self.config.slots)
-        columns = self.template.slot_columns
+        columns = [column - first_column for column in self.template.slot_columns]
 
         def hook(_module: Any, _inputs: Any, output: Any) -> Any:
             return add_norm_matched(output, columns, vectors)

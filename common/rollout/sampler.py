@@ -1,8 +1,7 @@
-"""Sample explanations from an AV: one prefill, then only the newest token of rows still running."""
+"""Let an AV explain activations: texts, in batches, at the speed of the rollout engine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from common.config import RolloutConfig
 from common.models.verbalizer import Verbalizer
 from common.progress import progress
+from common.rollout.engine import Rollouts, keyed_draws, roll_out
 
 
 @torch.inference_mode()
@@ -20,56 +20,32 @@ def sample_explanations(
     config: RolloutConfig,
     seed: int = 0,
     precision: str = "bf16-mixed",
+    samples: int = 1,
 ) -> list[str]:
-    """One explanation per activation, in order; greedy at temperature 0.
+    """`samples` explanations of each activation, in order; greedy at temperature 0.
 
-    At most `max_explanation_tokens` tokens each. `precision` as in TrainerConfig.
+    At most `max_explanation_tokens` tokens each. `precision` as in TrainerConfig. A text depends on
+    the seed and its place alone, whatever the batch size.
     """
-    device = next(verbalizer.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    written: list[list[int]] = []
+    device, limit = next(verbalizer.parameters()).device, verbalizer.config.max_explanation_tokens
     low = precision.startswith("bf16")
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
-    bar = progress("explanations", len(activations), "explanation")
-    with merged(verbalizer, low), autocast, bar:
-        for batch in activations.to(device).split(config.batch_size):
-            written += sample_batch(verbalizer, batch, config.temperature, generator)
+    at_once = max(1, config.batch_size // samples)
+    texts: list[str] = []
+    with merged(verbalizer, low), autocast, progress("explanations", len(activations), "row") as bar:
+        for start in range(0, len(activations), at_once):
+            batch = activations[start : start + at_once].to(device)
+            places = range(start, start + len(batch))
+            draws = [keyed_draws((seed, place), samples, limit) for place in places]
+            rows = roll_out(verbalizer, batch, samples, config.temperature, torch.cat(draws))
+            texts += texts_of(verbalizer, rows)
             bar.update(len(batch))
-    return [text.strip() for text in verbalizer.tokenizer.batch_decode(written)]
+    return texts
 
 
-def sample_batch(
-    verbalizer: Verbalizer,
-    activations: Float[Tensor, "batch d_model"],
-    temperature: float,
-    generator: Any,
-) -> list[list[int]]:
-    """Token ids of each explanation without the end token."""
-    model, template = verbalizer.language_model, verbalizer.template
-    prompt = torch.tensor(template.prompt_ids, device=activations.device).expand(
-        len(activations), -1
-    )
-    with verbalizer.injected(activations):
-        output = model.model(inputs_embeds=verbalizer.embed(prompt, activations), use_cache=True)
-    cache, running = (
-        output.past_key_values,
-        torch.arange(len(activations), device=activations.device),
-    )
-    written: list[list[int]] = [[] for _ in range(len(activations))]
-    for _ in range(verbalizer.config.max_explanation_tokens):
-        chosen = _choose(model.lm_head(output.last_hidden_state[:, -1]), temperature, generator)
-        alive = chosen != template.end_id
-        if not alive.all():
-            kept = alive.nonzero().squeeze(1)
-            running, chosen = running[kept], chosen[kept]
-            if not len(kept):
-                break
-            cache.batch_select_indices(kept)
-        for row, token in zip(running.tolist(), chosen.tolist(), strict=True):
-            written[row].append(token)
-        newest = model.get_input_embeddings()(chosen[:, None]).float()
-        output = model.model(inputs_embeds=newest, past_key_values=cache, use_cache=True)
-    return written
+def texts_of(verbalizer: Verbalizer, rollouts: Rollouts) -> list[str]:
+    """The explanations as an AR gets to read them."""
+    return [text.strip() for text in verbalizer.tokenizer.batch_decode(rollouts.written())]
 
 
 @contextmanager
@@ -94,11 +70,3 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
             verbalizer.model.unmerge_adapter()
         for module, weight in zip(linears, weights, strict=True):
             module.weight.data = weight
-
-
-def _choose(logits: Float[Tensor, "batch vocab"], temperature: float, generator: Any) -> Tensor:
-    if temperature == 0:
-        return logits.argmax(-1)
-    return torch.multinomial(
-        (logits.float() / temperature).softmax(-1), 1, generator=generator
-    ).squeeze(1)

@@ -1,0 +1,156 @@
+"""The rollout engine: several explanations per activation, every constant part computed once.
+
+The prompt before the slot is read once, slot and suffix once per activation, and then only the
+newest token of rows that are still writing, with logits for that token alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from common.models.verbalizer import Verbalizer
+from common.rollout.cache import RolloutCache, rollout_attention
+from common.seeding import keyed_seed
+
+WORTH_COMPACTING = 0.125
+"""Rows that have ended are dropped when they are this share: dropping copies all that is kept."""
+
+
+class Rollouts(NamedTuple):
+    """Explanations in rows: all samples of the first activation, then those of the next."""
+
+    ids: Int[Tensor, "rows time"]
+    """Tokens, the end token among them, then end tokens as padding."""
+    log_probs: Float[Tensor, "rows time"]
+    """Log-probability of each token at the sampling temperature; 0 on padding."""
+    mask: Bool[Tensor, "rows time"]
+    """True on what was sampled: an explanation's tokens and its end token."""
+    ended: Bool[Tensor, " rows"]
+    """Whether a row wrote the end token before it ran out of room."""
+
+    def written(self) -> list[list[int]]:
+        """Token ids of each explanation without the end token."""
+        lengths = (self.mask.sum(1) - self.ended.long()).tolist()
+        return [ids[:length] for ids, length in zip(self.ids.tolist(), lengths, strict=True)]
+
+
+@torch.no_grad()
+def roll_out(
+    verbalizer: Verbalizer,
+    activations: Float[Tensor, "batch d_model"],
+    samples: int = 1,
+    temperature: float = 0.0,
+    draws: Float[Tensor, "rows time"] | None = None,
+) -> Rollouts:
+    """Write `samples` explanations of each activation; greedy at temperature 0.
+
+    `draws` are uniform in [0, 1), one per row and token, and decide everything: the same draws give
+    the same texts in any batch (see `keyed_draws`).
+    """
+    assert temperature == 0 or draws is not None, "sampling needs draws"
+    draws = draws.to(activations.device) if temperature and draws is not None else None
+    model, limit = verbalizer.language_model, verbalizer.config.max_explanation_tokens
+    cache = _read_beginning(verbalizer, limit)
+    with rollout_attention(model):
+        hidden = _read_slots(verbalizer, activations, cache)
+        cache.select(torch.arange(len(activations)).repeat_interleave(samples))
+        log_probs = _log_probs(model, hidden, temperature).repeat_interleave(samples, 0)
+        sheet = _Sheet(len(log_probs), limit, verbalizer.template.end_id, activations.device)
+        for column in range(limit):
+            chosen = _choose(log_probs, None if draws is None else draws[sheet.rows, column])
+            kept = sheet.write(column, chosen, log_probs)
+            if not len(sheet.rows) or column == limit - 1:
+                break
+            if len(kept) < len(chosen):
+                cache.select(kept)
+                chosen = chosen[kept]
+            newest = model.get_input_embeddings()(chosen[:, None]).float()
+            log_probs = _log_probs(model, _step(model, newest, cache), temperature)
+    return sheet.rollouts()
+
+
+def keyed_draws(key: Sequence[object], samples: int, time: int) -> Float[Tensor, "samples time"]:
+    """Uniform numbers that depend on the key alone: nothing to store for an exact resume."""
+    generator = torch.Generator().manual_seed(keyed_seed("draws", *key) % 2**63)
+    return torch.rand(samples, time, generator=generator)
+
+
+class _Sheet:
+    """What has been written, and which rows are still writing."""
+
+    def __init__(self, rows: int, time: int, end_id: int, device: torch.device) -> None:
+        self.end_id = end_id
+        self.ids = torch.full((rows, time), end_id, device=device)
+        self.log_probs = torch.zeros(rows, time, device=device)
+        self.mask = torch.zeros(rows, time, dtype=torch.bool, device=device)
+        self.ended = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.rows = torch.arange(rows, device=device)
+
+    def write(self, column: int, chosen: Tensor, log_probs: Tensor) -> Tensor:
+        """Note one token of each row in flight; returns which of these rows fly on."""
+        writing = ~self.ended[self.rows]
+        rows, tokens = self.rows[writing], chosen[writing]
+        self.ids[rows, column] = tokens
+        picked = log_probs.gather(1, chosen[:, None]).squeeze(1)
+        self.log_probs[rows, column] = picked[writing]
+        self.mask[rows, column] = True
+        self.ended[rows] = tokens == self.end_id
+        alive = ~self.ended[self.rows]
+        if int(alive.sum()) > (1 - WORTH_COMPACTING) * len(self.rows):
+            return torch.arange(len(self.rows), device=self.rows.device)
+        self.rows = self.rows[alive]
+        return alive.nonzero().squeeze(1)
+
+    def rollouts(self) -> Rollouts:
+        used = max(1, int(self.mask.sum(1).max()))
+        parts = (part[:, :used] for part in (self.ids, self.log_probs, self.mask))
+        return Rollouts(*parts, self.ended)
+
+
+def _read_beginning(verbalizer: Verbalizer, limit: int) -> RolloutCache:
+    """The cache of the prompt before the slot, with room for the rest and for `limit` tokens."""
+    model, template = verbalizer.language_model, verbalizer.template
+    device = next(model.parameters()).device
+    shared = template.slot_columns[0]
+    ids = torch.tensor([template.prompt_ids[:shared]], device=device)
+    embeddings = model.get_input_embeddings()(ids).float()
+    read = model.model(inputs_embeds=embeddings, use_cache=True).past_key_values
+    return RolloutCache(read, len(template.prompt_ids) - shared + limit)
+
+
+def _read_slots(
+    verbalizer: Verbalizer, activations: Tensor, cache: RolloutCache
+) -> Float[Tensor, "batch d_model"]:
+    """Last hidden states after the rest of the prompt, a row per activation."""
+    shared = verbalizer.template.slot_columns[0]
+    prompt = torch.tensor(verbalizer.template.prompt_ids, device=activations.device)
+    embeddings = verbalizer.embed(prompt.expand(len(activations), -1), activations)
+    with verbalizer.injected(activations, first_column=shared):
+        return _step(verbalizer.language_model, embeddings[:, shared:], cache)
+
+
+def _step(
+    model: Any, embeddings: Float[Tensor, "rows time d_model"], cache: RolloutCache
+) -> Float[Tensor, "rows d_model"]:
+    """Last hidden state after the newest tokens."""
+    output = model.model(
+        inputs_embeds=embeddings, past_key_values=cache, use_cache=True, rollout=cache
+    )
+    return output.last_hidden_state[:, -1]
+
+
+def _log_probs(model: Any, hidden: Tensor, temperature: float) -> Float[Tensor, "rows vocab"]:
+    logits = model.lm_head(hidden).float()
+    return (logits / temperature if temperature else logits).log_softmax(-1)
+
+
+def _choose(log_probs: Float[Tensor, "rows vocab"], draws: Tensor | None) -> Int[Tensor, " rows"]:
+    """The most probable token, or the one in which a draw falls (the inverse of the CDF)."""
+    if draws is None:
+        return log_probs.argmax(-1)
+    reached = log_probs.exp().cumsum(-1)
+    wanted = draws.to(reached.device)[:, None] * reached[:, -1:]
+    return torch.searchsorted(reached, wanted, right=True).squeeze(1).clamp(max=reached.shape[1] - 1)

@@ -1,0 +1,31 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from common.config import AVConfig
+from common.models.verbalizer import Verbalizer
+from common.target.load import Target
+
+ROWS = 8
+
+
+@pytest.fixture(scope="module")
+def activations() -> Tensor:
+    return 30 * torch.randn(ROWS, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def make(target: Target, av_config: AVConfig) -> Callable[..., Verbalizer]:
+    """AVs whose adapters have learned something: fresh ones do nothing."""
+
+    def build(**settings: object) -> Verbalizer:
+        verbalizer = Verbalizer(target.model, target.tokenizer, av_config.replace(**settings), 5.0)
+        generator = torch.Generator().manual_seed(0)
+        for name, parameter in verbalizer.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+        return verbalizer.eval()
+
+    return build

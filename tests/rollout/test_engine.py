@@ -1,0 +1,138 @@
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import chi2_contingency, chisquare
+from torch import Tensor
+
+from common.models.verbalizer import Verbalizer
+from common.rollout.engine import Rollouts, _choose, keyed_draws, roll_out
+from common.rollout.reference import generate
+
+ROWS = 8
+
+
+def early_end(verbalizer: Verbalizer, written: list[list[int]]) -> Any:
+    """A template whose end token is one that some rows, but not all, come to write."""
+    rows_with = Counter(token for row in written for token in set(row[2:]) - set(row[:2]))
+    token = next(token for token, count in rows_with.items() if 1 <= count < ROWS)
+    return replace(verbalizer.template, end_id=token)
+
+
+def drawn(verbalizer: Verbalizer, activations: Tensor, samples: int = 3) -> Rollouts:
+    limit = verbalizer.config.max_explanation_tokens
+    draws = torch.cat([keyed_draws(("test", row), samples, limit) for row in range(ROWS)])
+    return roll_out(verbalizer, activations, samples, 0.8, draws[: len(activations) * samples])
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+def test_greedy_tokens_are_those_of_the_public_library(make: Any, activations: Tensor, slots: int):
+    verbalizer = make(slots=slots)
+    expected = generate(verbalizer, activations)
+    assert len({tuple(row) for row in expected}) > 1, "the AV ignores its activations"
+    assert roll_out(verbalizer, activations).written() == expected
+
+
+def test_rows_that_end_early_leave_the_others_as_they_are(make: Any, activations: Tensor):
+    verbalizer = make()
+    verbalizer.template = early_end(verbalizer, generate(verbalizer, activations))
+    expected = generate(verbalizer, activations)
+    lengths = {len(row) for row in expected}
+    assert 2 <= min(lengths) < max(lengths) <= 24
+    assert roll_out(verbalizer, activations).written() == expected
+
+
+def test_addition_acts_in_the_prefill_alone(make: Any, activations: Tensor):
+    """Against a slow path: no cache, the whole text again for every token."""
+    verbalizer = make(injection="add", max_explanation_tokens=8)
+    texts = torch.tensor([verbalizer.template.prompt_ids] * ROWS)
+    start = texts.shape[1]
+    for _ in range(8):
+        with torch.no_grad(), verbalizer.injected(activations):
+            logits = verbalizer.language_model(
+                inputs_embeds=verbalizer.embed(texts, activations)
+            ).logits
+        texts = torch.cat([texts, logits[:, -1].argmax(-1, keepdim=True)], 1)
+    slow = [row[start:] for row in texts.tolist()]
+    assert verbalizer.template.end_id not in {token for row in slow for token in row}
+    assert roll_out(verbalizer, activations).written() == slow
+
+
+@pytest.mark.parametrize("injection", ["replace", "add"])
+def test_log_probs_are_those_of_a_teacher_forced_forward(
+    make: Callable[..., Verbalizer], activations: Tensor, injection: str
+):
+    verbalizer = make(injection=injection)
+    verbalizer.template = early_end(verbalizer, drawn(verbalizer, activations, 1).written())
+    rollouts = drawn(verbalizer, activations)
+    assert 0 < int(rollouts.ended.sum()) < len(rollouts.ended)
+    batch = verbalizer.teacher_forced(rollouts.ids, rollouts.mask, activations, samples=3)
+    with torch.no_grad():
+        forced = verbalizer.token_log_probs(batch, temperature=0.8)
+    assert forced.shape == rollouts.log_probs.shape
+    assert float((forced - rollouts.log_probs).abs().max()) < 1e-4
+    assert not rollouts.log_probs[~rollouts.mask].any()
+
+
+def test_the_end_token_is_counted_once_and_nothing_follows_it(make: Any, activations: Tensor):
+    verbalizer = make()
+    verbalizer.template = early_end(verbalizer, generate(verbalizer, activations))
+    end, rollouts = verbalizer.template.end_id, drawn(verbalizer, activations)
+    for ids, mask, ended, text in zip(*rollouts[:1], *rollouts[2:], rollouts.written(), strict=True):
+        assert ids[mask].tolist() == [*text, end] if ended else text
+        assert end not in text
+        assert (ids[~mask] == end).all()
+
+
+def test_same_draws_give_the_same_texts_in_any_batch(make: Any, activations: Tensor):
+    verbalizer = make()
+    limit = verbalizer.config.max_explanation_tokens
+    together = drawn(verbalizer, activations).written()
+    for row in range(ROWS):
+        draws = keyed_draws(("test", row), 3, limit)
+        alone = roll_out(verbalizer, activations[row : row + 1], 3, 0.8, draws).written()
+        assert alone == together[3 * row : 3 * row + 3]
+    assert len({tuple(row) for row in together}) > ROWS
+
+
+def test_samples_are_distributed_as_those_of_the_public_library(make: Any, activations: Tensor):
+    """Chi-square over the first two tokens of 4,000 texts each; the sampler's bias would show."""
+    verbalizer, samples = make(max_explanation_tokens=2), 4000
+    draws = keyed_draws(("chi",), samples, 2)
+    ours = roll_out(verbalizer, activations[:1], samples, 0.5, draws).written()
+    torch.manual_seed(0)
+    theirs = generate(verbalizer, activations[:1], samples, 0.5)
+    for place in (0, 1):
+        counts = [Counter(row[place] for row in rows if len(row) > place) for rows in (ours, theirs)]
+        common = [token for token, count in (counts[0] + counts[1]).items() if count >= 40]
+        table = [[count[token] for token in common] for count in counts]
+        for row, count in zip(table, counts, strict=True):
+            row.append(sum(count.values()) - sum(row))
+        kept = [column for column in zip(*table, strict=True) if sum(column)]
+        assert len(kept) > 3
+        assert chi2_contingency(list(zip(*kept, strict=True))).pvalue > 0.001
+
+
+def test_choice_by_hand():
+    log_probs = torch.tensor([[0.5, 0.0, 0.3, 0.2]]).log().expand(5, 4)
+    draws = torch.tensor([0.0, 0.4999, 0.5001, 0.7999, 0.9999])
+    assert _choose(log_probs, draws).tolist() == [0, 0, 2, 2, 3]
+    assert _choose(log_probs, None).tolist() == [0] * 5
+
+
+def test_draws_are_uniform_and_keyed():
+    draws = keyed_draws(("a", 1), 100, 50)
+    assert torch.equal(draws, keyed_draws(("a", 1), 100, 50))
+    assert not torch.equal(draws, keyed_draws(("a", 2), 100, 50))
+    counts = torch.histc(draws, bins=20, min=0, max=1)
+    assert chisquare(counts.numpy()).pvalue > 0.001
+
+
+def test_the_model_attends_as_before_afterwards(make: Any, activations: Tensor):
+    verbalizer = make()
+    usual = verbalizer.language_model.config._attn_implementation
+    roll_out(verbalizer, activations)
+    assert verbalizer.language_model.config._attn_implementation == usual
