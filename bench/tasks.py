@@ -26,9 +26,9 @@ from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
 from common.schema import AR_SFT, AV_SFT, SPLIT, TEACHER, ReconstructionBatch, TokenBatch
 from common.tracking.tracker import Tracker
+from common.training.module import TrainingModule
 from common.training.sft_ar import ReconstructorModule
 from common.training.sft_av import VerbalizerModule
-from common.training.supervised import SupervisedModule
 from common.training.trainer import fit
 from common.warm_start import build_av
 
@@ -126,7 +126,7 @@ class _Clock(L.Callback):
 
 
 def _fit(
-    module: SupervisedModule,
+    module: TrainingModule,
     batches: Batches,
     setting: tuple[Material, Workload],
     collate: _Recorder,

@@ -16,7 +16,6 @@ from common.data.batches import Example, in_order, plan_batches
 from common.device import best_device, device_name
 from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
-from common.evaluation.roundtrip import reconstruct
 from common.experiment import Experiment
 from common.manifest import digest_of
 from common.material import Material
@@ -24,6 +23,7 @@ from common.models.checkpoint import save_trainable
 from common.models.reconstructor import Reconstructor
 from common.paths import OPTUNA_URI, run_folder
 from common.provenance import code_digest
+from common.rollout.reading import reconstruct
 from common.runs import RunFolder
 from common.schema import AV, KEY, TEACHER, TEXT, ReconstructionBatch
 from common.seeding import keyed_seed

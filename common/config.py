@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.device import gains_from_bfloat16
 from common.errors import NlaError
@@ -87,13 +87,9 @@ class TeacherConfig(Config):
     max_tokens: int = Field(default=160, ge=1)
 
 
-class SupervisedConfig(Config):
-    """One supervised training run (AV or AR)."""
+class TrainingConfig(Config):
+    """What every training run has: an optimiser, a schedule, and looks at dev documents."""
 
-    examples: int = Field(ge=1)
-    """Training examples seen in one epoch, drawn by key from the split."""
-    epochs: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
@@ -101,6 +97,15 @@ class SupervisedConfig(Config):
     validations: int = Field(default=4, ge=1)
     """How often the dev metric is computed during the run."""
     validation_examples: int = Field(default=128, ge=2)
+
+
+class SupervisedConfig(TrainingConfig):
+    """One supervised training run (AV or AR)."""
+
+    examples: int = Field(ge=1)
+    """Training examples seen in one epoch, drawn by key from the split."""
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=16, ge=1)
 
 
 class AVConfig(SupervisedConfig):
@@ -122,6 +127,57 @@ class ARConfig(SupervisedConfig):
     av_examples: int = Field(default=0, ge=0)
     """AV explanations (of the rl split) added to the `examples` teacher explanations."""
     max_explanation_tokens: int = Field(default=96, ge=1)
+
+
+class RLConfig(TrainingConfig):
+    """Reinforcement learning of a warm-started AV against an AR that learns along.
+
+    `learning_rate` is the AV's. One step samples `activations` x `samples` explanations.
+    """
+
+    algorithm: Literal["grpo", "best_of"] = "grpo"
+    """`best_of`: supervised steps on the best of each group (rejection sampling)."""
+    trained: Literal["both", "av", "ar"] = "both"
+    """The other one stays frozen."""
+    steps: int = Field(ge=0)
+    """Rollouts; 0 tests the warm start itself."""
+    activations: int = Field(default=8, ge=1)
+    samples: int = Field(default=8, ge=2)
+    """G, the size of a group: explanations of one activation."""
+    temperature: float = Field(default=1.0, gt=0)
+    optimizer_steps: int = Field(default=1, ge=1)
+    """So many optimiser steps on the samples of one rollout; each takes its share of the groups."""
+    micro_batches: int = Field(default=1, ge=1)
+    """Parts of an optimiser step, one after another: the same gradient in less memory."""
+    lora_rank: int = Field(default=16, ge=1)
+    """Of the fresh adapters on the frozen warm start, which is the reference of the KL."""
+    ar_learning_rate: float = Field(default=5e-5, gt=0)
+    ar_warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
+    schedule: Literal["constant", "cosine"] = "constant"
+    """After the warm-up, for both."""
+    clip: float = Field(default=0.2, gt=0)
+    """The importance ratio counts within 1 - clip and 1 + clip."""
+    kl: float = Field(default=0.01, ge=0)
+    """Weight of the KL loss (nats per token) to the warm start."""
+    scale_advantages: bool = True
+    """Divide by the standard deviation of the group's rewards."""
+    reward: Literal["mse", "log_mse"] = "mse"
+    invalid_reward: float = -2.0
+    """Of an explanation that is empty or did not end."""
+    length_penalty: float = Field(default=0.0, ge=0)
+    """Reward lost by an explanation of the greatest length; in proportion for shorter ones."""
+    truncation: int = Field(default=0, ge=0)
+    """The AR reads the first 1 to `truncation` tokens, as many in a whole group; 0: all."""
+    splice: float = Field(default=0.0, ge=0)
+    """Reward lost per nat of KL when the reconstruction takes the activation's place."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> "RLConfig":
+        parts = self.optimizer_steps * self.micro_batches
+        if self.activations % parts:
+            what = f"activations = {self.activations} must be a multiple of"
+            raise ValueError(f"{what} optimizer_steps * micro_batches = {parts}")
+        return self
 
 
 class RolloutConfig(Config):

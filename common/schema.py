@@ -56,3 +56,10 @@ class VerbalizationBatch(NamedTuple):
     tokens: TokenBatch
     activations: Float[Tensor, "batch d_model"]
     is_explanation: Bool[Tensor, "batch time"]
+
+
+class PolicyBatch(NamedTuple):
+    """What reinforcement learning samples explanations for: activations, by key."""
+
+    keys: list[str]
+    activations: Float[Tensor, "batch d_model"]

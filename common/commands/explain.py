@@ -10,13 +10,13 @@ from rich.table import Table
 from common.arm import Arm
 from common.config import Profile
 from common.errors import NlaError
-from common.evaluation.roundtrip import reconstruct
 from common.experiment import load_experiment
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.models.checkpoint import load_trainable
 from common.models.reconstructor import Reconstructor
 from common.paths import run_folder
+from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
 from common.schema import TokenBatch

@@ -50,3 +50,21 @@ def in_order(examples: list[Example], batch_size: int) -> list[list[Example]]:
     """Batches for evaluation: by length, nothing dropped."""
     ordered = sorted(examples, key=lambda example: (len(example.text), example.key))
     return [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+
+
+def plan_rollouts(
+    keys: list[str], batch_size: int, steps: int, repeats: int, seed: int
+) -> list[list[Example]]:
+    """Batches of activations to explain, each `repeats` times in a row; all keys before any again.
+
+    An example's text is its key: what is to be said is not known yet.
+    """
+    order: list[str] = []
+    for round_ in range(-(-steps * batch_size // len(keys))):
+        order += keyed_random("rollouts", seed, round_).sample(sorted(keys), len(keys))
+    examples = [Example(key, key) for key in order]
+    return [
+        examples[step * batch_size : (step + 1) * batch_size]
+        for step in range(steps)
+        for _ in range(repeats)
+    ]

@@ -76,7 +76,9 @@ class NlaDataModule(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """How many batches are done (Lightning stores it in each checkpoint)."""
-        return {"consumed": self.trainer.global_step if self.trainer else 0}
+        trainer = self.trainer
+        steps = trainer.global_step * trainer.accumulate_grad_batches if trainer else 0
+        return {"consumed": steps}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Go on after the batches that a checkpoint has seen."""

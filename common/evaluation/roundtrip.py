@@ -3,37 +3,17 @@
 from collections.abc import Callable, Sequence
 
 import polars as pl
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from common.evaluation.conditions import ORIGINAL, Conditions
 from common.metrics.fve import cosines, normalize, raw_squared_errors, squared_errors
 from common.metrics.retrieval import distractor_indices, retrieval_ranks
-from common.models.reconstructor import Reconstructor
 from common.schema import DOC_ID, KEY, TOPIC
 from common.seeding import keyed_seed
 
 Predict = Callable[[Sequence[str]], Float[Tensor, "rows d_model"]]
 """Texts → reconstructions: an AR, or a floor that stands in for one."""
-
-
-@torch.inference_mode()
-def reconstruct(
-    model: Reconstructor, texts: Sequence[str], batch_size: int, precision: str
-) -> Float[Tensor, "rows d_model"]:
-    """The AR's output for each text, computed in length-bucketed batches, each text once."""
-    distinct = sorted(set(texts), key=lambda text: (len(text), text))
-    device, predictions = next(model.parameters()).device, []
-    low = precision.startswith("bf16")
-    model.eval()
-    with torch.autocast(device.type, torch.bfloat16, enabled=low):
-        for start in range(0, len(distinct), batch_size):
-            tokens = model.encode(distinct[start : start + batch_size])
-            tokens = type(tokens)(*(part.to(device) for part in tokens))
-            predictions.append(model(tokens).float().cpu())
-    place = {text: row for row, text in enumerate(distinct)}
-    return torch.cat(predictions)[[place[text] for text in texts]]
 
 
 class Judge:

@@ -50,6 +50,17 @@ class Verbalizer(nn.Module):
         """The causal LM inside peft's wrapper, if there is one."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
+    def adapt_anew(self, rank: int, trainable: bool = True) -> None:
+        """Freeze the AV as it is, adapters and all, under fresh adapters that change nothing yet.
+
+        With the adapters disabled it is the AV as it was: the reference needs no second copy.
+        """
+        base = self.model.merge_and_unload() if hasattr(self.model, "merge_adapter") else self.model
+        base.requires_grad_(False)
+        self.model = _with_adapters(base, rank)
+        if not trainable:
+            self.model.requires_grad_(False)
+
     def encode(
         self, texts: list[str], activations: Float[Tensor, "batch d_model"]
     ) -> VerbalizationBatch:
@@ -85,7 +96,7 @@ class Verbalizer(nn.Module):
     def token_log_probs(
         self, batch: VerbalizationBatch, temperature: float = 1.0
     ) -> Float[Tensor, "batch written"]:
-        """Log-probability of each explanation token, from the end of the prompt on; 0 on padding."""
+        """Log-probability of each explanation token, after the prompt; 0 on padding."""
         ids = batch.tokens.ids
         embeddings = self.embed(ids, batch.activations)
         # What stands before the first slot is the same in every row, if nothing is added there.
@@ -135,12 +146,13 @@ def _adapted(model: Any, config: AVConfig) -> Any:
         model.get_input_embeddings().requires_grad_(False)
         model.get_output_embeddings().requires_grad_(False)
         return model
+    return _with_adapters(model, config.lora_rank)
+
+
+def _with_adapters(model: Any, rank: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    settings = LoraConfig(
-        r=config.lora_rank, lora_alpha=config.lora_rank, target_modules="all-linear"
-    )
-    return get_peft_model(model, settings)
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear"))
 
 
 def freeze_in_bfloat16(model: nn.Module) -> None:

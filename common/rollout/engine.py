@@ -106,8 +106,8 @@ class _Sheet:
 
     def rollouts(self) -> Rollouts:
         used = max(1, int(self.mask.sum(1).max()))
-        parts = (part[:, :used] for part in (self.ids, self.log_probs, self.mask))
-        return Rollouts(*parts, self.ended)
+        ids, log_probs, mask = (part[:, :used] for part in (self.ids, self.log_probs, self.mask))
+        return Rollouts(ids, log_probs, mask, self.ended)
 
 
 def _read_beginning(verbalizer: Verbalizer, limit: int) -> RolloutCache:
@@ -153,4 +153,6 @@ def _choose(log_probs: Float[Tensor, "rows vocab"], draws: Tensor | None) -> Int
         return log_probs.argmax(-1)
     reached = log_probs.exp().cumsum(-1)
     wanted = draws.to(reached.device)[:, None] * reached[:, -1:]
-    return torch.searchsorted(reached, wanted, right=True).squeeze(1).clamp(max=reached.shape[1] - 1)
+    return (
+        torch.searchsorted(reached, wanted, right=True).squeeze(1).clamp(max=reached.shape[1] - 1)
+    )

@@ -32,7 +32,11 @@ def sample_explanations(
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
     at_once = max(1, config.batch_size // samples)
     texts: list[str] = []
-    with merged(verbalizer, low), autocast, progress("explanations", len(activations), "row") as bar:
+    with (
+        merged(verbalizer, low),
+        autocast,
+        progress("explanations", len(activations), "row") as bar,
+    ):
         for start in range(0, len(activations), at_once):
             batch = activations[start : start + at_once].to(device)
             places = range(start, start + len(batch))
@@ -43,9 +47,14 @@ def sample_explanations(
     return texts
 
 
-def texts_of(verbalizer: Verbalizer, rollouts: Rollouts) -> list[str]:
-    """The explanations as an AR gets to read them."""
-    return [text.strip() for text in verbalizer.tokenizer.batch_decode(rollouts.written())]
+def texts_of(
+    verbalizer: Verbalizer, rollouts: Rollouts, budgets: list[int] | None = None
+) -> list[str]:
+    """The explanations as an AR gets to read them: whole, or so many tokens of each row."""
+    rows = rollouts.written()
+    if budgets:
+        rows = [ids[:budget] for ids, budget in zip(rows, budgets, strict=True)]
+    return [text.strip() for text in verbalizer.tokenizer.batch_decode(rows)]
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from common.config import SupervisedConfig
 from common.metrics.fve import cosines, squared_errors
 from common.models.reconstructor import Reconstructor
 from common.schema import ReconstructionBatch
-from common.training.supervised import SupervisedModule
+from common.training.module import TrainingModule
 
 
-class ReconstructorModule(SupervisedModule):
+class ReconstructorModule(TrainingModule):
     """Trains any Reconstructor on its own loss terms; the dev metric is `dev_fve`."""
 
     model: Reconstructor

@@ -5,10 +5,10 @@ from torch import Tensor
 from common.config import SupervisedConfig
 from common.models.verbalizer import Verbalizer
 from common.schema import VerbalizationBatch
-from common.training.supervised import SupervisedModule
+from common.training.module import TrainingModule
 
 
-class VerbalizerModule(SupervisedModule):
+class VerbalizerModule(TrainingModule):
     """Trains the AV on explanation tokens; the signal to watch is `dev_gap`, not the loss.
 
     The gap is loss(shuffled activations) - loss(true activations) in nats per token: what the AV
@@ -18,7 +18,7 @@ class VerbalizerModule(SupervisedModule):
     model: Verbalizer
 
     def __init__(self, model: Verbalizer, config: SupervisedConfig, total_steps: int) -> None:
-        """See SupervisedModule."""
+        """See TrainingModule."""
         super().__init__(model, config, total_steps)
 
     def training_step(self, batch: VerbalizationBatch, batch_index: int) -> Tensor:

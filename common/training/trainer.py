@@ -20,7 +20,7 @@ from common.data.datamodule import NlaDataModule
 from common.errors import NlaError
 from common.runs import RunFolder
 from common.tracking.tracker import Tracker
-from common.training.supervised import SupervisedModule
+from common.training.module import TrainingModule
 
 
 class RunLogger(Logger):
@@ -75,7 +75,7 @@ class Fitted(dict):
 
 
 def fit(
-    module: SupervisedModule,
+    module: TrainingModule,
     data: NlaDataModule,
     trainer_config: TrainerConfig,
     tracker: Tracker,
@@ -90,7 +90,8 @@ def fit(
     checkpoint = folder.path / "resume"
     last = checkpoint / "last.ckpt"
     used: list[Callback] = [*callbacks, TQDMProgressBar(refresh_rate=1 if os.isatty(2) else 0)]
-    every = max(1, len(data.train) // module.config.validations)
+    together = module.batches_together
+    every = max(1, len(data.train) // together // module.config.validations) * together
     if resumable:
         # After each validation, not before: a run killed in between would never catch up on it.
         used.append(
@@ -101,10 +102,12 @@ def fit(
                 enable_version_counter=False,
             )
         )
-    trainer = _trainer(trainer_config, len(data.train), every, used, RunLogger(folder, tracker))
+    trainer = _trainer(trainer_config, module, every, used, RunLogger(folder, tracker))
     resume_from = str(last) if resumable and last.exists() else None
     forget_after(folder, _step_of(last) if resume_from else 0)
     try:
+        if module.looks_first and not resume_from:
+            trainer.validate(module, data, verbose=False)
         trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         if trainer.interrupted:
@@ -117,7 +120,8 @@ def fit(
         if name.startswith("dev_")
     }
     seconds = round(module.seconds, 2)
-    return Fitted(metrics, train_seconds=seconds, skipped_steps=module.skipped_steps)
+    facts = {"train_seconds": seconds, "skipped_steps": module.skipped_steps}
+    return Fitted(metrics, **facts, **({"stopped": module.stopped} if module.stopped else {}))
 
 
 def forget_after(folder: RunFolder, step: int) -> None:
@@ -137,8 +141,13 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def _trainer(
-    trainer: TrainerConfig, steps: int, every: int, callbacks: list[Callback], logger: Logger
+    trainer: TrainerConfig,
+    module: TrainingModule,
+    every: int,
+    callbacks: list[Callback],
+    logger: Logger,
 ) -> L.Trainer:
+    steps = module.total_steps
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     return L.Trainer(
@@ -147,7 +156,8 @@ def _trainer(
         max_steps=steps,
         val_check_interval=every,
         num_sanity_val_steps=0,
-        log_every_n_steps=max(1, min(10, steps // 10)),
+        log_every_n_steps=1 if module.looks_first else max(1, min(10, steps // 10)),
+        accumulate_grad_batches=module.accumulate,
         callbacks=callbacks,
         plugins=[ReplacingCheckpointIO()],
         logger=logger,

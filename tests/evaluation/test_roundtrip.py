@@ -20,10 +20,11 @@ from common.evaluation.floors import (
     own_blocks,
     tfidf_ridge,
 )
-from common.evaluation.roundtrip import Judge, Predict, reconstruct
+from common.evaluation.roundtrip import Judge, Predict
 from common.material import Material
 from common.metrics.fve import fve, squared_errors, training_mean, variance
 from common.models.reconstructor import TruncatedReconstructor
+from common.rollout.reading import reconstruct
 from common.schema import DOC_ID, EXPLANATION, KEY, TEACHER, TEXT, TOKEN_IDS, TOPIC
 from common.target.load import Target
 

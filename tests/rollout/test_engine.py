@@ -81,7 +81,9 @@ def test_the_end_token_is_counted_once_and_nothing_follows_it(make: Any, activat
     verbalizer = make()
     verbalizer.template = early_end(verbalizer, generate(verbalizer, activations))
     end, rollouts = verbalizer.template.end_id, drawn(verbalizer, activations)
-    for ids, mask, ended, text in zip(*rollouts[:1], *rollouts[2:], rollouts.written(), strict=True):
+    for ids, mask, ended, text in zip(
+        *rollouts[:1], *rollouts[2:], rollouts.written(), strict=True
+    ):
         assert ids[mask].tolist() == [*text, end] if ended else text
         assert end not in text
         assert (ids[~mask] == end).all()
@@ -106,7 +108,9 @@ def test_samples_are_distributed_as_those_of_the_public_library(make: Any, activ
     torch.manual_seed(0)
     theirs = generate(verbalizer, activations[:1], samples, 0.5)
     for place in (0, 1):
-        counts = [Counter(row[place] for row in rows if len(row) > place) for rows in (ours, theirs)]
+        counts = [
+            Counter(row[place] for row in rows if len(row) > place) for rows in (ours, theirs)
+        ]
         common = [token for token, count in (counts[0] + counts[1]).items() if count >= 40]
         table = [[count[token] for token in common] for count in counts]
         for row, count in zip(table, counts, strict=True):

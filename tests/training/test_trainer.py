@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, target_folder: Path) -> dict[str, Any]:
     """By kind: the weights at the end, all metrics."""
     whole = {}
-    for kind in ("ar", "av"):
+    for kind in ("ar", "av", "policy"):
         run = RunFolder(tmp_path_factory.mktemp(kind) / "smoke" / "test" / "whole" / "0")
         module, _ = train(kind, target_folder, run)
         whole[kind] = (module.state_dict(), metrics(run))
@@ -59,6 +59,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, target_folder: Path)
         ("ar", [StopAfter(6), StopAfter(10)]),
         ("ar", [StopAfter(12, validating=True)]),
         ("av", [StopAfter(7)]),
+        ("policy", [StopAfter(5)]),
+        ("policy", [StopAfter(4, validating=True), StopAfter(9)]),
     ],
 )
 def test_killed_and_resumed_is_uninterrupted(

@@ -1,16 +1,16 @@
-"""What supervised AV and AR training share: optimiser, schedule, and steps that are not finite."""
+"""What all training shares: optimiser, schedule, clipping, and steps that are not finite."""
 
 import logging
 import math
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from common.config import SupervisedConfig
+from common.config import TrainingConfig
 from common.errors import NlaError
 
 log = logging.getLogger(__name__)
@@ -19,13 +19,33 @@ PATIENCE = 10
 """So many non-finite steps in a row end the run."""
 
 
-class SupervisedModule(L.LightningModule):
+class Rate(NamedTuple):
+    """Parameters that learn alike."""
+
+    parameters: list[torch.nn.Parameter]
+    learning_rate: float
+    """The peak."""
+    schedule: Callable[[int], float]
+    """Step → share of the peak."""
+
+
+class TrainingModule(L.LightningModule):
     """AdamW with warm-up and cosine decay; a non-finite step changes nothing and is counted."""
 
-    def __init__(self, model: torch.nn.Module, config: SupervisedConfig, total_steps: int) -> None:
+    accumulate = 1
+    """Batches of one optimiser step."""
+    batches_together = 1
+    """Batches that no validation and no checkpoint may part."""
+    looks_first = False
+    """Whether dev documents are looked at before the first step, and every step is logged."""
+    stopped = ""
+    """Why a run ended before its time, if it did."""
+
+    def __init__(self, model: torch.nn.Module, config: TrainingConfig, total_steps: int) -> None:
         """`total_steps` optimiser steps make the whole schedule."""
         super().__init__()
         self.model, self.config, self.total_steps = model, config, total_steps
+        self.strict_loading = False  # checkpoints hold what is trained
         self.skipped_steps = 0
         self.skipped_in_a_row = 0
         self.seconds_before, self.started = 0.0, time.perf_counter()
@@ -39,44 +59,48 @@ class SupervisedModule(L.LightningModule):
         """The clock of this process."""
         self.started = time.perf_counter()
 
+    def rates(self) -> list[Rate]:
+        """Which parameters learn at which rate; those of one entry are clipped together."""
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        return [Rate(trainable, self.config.learning_rate, self.rate_at)]
+
     def configure_optimizers(self) -> Any:
         """AdamW over what is trainable; weight decay on matrices only."""
-        trainable = [p for p in self.parameters() if p.requires_grad]
-        groups = [
-            {
-                "params": [p for p in trainable if p.ndim >= 2],
-                "weight_decay": self.config.weight_decay,
-            },
-            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
+        groups, schedules = [], []
+        for parameters, learning_rate, schedule in self.rates():
+            for is_matrix in (True, False):
+                chosen = [p for p in parameters if (p.ndim >= 2) == is_matrix]
+                decay = self.config.weight_decay if is_matrix else 0.0
+                if chosen:
+                    groups.append({"params": chosen, "weight_decay": decay, "lr": learning_rate})
+                    # A bound method would be pickled into checkpoints; a lambda is left out.
+                    schedules.append(lambda step, schedule=schedule: schedule(step))
         optimizer = torch.optim.AdamW(
             groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True
         )
-        # A bound method would be pickled into checkpoints; a lambda is left out.
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate_at(step))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, schedules)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate_at(self, step: int) -> float:
         """Share of the peak learning rate: linear warm-up, then half a cosine to 0."""
-        warmup = max(1, round(self.config.warmup_fraction * self.total_steps))
-        if step < warmup:
-            return (step + 1) / warmup
-        done = (step - warmup) / max(1, self.total_steps - warmup)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return cosine(step, self.total_steps, self.config.warmup_fraction)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient; drop it when it is not finite (then AdamW moves nothing).
 
         Lightning refuses to clip for a fused optimiser, and one norm serves both purposes.
         """
-        trained = [p for p in self.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
-        if torch.isfinite(norm):
+        for parameters, *_ in self.rates():
+            trained = [p for p in parameters if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+            if not torch.isfinite(norm):
+                self._skip(optimizer, norm)
+                return
             if norm > self.config.gradient_clip:  # a pass over all gradients: not for nothing
                 torch.nn.utils.clip_grads_with_norm_(trained, self.config.gradient_clip, norm)
-            self.skipped_in_a_row = 0
-            return
+        self.skipped_in_a_row = 0
+
+    def _skip(self, optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         self.skipped_steps += 1
         self.skipped_in_a_row += 1
@@ -87,7 +111,10 @@ class SupervisedModule(L.LightningModule):
             raise NlaError(what, where=f"step {self.global_step}", remedy=remedy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A resumed run reports the steps that were skipped and the time spent before, too."""
+        """Trainable weights only; a resumed run reports skipped steps and earlier time, too."""
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        weights = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: weights[name] for name in weights if name in trained}
         checkpoint["skipped_steps"], checkpoint["seconds"] = self.skipped_steps, self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -104,3 +131,12 @@ class SupervisedModule(L.LightningModule):
             prog_bar=bar,
             sync_dist=not self.training,
         )
+
+
+def cosine(step: int, total_steps: int, warmup_fraction: float) -> float:
+    """Linear warm-up to 1, then half a cosine to 0 at the last step."""
+    warmup = max(1, round(warmup_fraction * total_steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total_steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

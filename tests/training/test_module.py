@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from common.config import SupervisedConfig
 from common.errors import NlaError
-from common.training.supervised import PATIENCE, SupervisedModule
+from common.training.module import PATIENCE, TrainingModule
 
 CONFIG = SupervisedConfig(examples=1, learning_rate=0.1, weight_decay=0.5, warmup_fraction=0.1)
 
 
-class Faulty(SupervisedModule):
+class Faulty(TrainingModule):
     """A sum of weights whose gradient is not finite at some steps; it keeps its history."""
 
     def __init__(self, faults: dict[int, float], steps: int) -> None:
@@ -98,18 +98,18 @@ def test_patience_counts_steps_in_a_row():
 
 def test_schedule_by_hand():
     """20 steps, of which 2 warm up: 1/2, 1, then half a cosine over 18 steps."""
-    module = SupervisedModule(nn.Linear(2, 2), CONFIG, 20)
+    module = TrainingModule(nn.Linear(2, 2), CONFIG, 20)
     expected = {0: 0.5, 1: 1.0, 2: 1.0, 8: 0.75, 11: 0.5, 14: 0.25, 20: 0.0, 25: 0.0}
     assert {step: round(module.rate_at(step), 6) for step in expected} == expected
 
 
 def test_a_schedule_of_one_step_is_at_its_peak():
-    assert SupervisedModule(nn.Linear(2, 2), CONFIG, 1).rate_at(0) == 1.0
+    assert TrainingModule(nn.Linear(2, 2), CONFIG, 1).rate_at(0) == 1.0
 
 
 def test_weight_decay_is_for_matrices_and_frozen_parameters_are_left_out():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3).requires_grad_(False))
-    optimizer = SupervisedModule(model, CONFIG, 20).configure_optimizers()["optimizer"]
+    optimizer = TrainingModule(model, CONFIG, 20).configure_optimizers()["optimizer"]
     groups = [
         (g["weight_decay"], [tuple(p.shape) for p in g["params"]]) for g in optimizer.param_groups
     ]
@@ -117,7 +117,7 @@ def test_weight_decay_is_for_matrices_and_frozen_parameters_are_left_out():
 
 
 def test_gradients_are_clipped_to_the_norm_by_hand():
-    module = SupervisedModule(nn.Linear(2, 1, bias=False), CONFIG.replace(gradient_clip=1.0), 20)
+    module = TrainingModule(nn.Linear(2, 1, bias=False), CONFIG.replace(gradient_clip=1.0), 20)
     for gradient, expected in (([3.0, 4.0], [0.6, 0.8]), ([0.3, 0.4], [0.3, 0.4])):
         module.model.weight.grad = torch.tensor([gradient])
         module.on_before_optimizer_step(torch.optim.SGD(module.parameters(), lr=1.0))

@@ -1,0 +1,78 @@
+"""What reinforcement learning minimises: plain functions on log-probabilities and rewards."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+SMALL = 1e-4
+"""Added to a group's standard deviation: rewards that hardly differ teach hardly anything."""
+
+
+def group_advantages(
+    rewards: Float[Tensor, "groups samples"], scale: bool
+) -> Float[Tensor, "groups samples"]:
+    """Reward minus the group's mean, with `scale` in units of the group's standard deviation.
+
+    Source: GRPO (Shao et al. 2024, section 4.1); without the division: Liu et al. 2025.
+    """
+    centred = rewards - rewards.mean(1, keepdim=True)
+    return centred / (rewards.std(1, correction=0, keepdim=True) + SMALL) if scale else centred
+
+
+def best_of_group(
+    rewards: Float[Tensor, "groups samples"], valid: Bool[Tensor, "groups samples"]
+) -> Float[Tensor, "groups samples"]:
+    """`samples` on the best valid sample of each group, else 0, so that a mean is over groups."""
+    chosen = torch.where(valid, rewards, float("-inf")).argmax(1, keepdim=True)
+    weights = torch.zeros_like(rewards).scatter(1, chosen, float(rewards.shape[1]))
+    return weights * valid
+
+
+def clipped_loss(
+    log_probs: Float[Tensor, "rows time"],
+    sampled: Float[Tensor, "rows time"],
+    mask: Bool[Tensor, "rows time"],
+    advantages: Float[Tensor, " rows"],
+    clip: float,
+) -> Float[Tensor, " rows"]:
+    """Mean over a row's tokens of -min(ratio A, clipped ratio A).
+
+    `sampled` are the log-probabilities under the policy that wrote the tokens: the ratio corrects
+    for the optimiser steps since then. Source: PPO (Schulman et al. 2017, equation 7).
+    """
+    ratio = (log_probs - sampled).exp()
+    weight = advantages[:, None]
+    surrogate = torch.minimum(ratio * weight, ratio.clamp(1 - clip, 1 + clip) * weight)
+    return -_row_mean(surrogate, mask)
+
+
+def kl_loss(
+    log_probs: Float[Tensor, "rows time"],
+    reference: Float[Tensor, "rows time"],
+    mask: Bool[Tensor, "rows time"],
+) -> Float[Tensor, " rows"]:
+    """Half the squared difference of log-probabilities, mean over a row's tokens.
+
+    On the policy's own samples its gradient is that of KL(policy || reference). The estimator that
+    `kl_estimate` reports would, as a loss, have the gradient of KL(reference || policy).
+    """
+    return _row_mean((log_probs - reference).square() / 2, mask)
+
+
+def kl_estimate(
+    log_probs: Float[Tensor, "rows time"],
+    reference: Float[Tensor, "rows time"],
+    mask: Bool[Tensor, "rows time"],
+) -> Float[Tensor, " rows"]:
+    """KL(policy || reference) in nats per token: unbiased, never negative, of low variance.
+
+    Source: Schulman 2020, "Approximating KL divergence", estimator k3.
+    """
+    difference = reference - log_probs
+    return _row_mean(difference.exp() - difference - 1, mask)
+
+
+def _row_mean(
+    values: Float[Tensor, "rows time"], mask: Bool[Tensor, "rows time"]
+) -> Float[Tensor, " rows"]:
+    return (values * mask).sum(1) / mask.sum(1).clamp(min=1)

@@ -1,0 +1,267 @@
+"""Reinforcement learning: the AV is rewarded when the AR reads its words, and the AR learns along.
+
+One LightningModule, one optimiser with a rate for each model, and ordinary automatic optimisation,
+so that precision, strategies, checkpoints and resume are Lightning's.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from common.config import RLConfig
+from common.metrics.degeneration import degeneration
+from common.metrics.fve import squared_errors
+from common.metrics.quotes import quote_share
+from common.models.reconstructor import Reconstructor
+from common.models.verbalizer import Verbalizer
+from common.rollout.engine import Rollouts, keyed_draws, roll_out
+from common.rollout.reading import reconstruct
+from common.rollout.sampler import merged, texts_of
+from common.schema import PolicyBatch, TokenBatch
+from common.training.module import Rate, TrainingModule, cosine
+from common.training.objectives import (
+    best_of_group,
+    clipped_loss,
+    group_advantages,
+    kl_estimate,
+    kl_loss,
+)
+from common.training.reward import (
+    Scored,
+    Surroundings,
+    checked_rewards,
+    reading_rewards,
+    truncation_budgets,
+)
+
+READ_AT_ONCE = 64
+"""Explanations in a batch of the AR that scores them."""
+COLLAPSED_STEPS = 10
+"""So many rollouts in a row with hardly a valid explanation end the run."""
+
+
+class PolicyModule(TrainingModule):
+    """Joint training of AV and AR; the dev metric is `dev_fve`, of greedy explanations."""
+
+    looks_first = True
+
+    def __init__(
+        self,
+        verbalizer: Verbalizer,
+        reconstructor: Reconstructor,
+        config: RLConfig,
+        around: Surroundings,
+    ) -> None:
+        """`verbalizer` is the warm start; it gets fresh adapters."""
+        models = nn.ModuleDict({"av": verbalizer, "ar": reconstructor})
+        super().__init__(models, config, config.steps * config.optimizer_steps)
+        self.config: RLConfig = config
+        self.verbalizer, self.reconstructor = verbalizer, reconstructor
+        self.around = around
+        self.accumulate = config.micro_batches
+        self.batches_together = config.optimizer_steps * config.micro_batches
+        verbalizer.adapt_anew(config.lora_rank, trainable=config.trained != "ar")
+        reconstructor.requires_grad_(False) if config.trained == "av" else None
+        # In a tuple it is no part of the module: neither trained nor in a checkpoint.
+        self._untrained = (copy.deepcopy(reconstructor).requires_grad_(False).eval(),)
+        self._scored: Scored | None = None
+        self._invalid_in_a_row = 0
+        self.stopped = ""
+
+    def rates(self) -> list[Rate]:
+        """One for each model that is trained."""
+        config, total = self.config, self.total_steps
+        av = [p for p in self.verbalizer.parameters() if p.requires_grad]
+        ar = [p for p in self.reconstructor.parameters() if p.requires_grad]
+
+        def schedule(warmup_fraction: float) -> Callable[[int], float]:
+            if config.schedule == "cosine":
+                return lambda step: cosine(step, total, warmup_fraction)
+            return lambda step: min(1.0, (step + 1) / max(1, round(warmup_fraction * total)))
+
+        named = [
+            Rate(av, config.learning_rate, schedule(config.warmup_fraction)),
+            Rate(ar, config.ar_learning_rate, schedule(config.ar_warmup_fraction)),
+        ]
+        return [rate for rate in named if rate.parameters]
+
+    def training_step(self, batch: PolicyBatch, batch_index: int) -> Tensor:
+        """Policy loss plus the AR's loss on the same samples: their parameters are disjoint."""
+        number, part = divmod(batch_index, self.batches_together)
+        if part == 0 or self._scored is None:
+            self._scored = self._rollout(batch, number)
+        size = len(batch.keys) // self.batches_together
+        groups = range(part * size, (part + 1) * size)
+        loss = torch.zeros((), device=self.device)
+        if self.config.trained != "ar":
+            loss = loss + self._policy_loss(self._scored, batch.activations, groups)
+        if self.config.trained != "av":
+            loss = loss + self._reading_loss(self._scored, batch.activations, groups)
+        self.log_metrics({"train_loss": loss.detach()}, 1)
+        return loss
+
+    def validation_step(self, batch: PolicyBatch, batch_index: int) -> None:
+        """Greedy explanations, read by the AR as it is now and by the AR of the warm start."""
+        low = self.around.precision.startswith("bf16")
+        with merged(self.verbalizer, low):
+            rollouts = roll_out(self.verbalizer, batch.activations)
+        texts = texts_of(self.verbalizer, rollouts)
+        own = self._errors(self.reconstructor, texts, batch.activations)
+        other = self._errors(self._untrained[0], texts, batch.activations)
+        values = {
+            "dev_fve": 1 - own.mean() / self.around.variance,
+            "dev_fve_untrained_ar": 1 - other.mean() / self.around.variance,
+            "dev_quote_share": sum(map(quote_share, texts)) / len(texts),
+            "dev_ended": rollouts.ended.float().mean(),
+            "dev_length": rollouts.mask.sum(1).float().mean(),
+        }
+        if self.config.trained != "ar":
+            again = self.verbalizer.teacher_forced(
+                rollouts.ids, rollouts.mask, batch.activations, samples=1
+            )
+            now, before = self.verbalizer.token_log_probs(again), self._reference(again, 1.0)
+            values["dev_kl"] = kl_estimate(now, before, rollouts.mask).mean()
+        self.log_metrics(values, len(texts), bar=True)
+
+    def _rollout(self, batch: PolicyBatch, number: int) -> Scored:
+        """Sample and score; the draws are keyed, so that a resumed run samples the same."""
+        config, av = self.config, self.verbalizer
+        limit = av.config.max_explanation_tokens
+        draws = [
+            keyed_draws((self.around.seed, number, key), config.samples, limit)
+            for key in batch.keys
+        ]
+        with merged(av, self.around.precision.startswith("bf16")):
+            rollouts = roll_out(
+                av, batch.activations, config.samples, config.temperature, torch.cat(draws)
+            )
+        texts = texts_of(av, rollouts)
+        valid = rollouts.ended & torch.tensor([bool(text) for text in texts], device=self.device)
+        read = texts
+        if config.truncation:
+            budgets = truncation_budgets(place, batch.keys, config.truncation)
+            read = texts_of(av, rollouts, budgets.repeat_interleave(config.samples).tolist())
+        activations = batch.activations.repeat_interleave(config.samples, 0)
+        rewards = self._rewards(batch.keys, read, activations, rollouts)
+        rewards, valid = checked_rewards(rewards, valid, config.invalid_reward)
+        grouped = rewards.view(-1, config.samples), valid.view(-1, config.samples)
+        if config.algorithm == "grpo":
+            weights = group_advantages(grouped[0], config.scale_advantages)
+        else:
+            weights = best_of_group(*grouped)
+        reference = None
+        if config.kl and config.trained != "ar":
+            forced = av.teacher_forced(
+                rollouts.ids, rollouts.mask, batch.activations, config.samples
+            )
+            reference = self._reference(forced, config.temperature)
+        self._watch(rollouts, texts, rewards, valid)
+        return Scored(rollouts, read, valid, rewards, weights.flatten(), reference)
+
+    def _rewards(
+        self, keys: list[str], texts: list[str], activations: Tensor, rollouts: Rollouts
+    ) -> Float[Tensor, " rows"]:
+        """What each text is worth; not finite where the AR's answer is not."""
+        read = reconstruct(self.reconstructor, texts, READ_AT_ONCE, self.around.precision)
+        read = read.to(activations.device)
+        rewards = reading_rewards(read, activations, self.config.reward)
+        share = rollouts.mask.sum(1) / self.verbalizer.config.max_explanation_tokens
+        rewards = rewards - self.config.length_penalty * share
+        if self.config.splice:
+            assert self.around.splice, "rl.splice needs the target"
+            rewards = rewards - self.config.splice * self.around.splice(keys, read).to(share)
+        return rewards
+
+    def _policy_loss(self, scored: Scored, activations: Tensor, groups: range) -> Tensor:
+        config, rows = self.config, _rows(groups, self.config.samples)
+        ids, sampled, mask = (part[rows] for part in scored.rollouts[:3])
+        vectors = activations[groups.start : groups.stop]
+        batch = self.verbalizer.teacher_forced(ids, mask, vectors, config.samples)
+        log_probs = self.verbalizer.token_log_probs(batch, config.temperature)
+        weights = scored.weights[rows]
+        if config.algorithm == "best_of":
+            loss = -(log_probs * mask).sum(1) / mask.sum(1) * weights
+        else:
+            # A single step is on policy: the ratio is 1, whatever precision sampled.
+            old = log_probs.detach() if config.optimizer_steps == 1 else sampled
+            loss = clipped_loss(log_probs, old, mask, weights, config.clip)
+        values = {"policy_loss": loss.mean()}
+        drift = ((log_probs.detach() - sampled).abs() * mask).sum() / mask.sum()
+        values["sampling_drift"] = drift  # what merged weights and precision change
+        if scored.log_probs is not None:
+            reference = scored.log_probs[rows]
+            loss = loss + config.kl * kl_loss(log_probs, reference, mask)
+            values["kl"] = kl_estimate(log_probs.detach(), reference, mask).mean()
+        self._tell(values)
+        return loss.mean()
+
+    def _reading_loss(self, scored: Scored, activations: Tensor, groups: range) -> Tensor:
+        """The AR's own loss terms on the valid explanations, as a mean over all."""
+        rows = _rows(groups, self.config.samples)
+        valid = scored.valid[rows].nonzero().squeeze(1).tolist()
+        if not valid:
+            parameters = [p for p in self.reconstructor.parameters() if p.requires_grad]
+            return torch.stack([p.sum() for p in parameters]).sum() * 0.0
+        texts = [scored.texts[rows.start + row] for row in valid]
+        truth = activations.repeat_interleave(self.config.samples, 0)[rows][valid]
+        tokens = TokenBatch(*(part.to(self.device) for part in self.reconstructor.encode(texts)))
+        terms = self.reconstructor.loss_terms(self.reconstructor(tokens), truth)
+        self._tell({f"ar_{name}": term.detach() for name, term in terms.items()})
+        share = len(valid) / (rows.stop - rows.start)
+        return torch.stack(list(terms.values())).sum() * share
+
+    def _reference(self, batch: Any, temperature: float) -> Tensor:
+        """Log-probabilities under the warm start: the same weights without the adapters."""
+        with torch.no_grad(), self.verbalizer.model.disable_adapter():
+            return self.verbalizer.token_log_probs(batch, temperature)
+
+    def _errors(self, model: Reconstructor, texts: list[str], activations: Tensor) -> Tensor:
+        read = reconstruct(model.to(self.device), texts, READ_AT_ONCE, self.around.precision)
+        return squared_errors(read, activations.cpu().float())
+
+    def _watch(self, rollouts: Rollouts, texts: list[str], rewards: Tensor, valid: Tensor) -> None:
+        """Log what the samples look like; a policy that has collapsed ends the run."""
+        grouped = rewards.view(-1, self.config.samples)
+        lengths = rollouts.mask.sum(1).tolist()
+        cap = self.verbalizer.config.max_explanation_tokens + 1  # a text may end at the very cap
+        health = degeneration(texts, lengths, cap)
+        health["cap_hit"] = 1 - float(rollouts.ended.float().mean())
+        self._tell(
+            {
+                "reward": rewards.mean(),
+                "reward_spread": grouped.std(1, correction=0).mean(),
+                "valid": valid.float().mean(),
+                "entropy": -rollouts.log_probs.sum() / rollouts.mask.sum(),
+                "quote_share": sum(map(quote_share, texts)) / len(texts),
+            }
+            | health
+        )
+        share = float(torch.as_tensor(self.all_gather(valid.float().mean())).mean())
+        self._invalid_in_a_row = self._invalid_in_a_row + 1 if share < 0.5 else 0
+        if self._invalid_in_a_row >= COLLAPSED_STEPS and not self.stopped:
+            self.stopped = (
+                f"collapsed: fewer than half of the explanations were valid in"
+                f" {COLLAPSED_STEPS} rollouts in a row, up to step {self.global_step}"
+            )
+            self.trainer.should_stop = True
+
+    def _tell(self, values: dict[str, Any]) -> None:
+        self.log_metrics({f"rl_{name}": value for name, value in values.items()}, 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also how long the policy has been unwell."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["invalid_in_a_row"] = self._invalid_in_a_row
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See `on_save_checkpoint`."""
+        super().on_load_checkpoint(checkpoint)
+        self._invalid_in_a_row = checkpoint["invalid_in_a_row"]
+
+
+def _rows(groups: range, samples: int) -> slice:
+    return slice(groups.start * samples, groups.stop * samples)

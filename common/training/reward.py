@@ -1,0 +1,74 @@
+"""What a sampled explanation is worth, and what an AR gets to read of it."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from common.errors import NlaError
+from common.metrics.fve import normalize
+from common.rollout.engine import Rollouts
+from common.seeding import keyed_random
+
+Splice = Callable[[list[str], Tensor], Tensor]
+"""Keys and reconstructions [keys x samples, d_model] → KL in nats of each row."""
+
+
+class Surroundings(NamedTuple):
+    """What reinforcement learning needs to know beside models and settings."""
+
+    variance: float
+    """Of the dev activations: the fixed denominator of `dev_fve`."""
+    seed: int
+    precision: str = "32-true"
+    """As in TrainerConfig."""
+    splice: Splice | None = None
+
+
+class Scored(NamedTuple):
+    """One rollout and what its explanations are worth; rows as in `Rollouts`."""
+
+    rollouts: Rollouts
+    texts: list[str]
+    """What the AR reads: whole, or the first tokens."""
+    valid: Bool[Tensor, " rows"]
+    rewards: Float[Tensor, " rows"]
+    weights: Float[Tensor, " rows"]
+    """Of each row in the policy's loss: advantages, or who is best."""
+    log_probs: Float[Tensor, "rows time"] | None
+    """Of the reference; None where no KL is asked for."""
+
+
+def reading_rewards(
+    read: Float[Tensor, "rows d_model"],
+    activations: Float[Tensor, "rows d_model"],
+    kind: Literal["mse", "log_mse"],
+) -> Float[Tensor, " rows"]:
+    """Minus the normalised squared error, 2 (1 - cosine), or minus its logarithm."""
+    errors = (normalize(read) - normalize(activations)).square().mean(1)
+    return -errors if kind == "mse" else -(errors + 1e-6).log()
+
+
+def checked_rewards(
+    rewards: Float[Tensor, " rows"], valid: Bool[Tensor, " rows"], invalid_reward: float
+) -> tuple[Float[Tensor, " rows"], Bool[Tensor, " rows"]]:
+    """The worst reward for what is invalid or not finite, and which rows are neither.
+
+    NlaError when no reward at all is finite: the AR has diverged.
+    """
+    finite = torch.isfinite(rewards)
+    if not finite.any():
+        remedy = "lower rl.ar_learning_rate, or set trainer.precision to 32-true"
+        raise NlaError("the AR's reconstructions are not finite", where="reward", remedy=remedy)
+    good = valid & finite
+    return torch.where(good, rewards, invalid_reward), good
+
+
+def truncation_budgets(
+    key: Sequence[object], names: list[str], most: int
+) -> Int[Tensor, " groups"]:
+    """How many tokens of each group's explanations the AR reads: 1 to `most`, by key."""
+    draws = [keyed_random("truncation", *key, name).randint(1, most) for name in names]
+    return torch.tensor(draws)

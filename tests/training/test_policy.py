@@ -1,0 +1,238 @@
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+
+from common.errors import NlaError
+from common.models.templates import AVTemplate
+from common.runs import RunFolder
+from common.schema import PolicyBatch
+from common.training.policy import COLLAPSED_STEPS, PolicyModule
+from tests.training.runs import ENDING, KINDS, metrics, policy, train
+
+KEYS = [f"{number}:16" for number in range(4)]
+VECTORS = 10 * torch.randn(4, 64, generator=torch.Generator().manual_seed(3))
+BATCH = PolicyBatch(KEYS, VECTORS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "smoke" / "test" / "control" / "0")
+
+
+def quiet(module: PolicyModule) -> PolicyModule:
+    """A module without a trainer: what it would log goes into `told`."""
+    module.told = {}  # type: ignore[attr-defined]
+    module.log_metrics = lambda *_: None  # type: ignore[method-assign]
+    module._tell = lambda values: module.told.update(values)  # type: ignore[method-assign]
+    module.all_gather = lambda value: value[None]  # type: ignore[method-assign]
+    return module
+
+
+def made(target_folder: Path, **settings: Any) -> PolicyModule:
+    torch.manual_seed(0)
+    return quiet(policy(target_folder, **settings)[0])
+
+
+def optimise(module: PolicyModule, steps: int) -> None:
+    configured = module.configure_optimizers()
+    optimizer = configured["optimizer"]
+    for step in range(steps):
+        optimizer.zero_grad()
+        module.training_step(BATCH, step * module.batches_together).backward()
+        optimizer.step()
+
+
+class Preferring(PolicyModule):
+    """Rewards one first token, whatever the AR says."""
+
+    token: int
+
+    def _rewards(self, keys: Any, texts: Any, activations: Any, rollouts: Any) -> Tensor:
+        return (rollouts.ids[:, 0] == self.token).float()
+
+
+def preferring(target_folder: Path, kl: float, rate: float) -> tuple[Preferring, Tensor]:
+    """The module, and the probabilities of its first token for each activation."""
+    module = made(
+        target_folder,
+        trained="av",
+        kl=kl,
+        optimizer_steps=1,
+        samples=16,
+        learning_rate=rate,
+        steps=100,
+    )
+    module.verbalizer.config = module.verbalizer.config.replace(max_explanation_tokens=1)
+    module.config = module.config.replace(warmup_fraction=0.0)
+    module.__class__ = Preferring
+    assert isinstance(module, Preferring)
+    module.token = int(first_token(module).argmax(1).mode().values)
+    return module, first_token(module)
+
+
+def first_token(module: PolicyModule) -> Tensor:
+    prompt = torch.tensor(module.verbalizer.template.prompt_ids).expand(len(VECTORS), -1)
+    with torch.no_grad():
+        logits = module.verbalizer.language_model(
+            inputs_embeds=module.verbalizer.embed(prompt, VECTORS)
+        ).logits
+    return (logits[:, -1] / module.config.temperature).softmax(-1)
+
+
+@pytest.fixture
+def anything_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No explanation is invalid."""
+
+    def unchecked(rewards: Tensor, valid: Tensor, _: float) -> tuple[Tensor, Tensor]:
+        return rewards, torch.ones_like(valid)
+
+    monkeypatch.setattr("common.training.policy.checked_rewards", unchecked)
+
+
+@pytest.mark.usefixtures("anything_goes")
+def test_what_is_rewarded_becomes_probable(target_folder: Path):
+    module, before = preferring(target_folder, kl=0.0, rate=1e-2)
+    assert float(before[:, module.token].max()) < 0.5
+    optimise(module, 30)
+    assert float(first_token(module)[:, module.token].min()) > 0.9
+
+
+@pytest.mark.usefixtures("anything_goes")
+def test_a_large_kl_pins_the_policy(target_folder: Path):
+    module, before = preferring(target_folder, kl=1e3, rate=1e-3)
+    optimise(module, 20)
+    assert float((first_token(module) - before).abs().max()) < 0.1, "it moves by .98 without"
+
+
+def test_fresh_adapters_leave_the_warm_start_as_it_is(target_folder: Path):
+    module = made(target_folder)
+    scored = module._rollout(BATCH, 0)
+    assert scored.log_probs is not None
+    torch.testing.assert_close(scored.log_probs, scored.rollouts.log_probs, atol=1e-4, rtol=0)
+
+
+def test_advantages_sum_to_zero_in_each_group(target_folder: Path):
+    weights = made(target_folder)._rollout(BATCH, 0).weights.view(4, 4)
+    assert weights.abs().sum() > 0
+    assert weights.sum(1).tolist() == pytest.approx([0] * 4, abs=1e-5)
+
+
+def test_invalid_explanations_get_the_worst_reward_and_teach_the_ar_nothing(target_folder: Path):
+    module = made(target_folder)
+    scored = module._rollout(BATCH, 0)
+    assert 0 < int(scored.valid.sum()) < len(scored.valid)
+    assert (scored.rewards[~scored.valid] == -2).all()
+    assert (scored.rewards[scored.valid] != -2).all()
+    nobody = scored._replace(valid=torch.zeros_like(scored.valid))
+    loss = module._reading_loss(nobody, VECTORS, range(4))
+    loss.backward()
+    assert loss.item() == 0
+
+
+def test_rewards_are_minus_the_normalised_error_of_the_live_ar(target_folder: Path):
+    module = made(target_folder, length_penalty=0.5)
+    scored = module._rollout(BATCH, 0)
+    row = int(scored.valid.nonzero()[0])
+    with torch.no_grad():
+        read = module.reconstructor(module.reconstructor.encode([scored.texts[row]]))[0]
+    cosine = torch.cosine_similarity(read, VECTORS[row // 4], dim=0)
+    length = int(scored.rollouts.mask[row].sum())
+    expected = -2 * (1 - float(cosine)) - 0.5 * length / 8
+    assert float(scored.rewards[row]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_truncation_is_shared_in_a_group(target_folder: Path):
+    module = made(target_folder, truncation=3)
+    scored = module._rollout(BATCH, 0)
+    written, tokenizer = scored.rollouts.written(), module.verbalizer.tokenizer
+    for group in range(4):
+        budgets = set(range(1, 4))
+        for row in range(4 * group, 4 * group + 4):
+            fits = {
+                budget
+                for budget in budgets
+                if tokenizer.decode(written[row][:budget]).strip() == scored.texts[row]
+            }
+            budgets &= fits
+        assert budgets, "one budget explains all texts of the group"
+
+
+def test_micro_batches_give_the_same_gradient(target_folder: Path):
+    gradients = []
+    for micro_batches in (1, 2):
+        module = made(target_folder, optimizer_steps=1, micro_batches=micro_batches, kl=0.1)
+        for part in range(micro_batches):
+            (module.training_step(BATCH, part) / micro_batches).backward()
+        gradients.append({n: p.grad for n, p in module.named_parameters() if p.requires_grad})
+    assert gradients[0].keys() == gradients[1].keys()
+    # A part's share of the AR's loss is a mean over its own valid rows, weighted by their number.
+    for name, gradient in gradients[0].items():
+        assert gradient is not None
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("trained", ["both", "av", "ar"])
+def test_only_what_is_trained_moves(target_folder: Path, trained: str):
+    module = made(target_folder, trained=trained, optimizer_steps=1)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    optimise(module, 2)
+    moved = {
+        name.split(".")[1]
+        for name, p in module.named_parameters()
+        if name.startswith("model.") and not torch.equal(p, before[name])
+    }
+    assert moved == {"both": {"av", "ar"}, "av": {"av"}, "ar": {"ar"}}[trained]
+
+
+def test_best_of_group_needs_no_ratio(target_folder: Path):
+    module = made(target_folder, algorithm="best_of", kl=0.0)
+    scored = module._rollout(BATCH, 0)
+    assert set(scored.weights.tolist()) <= {0.0, 4.0}
+    optimise(module, 2)
+
+
+def test_splice_costs_reward(target_folder: Path):
+    plain, spliced = made(target_folder), made(target_folder, splice=0.1)
+    spliced.around = spliced.around._replace(splice=lambda _, read: torch.full((len(read),), 2.0))
+    rewards = [module._rollout(BATCH, 0) for module in (plain, spliced)]
+    lost = (rewards[0].rewards - rewards[1].rewards)[rewards[0].valid]
+    assert lost.tolist() == pytest.approx([0.2] * len(lost), abs=1e-5)
+
+
+def test_an_ar_that_answers_nothing_finite_is_named(target_folder: Path):
+    module = made(target_folder)
+    with torch.no_grad():
+        module.reconstructor.head.weight.fill_(float("nan"))
+    with pytest.raises(NlaError, match="ar_learning_rate"):
+        module._rollout(BATCH, 0)
+
+
+def test_a_collapsed_policy_ends_the_run(target_folder: Path, folder: RunFolder, monkeypatch: Any):
+    """No explanation ever ends: the run stops, says why, and keeps what it has."""
+
+    def endless(folder: Path) -> Any:
+        module, collate = policy(folder, steps=COLLAPSED_STEPS + 2, optimizer_steps=1)
+        module.verbalizer.template = AVTemplate.of(module.verbalizer.tokenizer)
+        return module, collate
+
+    monkeypatch.setitem(KINDS, "policy", endless)
+    module, fitted = train("policy", target_folder, folder)
+    assert module.stopped.startswith("collapsed")
+    assert fitted["stopped"] == module.stopped
+    assert module.global_step < module.total_steps
+
+
+def test_every_step_is_watched(target_folder: Path, folder: RunFolder):
+    module, fitted = train("policy", target_folder, folder)
+    assert len(metrics(folder, "rl_reward")) == 12, "each of the two optimiser steps"
+    assert len(metrics(folder, "dev_fve")) == 4, "before the first step and three times since"
+    for name in ("rl_cap_hit", "rl_repetition", "rl_distinct_2", "rl_kl", "rl_sampling_drift"):
+        assert metrics(folder, name), name
+    assert max(metrics(folder, "rl_sampling_drift")[:1]) < 1e-4
+    assert fitted["dev_fve"] == metrics(folder, "dev_fve")[-1]
+    assert isinstance(module, L.LightningModule)
+    assert module.verbalizer.template.end_id == ENDING
