@@ -131,10 +131,8 @@ class PolicyModule(TrainingModule):
         """Sample and score; the draws are keyed, so that a resumed run samples the same."""
         config, av = self.config, self.verbalizer
         limit = av.config.max_explanation_tokens
-        draws = [
-            keyed_draws((self.around.seed, number, key), config.samples, limit)
-            for key in batch.keys
-        ]
+        place = (self.around.seed, number)
+        draws = [keyed_draws((*place, key), config.samples, limit) for key in batch.keys]
         with merged(av, self.around.precision.startswith("bf16")):
             rollouts = roll_out(
                 av, batch.activations, config.samples, config.temperature, torch.cat(draws)
