@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.commands.trunk import run_stage
-from common.config import Profile, TrainerConfig, load_profile
+from common.config import TrainerConfig
 from common.device import gains_from_bfloat16
 from common.material import Material
 from common.paths import Trunk
+from common.profile import Profile, load_profile
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / ".bench" / "tiny"

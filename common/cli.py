@@ -39,7 +39,7 @@ def profile(
     name: Annotated[str, typer.Argument(help="smoke, laptop, gpu, hub or your own.")],
 ) -> None:
     """Choose the profile that DVC uses: writes the word into params.yaml."""
-    from common.config import load_profile
+    from common.profile import load_profile
 
     load_profile(name)
     Path("params.yaml").write_text(f"profile: {name}\n")
@@ -88,6 +88,14 @@ def sweep(
             f"{one.name}: trial {best.number} of {best.trials}, "
             f"{best.values[0]:.4f} with {best.params}"
         )
+
+
+@app.command()
+def neutral(experiment: ExperimentName, profile: ProfileOption = None) -> None:
+    """Train one AR on the explanations of all arms, so that it flatters none, and test it."""
+    from common.arms.neutral import run_neutral
+
+    run_neutral(_arms(experiment, None, profile))
 
 
 @app.command()
@@ -191,7 +199,7 @@ def _end(line: str, status: int) -> None:
 
 
 def _profile(name: str | None):
-    from common.config import active_profile, load_profile
+    from common.profile import active_profile, load_profile
 
     profile = load_profile(name or active_profile())
     if profile.threads:
@@ -203,14 +211,13 @@ def _profile(name: str | None):
 
 def _arms(experiment: str, arm: str | None, profile: str | None) -> list:
     scale = _profile(profile)
-    from common.arm import Arm
     from common.experiment import load_experiment
     from common.material import Material
 
     one = load_experiment(experiment)
     names = [arm] if arm else list(one.params.arms)
     material = Material(scale)
-    return [Arm(one, name, scale, material) for name in names]
+    return [one.arm_class(one, name, scale, material) for name in names]
 
 
 def _spawn_sweep(arm: Any, workers: int) -> None:

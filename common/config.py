@@ -1,4 +1,4 @@
-"""Typed, frozen configuration: above all the profile, the scale of a run."""
+"""Typed, frozen settings of every part; a profile (common/profile.py) holds one of each."""
 
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -6,11 +6,8 @@ from typing import Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.device import gains_from_bfloat16
 from common.errors import NlaError
 from common.manifest import digest_of
-from common.paths import PROFILES
-from common.schema import SPLITS
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 
@@ -171,6 +168,11 @@ class RLConfig(TrainingConfig):
     splice: float = Field(default=0.0, ge=0)
     """Reward lost per nat of KL when the reconstruction takes the activation's place."""
 
+    spoken_examples: int = Field(default=400, ge=1)
+    """Explanations of training activations that each run leaves for a neutral AR."""
+    best_of_activations: int = Field(default=100, ge=1)
+    """Test activations that are explained several times, for the best of n."""
+
     @model_validator(mode="after")
     def _divides(self) -> "RLConfig":
         parts = self.optimizer_steps * self.micro_batches
@@ -232,65 +234,6 @@ class TrainerConfig(Config):
             raise NlaError(what, where="trainer", remedy=remedy)
 
 
-class Profile(Config):
-    """The scale of a run, nothing else."""
-
-    name: str
-    target: TargetConfig
-    corpus: CorpusConfig
-    activations: ActivationsConfig
-    teacher: TeacherConfig = TeacherConfig()
-    av: AVConfig
-    ar: ARConfig
-    rollout: RolloutConfig = RolloutConfig()
-    tuning: TuningConfig
-    evaluation: EvaluationConfig = EvaluationConfig()
-    trainer: TrainerConfig = TrainerConfig()
-    threads: int | None = Field(default=None, ge=1)
-    """CPU threads of a process; None: all. Tiny tensors lose more to waiting than they gain."""
-
-
-def load_profile(name: str) -> Profile:
-    """`common/profiles/<name>.yaml`, validated; NlaError names the known ones or the bad key."""
-    file = PROFILES / f"{name}.yaml"
-    if not file.exists():
-        known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml")))
-        raise NlaError(f"unknown profile {name!r}", remedy=f"choose one of {known}")
-    profile = load_config(Profile, file, name=name)
-    unknown = {*profile.corpus.fractions, *profile.activations.documents} - set(SPLITS)
-    if unknown:
-        raise NlaError(
-            f"unknown split {sorted(unknown)}", where=file, remedy=f"choose from {SPLITS}"
-        )
-    return _with_precision(profile)
-
-
-def _with_precision(profile: Profile) -> Profile:
-    """What `auto` means on this machine, so that every run records what it really did."""
-    low = gains_from_bfloat16()
-    changes: dict[str, object] = {}
-    if profile.trainer.precision == "auto":
-        changes["trainer"] = profile.trainer.replace(precision="bf16-mixed" if low else "32-true")
-    if profile.activations.precision == "auto":
-        name = "bfloat16" if low else "float32"
-        changes["activations"] = profile.activations.replace(precision=name)
-    return profile.replace(**changes) if changes else profile
-
-
-def active_profile() -> str:
-    """The word in the root params.yaml that chooses the profile."""
-    file = Path("params.yaml")
-    if not file.exists():
-        raise NlaError(
-            "no params.yaml here", where=Path.cwd(), remedy="run from the repository root"
-        )
-    try:
-        return yaml.safe_load(file.read_text())["profile"]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        remedy = "choose a profile with `nla profile smoke`"
-        raise NlaError("names no profile", where=file, remedy=remedy) from error
-
-
 def load_config(kind: type[ConfigT], file: Path, **extra: object) -> ConfigT:
     """Read and validate a YAML file; NlaError says which key is wrong and what is allowed."""
     try:
@@ -306,5 +249,5 @@ def load_config(kind: type[ConfigT], file: Path, **extra: object) -> ConfigT:
         raise NlaError(
             f"config key {key!r}: {first['msg']}",
             where=file,
-            remedy=f"see {kind.__name__} in common/config.py",
+            remedy=f"see {kind.__name__} in {kind.__module__.replace('.', '/')}.py",
         ) from error

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from common.config import ARConfig, Config, load_config
+from common.config import ARConfig, Config, RLConfig, load_config
 from common.errors import NlaError
 from common.material import Material
-from common.models.reconstructor import Reconstructor
 from common.paths import EXPERIMENTS
 from common.report.results import CONTROL, Results
 from common.report.section import Section
@@ -26,13 +25,14 @@ class ExperimentParams(Config):
 
     arms: dict[str, dict[str, Any]]
     """Name → settings of the arm, in the order of the report; `control` is one of them."""
-    search: SearchSpace
-    """Numbers of the profile's `ar` that every arm's study searches, on dev documents."""
+    search: SearchSpace = Field(default_factory=dict)
+    """Numbers of the profile's `ar` (or `rl`) that every arm's study searches; none: no study."""
 
     @field_validator("search")
     @classmethod
     def _known(cls, search: SearchSpace) -> SearchSpace:
-        known = [name for name, field in ARConfig.model_fields.items() if field.annotation is float]
+        fields = {**ARConfig.model_fields, **RLConfig.model_fields}
+        known = [name for name, field in fields.items() if field.annotation is float]
         if unknown := [name for name in search if name not in known]:
             raise ValueError(f"unknown setting {unknown[0]!r}, choose from {', '.join(known)}")
         return search
@@ -40,18 +40,20 @@ class ExperimentParams(Config):
 
 @dataclass(frozen=True)
 class Experiment:
-    """One ablation over reconstructors.
+    """One ablation.
 
-    `build` turns an arm's settings into a fresh AR. `verdict` applies the decision rule, which the
-    experiment's README states before the run, to the collected results. `sections` adds what only
-    this experiment's report shows.
+    `build` turns an arm's settings into what its class trains: a fresh AR, or a recipe. `verdict`
+    applies the decision rule, which the experiment's README states before the run, to the collected
+    results. `sections` adds what only this experiment's report shows.
     """
 
     name: str
     question: str
     decision_rule: str
     arm_config: type[Config]
-    build: Callable[[Any, Material], Reconstructor]
+    arm_class: Any
+    """A subclass of Arm (common/arms): what kind of model the arms train, and how."""
+    build: Callable[[Any, Material], Any]
     verdict: Callable[[Results], str]
     sections: Callable[[Results], list[Section]]
 

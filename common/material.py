@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
-from common.config import Profile
 from common.data.activations import load_activations, vectors_of
 from common.data.batches import Example, examples_of
 from common.data.corpus import load_corpus
@@ -23,7 +22,10 @@ from common.evaluation.paraphrase import api_paraphrases
 from common.evaluation.roundtrip import Judge
 from common.manifest import read_manifest, read_table
 from common.metrics.fve import training_mean, variance
+from common.models.reconstructor import Reconstructor
+from common.models.verbalizer import Verbalizer
 from common.paths import Trunk
+from common.profile import Profile
 from common.runs import RunFolder
 from common.schema import (
     AR_SFT,
@@ -65,6 +67,28 @@ class Material:
     def av_run(self) -> RunFolder:
         """The warm-started AV's run."""
         return RunFolder(self.trunk.av_run)
+
+    @property
+    def ar_run(self) -> RunFolder:
+        """The warm-started AR's run."""
+        return RunFolder(self.trunk.ar_run)
+
+    def reading_metadata(self, model: Reconstructor) -> dict[str, str]:
+        """What an AR's checkpoint must agree on to be loaded."""
+        return {
+            "template": model.template.digest(),
+            "tokenizer": self.manifest["tokenizer"],
+            "layer": str(self.layer),
+        }
+
+    def speaking_metadata(self, model: Verbalizer) -> dict[str, str]:
+        """What an AV's checkpoint must agree on to be loaded."""
+        return {
+            "template": model.template.digest(),
+            "tokenizer": self.manifest["tokenizer"],
+            "layer": str(self.layer),
+            "alpha": f"{model.alpha:.4f}",
+        }
 
     @cached_property
     def manifest(self) -> dict:
@@ -159,16 +183,19 @@ class Material:
 
     def test_conditions(self, source: str) -> Conditions:
         """All conditions of a writer's test explanations; the source text beside the teacher's."""
-        tokenizer, table = self.tokenizer, self.test_table
-        named = table.select(KEY, DOC_ID, TEXT, pl.col(source).alias(EXPLANATION))
-        found = conditions(named, self.profile.evaluation, tokenizer)
-        if self.profile.evaluation.paraphrase == "api":
-            texts, cache = table[source].to_list(), self.trunk.root / "paraphrase_cache"
-            found[FULL_PARAPHRASE] = api_paraphrases(texts, self.profile.teacher, cache)
+        found = self.conditions_of(self.test_table[source].to_list())
         if source == TEACHER:
-            found[SOURCE_TEXT] = [
-                *source_texts(table, tokenizer, self.profile.ar.max_explanation_tokens)
-            ]
+            limit = self.profile.ar.max_explanation_tokens
+            found[SOURCE_TEXT] = [*source_texts(self.test_table, self.tokenizer, limit)]
+        return found
+
+    def conditions_of(self, texts: list[str]) -> Conditions:
+        """All conditions of some texts, one for each test activation."""
+        named = self.test_table.select(KEY, DOC_ID, TEXT, pl.Series(EXPLANATION, texts))
+        found = conditions(named, self.profile.evaluation, self.tokenizer)
+        if self.profile.evaluation.paraphrase == "api":
+            cache = self.trunk.root / "paraphrase_cache"
+            found[FULL_PARAPHRASE] = api_paraphrases(texts, self.profile.teacher, cache)
         return found
 
     def test_variance(self) -> tuple[float, float]:

@@ -22,6 +22,7 @@ class Trunk:
         self.activations = root / "activations"
         self.explanations = root / "explanations.parquet"
         self.av_run = Path("runs") / profile / "warm_start" / "av" / "0"
+        self.ar_run = Path("runs") / profile / "warm_start" / "ar" / "0"
         self.av_text = root / "av_text.parquet"
         self.floors = root / "floors.parquet"
 
@@ -29,6 +30,11 @@ class Trunk:
 def run_folder(profile: str, experiment: str, arm: str, seed: int | str) -> Path:
     """`runs/<profile>/<experiment>/<arm>/<seed>`."""
     return Path("runs") / profile / experiment / arm / str(seed)
+
+
+def neutral_run(profile: str, experiment: str) -> Path:
+    """The run of the AR that is trained on the texts of all arms of an experiment."""
+    return run_folder(profile, "neutral", experiment, 0)
 
 
 def results_folder(profile: str, experiment: str) -> Path:

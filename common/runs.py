@@ -16,8 +16,8 @@ from common.manifest import digest_of, replace_text
 class RunFolder:
     """`runs/<profile>/<experiment>/<arm>/<seed>/`.
 
-    Holds config.yaml, metrics.jsonl, rows.parquet, samples.jsonl, checkpoint/ and, once the run is
-    finished, summary.json.
+    Holds config.yaml, metrics.jsonl, rows.parquet, measures.parquet (of arms with texts of their
+    own), samples.jsonl, checkpoint/ and, once the run is finished, summary.json.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,6 +27,7 @@ class RunFolder:
         self.metrics_file = path / "metrics.jsonl"
         self.summary_file = path / "summary.json"
         self.rows_file = path / "rows.parquet"
+        self.measures_file = path / "measures.parquet"
         self.samples_file = path / "samples.jsonl"
         self.checkpoint = path / "checkpoint"
 

@@ -24,6 +24,8 @@ EXPLANATION = "explanation"
 
 TEACHER, AV = "teacher", "av"
 """Who wrote an explanation (column `source`)."""
+AV_UNTRAINED_AR, AV_NEUTRAL_AR = "av_untrained_ar", "av_neutral_ar"
+"""An AV's own text, read by the AR as it was before, or by one trained on all arms' texts."""
 
 
 def activation_key(doc_id: str, position: int) -> str:

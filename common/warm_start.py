@@ -1,21 +1,24 @@
-"""The supervised AV of a profile: trained once, used by every experiment."""
+"""The supervised AV and AR of a profile: trained once, used by every experiment."""
 
 import copy
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import torch
 
-from common.data.batches import examples_of, in_order, plan_batches
+from common.config import ARConfig
+from common.data.batches import Example, examples_of, in_order, plan_batches
 from common.manifest import digest_of
 from common.material import Material
 from common.models.checkpoint import load_trainable, save_trainable
+from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.provenance import code_digest
 from common.runs import RunFolder
-from common.schema import AV_SFT, SPLIT, TEACHER
+from common.schema import AV, AV_SFT, SPLIT, TEACHER, ReconstructionBatch
 from common.tracking.tracker import tracked_run
 
 CODE = (
@@ -75,7 +78,7 @@ def _train(folder: RunFolder, run_config: dict[str, Any], material: Material) ->
     module = VerbalizerModule(verbalizer, profile.av, len(plan))
     with tracked_run(folder, None, {"nla.kind": "warm start"}) as tracker:
         fitted = fit(module, data, profile.trainer, tracker)
-        save_trainable(verbalizer, _checkpoint(folder), _metadata(verbalizer, material))
+        save_trainable(verbalizer, _checkpoint(folder), material.speaking_metadata(verbalizer))
         facts = {
             "examples": len(examples),
             "alpha": verbalizer.alpha,
@@ -90,18 +93,89 @@ def load_av(material: Material) -> Verbalizer:
     folder = material.av_run
     folder.summary  # noqa: B018 - raises when the run is unfinished
     verbalizer = build_av(material)
-    load_trainable(verbalizer, _checkpoint(folder), _metadata(verbalizer, material))
+    load_trainable(verbalizer, _checkpoint(folder), material.speaking_metadata(verbalizer))
     return verbalizer.eval()
 
 
-def _metadata(verbalizer: Verbalizer, material: Material) -> dict[str, str]:
-    return {
-        "template": verbalizer.template.digest(),
-        "tokenizer": material.manifest["tokenizer"],
-        "layer": str(material.layer),
-        "alpha": f"{verbalizer.alpha:.4f}",
+def train_ar(material: Material) -> None:
+    """Train the published AR on teacher and AV texts; resumes, or returns at once when done."""
+    material.profile.trainer.check_single()
+    folder, config = material.ar_run, material.profile.ar
+    run_config = {
+        "ar": config.model_dump(),
+        "trainer": material.profile.trainer.model_dump(),
+        "material": material.digests(),
+        "code": code_digest(*CODE),
     }
+    with folder.locked():
+        if not (folder.is_finished(run_config) and _ar_checkpoint(folder).exists()):
+            fit_ar(folder, run_config, material, material.ar_examples())
+
+
+def fit_ar(
+    folder: RunFolder,
+    run_config: dict[str, Any],
+    material: Material,
+    examples: list[Example],
+    test: Callable[[], None] = lambda: None,
+) -> None:
+    """Train a published AR on some explanations; `test` runs before the run counts as finished."""
+    from common.training.trainer import fit
+
+    folder.begin(run_config)
+    torch.manual_seed(0)
+    config, model = material.profile.ar, build_ar(material)
+    plan = plan_batches(examples, config.batch_size, config.epochs, seed=0)
+    module, data = reading_lesson(material, model, config, plan)
+    with tracked_run(folder, None, {"nla.kind": "warm start"}) as tracker:
+        fitted = fit(module, data, material.profile.trainer, tracker)
+        save_trainable(model, _ar_checkpoint(folder), material.reading_metadata(model))
+        test()
+        folder.finish({**fitted, "examples": len(examples), "digest": digest_of(run_config)})
+    shutil.rmtree(folder.path / "resume", ignore_errors=True)
+
+
+def build_ar(material: Material) -> Reconstructor:
+    """A fresh published AR: the target's own blocks up to the layer that is read."""
+    limit, target = material.profile.ar.max_explanation_tokens, material.target
+    return TruncatedReconstructor(target.model, target.tokenizer, material.layer + 1, limit)
+
+
+def load_ar(material: Material) -> Reconstructor:
+    """The trained AR; NlaError when its template, tokenizer, layer or shape differ from today's."""
+    material.ar_run.summary  # noqa: B018 - raises when the run is unfinished
+    return load_ar_of(material.ar_run, material)
+
+
+def load_ar_of(folder: RunFolder, material: Material) -> Reconstructor:
+    """A published AR from the checkpoint of some run."""
+    model = build_ar(material)
+    load_trainable(model, _ar_checkpoint(folder), material.reading_metadata(model))
+    return model
+
+
+def reading_lesson(
+    material: Material, model: Reconstructor, config: ARConfig, plan: list[list[Example]]
+) -> tuple[Any, Any]:
+    """The LightningModule and the data that train an AR on a plan of explanations."""
+    from common.data.datamodule import NlaDataModule
+    from common.training.sft_ar import ReconstructorModule
+
+    half = config.validation_examples // 2
+    dev = [example for source in (TEACHER, AV) for example in material.dev_examples(source, half)]
+
+    def collate(texts: list[str], activations: torch.Tensor) -> ReconstructionBatch:
+        return ReconstructionBatch(model.encode(texts), activations)
+
+    variance = material.variance_of([example.key for example in dev])
+    module = ReconstructorModule(model, config, len(plan), variance)
+    batches = in_order(dev, material.profile.evaluation.batch_size)
+    return module, NlaDataModule(plan, batches, material.store, collate)
 
 
 def _checkpoint(folder: RunFolder) -> Path:
     return folder.checkpoint / "av.safetensors"
+
+
+def _ar_checkpoint(folder: RunFolder) -> Path:
+    return folder.checkpoint / "ar.safetensors"

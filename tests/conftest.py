@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from common.commands.trunk import run_stage
-from common.config import AVConfig, Profile, TargetConfig, load_profile
+from common.config import AVConfig, TargetConfig
 from common.manifest import read_manifest, write_manifest
 from common.material import Material
 from common.paths import Trunk
+from common.profile import Profile, load_profile
 from common.schema import DEV, RL, SPLIT, TEST
 from common.target.load import Target, load_target, prepare_target
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common import arm, warm_start
+from common import warm_start
+from common.arms import arm
 from common.commands.trunk import STAGES
 from common.experiment import REPORT_ONLY, Experiment, load_experiment
 from common.report.results import CONTROL

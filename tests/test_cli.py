@@ -142,7 +142,7 @@ def test_a_layer_that_the_target_lacks(
     layer: int,
     said: str,
 ):
-    monkeypatch.setattr("common.config.PROFILES", with_trunk)
+    monkeypatch.setattr("common.profile.PROFILES", with_trunk)
     profile = yaml.safe_load((ROOT / "common" / "profiles" / "smoke.yaml").read_text())
     profile["activations"]["layers"] = [layer]
     (with_trunk / "smoke.yaml").write_text(yaml.safe_dump(profile))

@@ -4,17 +4,18 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from common import config
-from common.config import AVConfig, Config, Profile, active_profile, load_config, load_profile
+from common import profile
+from common.config import AVConfig, Config, load_config
 from common.errors import NlaError
 from common.paths import PROFILES
+from common.profile import Profile, active_profile, load_profile
 
 SMOKE = (PROFILES / "smoke.yaml").read_text()
 
 
 @pytest.fixture
 def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(config, "PROFILES", tmp_path)
+    monkeypatch.setattr(profile, "PROFILES", tmp_path)
     (tmp_path / "smoke.yaml").write_text(SMOKE)
     return tmp_path
 
@@ -57,7 +58,7 @@ def test_a_wrong_key_or_value_is_named_in_one_line(profiles: Path, line: str, me
     (profiles / "mine.yaml").write_text(yaml.safe_dump(changed))
     found = refused("mine", message)
     assert "mine.yaml" in found
-    assert "see Profile in common/config.py" in found
+    assert "see Profile in common/profile.py" in found
 
 
 def test_an_unknown_split_is_named(profiles: Path):

@@ -1,29 +1,45 @@
 """Every experiment folder runs on the tiny random model: two steps of each arm, then its test."""
 
+import importlib
 import math
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import torch
 import yaml
 
-from common.arm import Arm
-from common.config import Profile
+from common.arms.arm import Arm
+from common.arms.policy import PolicyArm
+from common.arms.reconstructor import ReconstructorArm
+from common.arms.record import OWN_TEXTS
 from common.errors import NlaError
-from common.experiment import load_experiment
+from common.experiment import Experiment, load_experiment
 from common.material import Material
 from common.models.checkpoint import load_trainable
+from common.profile import Profile
 from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA
-from common.schema import AV, TEACHER
+from common.schema import AV, AV_UNTRAINED_AR, TEACHER
 from common.tuning.study import Best
+from common.warm_start import train_ar, train_av
 
 ROOT = Path(__file__).parent.parent
-ARMS = [
-    (file.parent.name, arm)
-    for file in sorted(ROOT.glob("experiments/*/params.yaml"))
-    for arm in yaml.safe_load(file.read_text())["arms"]
-]
+
+
+def arms_of(kind: type[Arm]) -> list[Any]:
+    """Experiment and arm of every arm of a class."""
+    return [
+        pytest.param(file.parent.name, arm, id=f"{file.parent.name}/{arm}")
+        for file in sorted(ROOT.glob("experiments/*/params.yaml"))
+        if loaded(file.parent.name).arm_class is kind
+        for arm in yaml.safe_load(file.read_text())["arms"]
+    ]
+
+
+def loaded(name: str) -> Experiment:
+    """An experiment, wherever the tests were started."""
+    return importlib.import_module(f"experiments.{name}.experiment").EXPERIMENT
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +47,12 @@ def two_steps(smoke: Profile) -> Profile:
     ar = {"examples": 12, "av_examples": 4, "batch_size": 8}
     dev = {"validations": 1, "validation_examples": 8}
     evaluation = {"prefix_lengths": (4,), "batch_size": 256}
+    rl = smoke.rl.replace(steps=2, activations=2, samples=2, validations=1, spoken_examples=4)
     return smoke.replace(
-        ar=smoke.ar.replace(**ar, **dev), evaluation=smoke.evaluation.replace(**evaluation)
+        rl=rl,
+        av=smoke.av.replace(examples=16, validations=1, max_explanation_tokens=8),
+        ar=smoke.ar.replace(**ar, **dev),
+        evaluation=smoke.evaluation.replace(**evaluation),
     )
 
 
@@ -50,17 +70,18 @@ def shared(two_steps: Profile) -> Material:
     return Material(two_steps)
 
 
+def unreachable() -> None:
+    raise OSError("no server")
+
+
 @pytest.fixture
 def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable() -> None:
-        raise OSError("no server")
-
     monkeypatch.setattr("common.tracking.tracker.connect", unreachable)
 
 
 @pytest.mark.usefixtures("without_mlflow")
-@pytest.mark.parametrize(("experiment", "arm"), ARMS, ids=["/".join(pair) for pair in ARMS])
-def test_an_arm_trains_two_steps_and_is_tested(
+@pytest.mark.parametrize(("experiment", "arm"), arms_of(ReconstructorArm))
+def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
     experiment: str,
     arm: str,
     two_steps: Profile,
@@ -69,7 +90,7 @@ def test_an_arm_trains_two_steps_and_is_tested(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.chdir(repository)
-    one = Arm(load_experiment(experiment), arm, two_steps, shared)
+    one = ReconstructorArm(load_experiment(experiment), arm, two_steps, shared)
     folder = one.run_seed(0, Best({"learning_rate": 1e-3}, (0.0,), 0, 1))
 
     losses = [values["train_loss"] for _, values in folder.metrics() if "train_loss" in values]
@@ -101,7 +122,52 @@ def test_an_arm_trains_two_steps_and_is_tested(
     one.check(folder)
     other = two_steps.replace(evaluation=two_steps.evaluation.replace(resamples=101))
     with pytest.raises(NlaError, match=r"a run of other evaluation than today's.*nla run"):
-        Arm(one.experiment, arm, other, shared).check(folder)
+        ReconstructorArm(one.experiment, arm, other, shared).check(folder)
+
+
+@pytest.fixture(scope="module")
+def warm(repository: Path, shared: Material) -> Material:
+    """With a warm-started AV and AR."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(repository)
+        patch.setattr("common.tracking.tracker.connect", unreachable)
+        train_av(shared)
+        train_ar(shared)
+    return shared
+
+
+@pytest.mark.usefixtures("without_mlflow")
+@pytest.mark.parametrize(("experiment", "arm"), arms_of(PolicyArm))
+def test_a_policy_arm_trains_two_steps_and_is_tested(
+    experiment: str,
+    arm: str,
+    two_steps: Profile,
+    repository: Path,
+    warm: Material,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(repository)
+    one = PolicyArm(load_experiment(experiment), arm, two_steps, warm)
+    best = one.tune()
+    assert best.params == {}
+    folder = one.run_seed(0, best)
+    rewards = [values["rl_reward"] for _, values in folder.metrics() if "rl_reward" in values]
+    assert len(rewards) == (0 if arm == "warm_start" else 2)
+    assert set(RUNS_SCHEMA) - {"arm", "seed"} <= set(folder.summary)
+    rows = pl.read_parquet(folder.rows_file)
+    assert set(rows["source"]) == {AV, AV_UNTRAINED_AR}
+    keys = warm.test_table.height
+    assert set(rows.group_by("source", "transform").len()["len"]) == {keys}
+    spoken = pl.read_parquet(folder.path / OWN_TEXTS)
+    assert dict(spoken["split"].value_counts().iter_rows()) == {"test": keys, "rl": 4}
+    measures = pl.read_parquet(folder.measures_file)
+    assert {"splice_kl", "best_of_1", "best_of_2", "tokens"} <= set(measures["measure"])
+    assert measures["value"].is_finite().all()
+    one.check(folder)
+    if arm == "warm_start":
+        read = rows.filter(transform="original").sort("key")
+        own, untrained = (read.filter(source=s)["squared_error"] for s in (AV, AV_UNTRAINED_AR))
+        assert own.to_list() == pytest.approx(untrained.to_list())
 
 
 def test_an_unknown_experiment_is_answered_with_the_known_ones(monkeypatch: pytest.MonkeyPatch):

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 import torch
 
-from common.config import Profile
 from common.errors import NlaError
 from common.material import Material
 from common.paths import Trunk
+from common.profile import Profile
 from common.schema import AR_SFT, AV, DEV, KEY, RL, SPLIT, TEACHER, TEST, TOPIC
 
 

@@ -1,20 +1,22 @@
 """Gather an experiment's finished runs into the tables that its report reads."""
 
 import json
+from typing import Any
 
 import polars as pl
 
-from common.arm import Arm
-from common.config import Profile
+from common.arms.neutral import own_texts, runs_of
 from common.errors import NlaError
 from common.experiment import Experiment
 from common.manifest import read_manifest, read_table
 from common.material import Material
 from common.metrics.degeneration import degeneration
 from common.metrics.quotes import longest_common_substring, quote_share, verbatim_ngram_share
-from common.paths import results_folder, run_folder
+from common.paths import neutral_run, results_folder
+from common.profile import Profile
 from common.report.results import (
     CURVES_SCHEMA,
+    MEASURES_SCHEMA,
     ROWS_SCHEMA,
     RUNS_SCHEMA,
     TRIALS_SCHEMA,
@@ -22,35 +24,30 @@ from common.report.results import (
     save_results,
 )
 from common.runs import RunFolder
-from common.schema import AV, KEY, TEACHER, TEXT
+from common.schema import AV, EXPLANATION, KEY, TEACHER, TEXT
 from common.seeding import keyed_seed
 from common.tracking.note import commit_of
 from common.tuning.study import trials_table
 
 FLOORS = ["mean_direction", "tfidf_ridge", "embedding_ridge", "own_blocks"]
 CEILINGS = ["own_blocks"]
-CURVES = ("train_loss", "dev_fve")
 
 
 def collect(experiment: Experiment, profile: Profile) -> None:
     """Write results, and the metrics.json that DVC compares; NlaError names an unfinished run."""
     material = Material(profile)
-    arms = [Arm(experiment, name, profile, material) for name in experiment.params.arms]
-    folders = [
-        RunFolder(run_folder(profile.name, experiment.name, arm.name, seed))
-        for arm in arms
-        for seed in profile.tuning.seeds
-    ]
-    for folder in folders:
-        next(arm for arm in arms if arm.name == folder.identity[2]).check(folder)
+    arms = arms_of(experiment, profile, material)
+    folders = list(runs_of(arms))
+    own = arms[0].has_own_texts
     results = Results(
         facts=_facts(experiment, material, folders),
-        text_metrics={source: text_metrics(material, source) for source in (TEACHER, AV)},
+        text_metrics=_text_metrics(material, folders if own else []),
         rows=_rows(folders, material),
         runs=pl.DataFrame([_run(folder) for folder in folders], schema=RUNS_SCHEMA),
         trials=pl.concat([_trials(arm) for arm in arms], how="diagonal"),
-        curves=_curves(folders),
-        texts=_texts(material),
+        curves=_curves(folders, arms[0].curves),
+        measures=_measures(folders) if own else pl.DataFrame(schema=MEASURES_SCHEMA),
+        texts=_texts(material, folders if own else []),
     )
     folder = results_folder(profile.name, experiment.name)
     save_results(folder, results)
@@ -58,11 +55,16 @@ def collect(experiment: Experiment, profile: Profile) -> None:
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
 
 
-def text_metrics(material: Material, source: str) -> dict[str, float]:
-    """Length, quotes and degeneration of one writer's test explanations (means over texts)."""
-    table = material.test_table
-    texts, sources = table[source].to_list(), table[TEXT].to_list()
-    tokenizer = material.tokenizer
+def arms_of(experiment: Experiment, profile: Profile, material: Material) -> list[Any]:
+    """All arms of an experiment at a profile."""
+    return [
+        experiment.arm_class(experiment, name, profile, material) for name in experiment.params.arms
+    ]
+
+
+def text_metrics(material: Material, texts: list[str]) -> dict[str, float]:
+    """Length, quotes and degeneration of explanations of the test activations: means."""
+    sources, tokenizer = material.test_table[TEXT].to_list(), material.tokenizer
     lengths = [len(tokenizer.encode(text, add_special_tokens=False)) for text in texts]
     pairs = list(zip(texts, sources, strict=True))
     quotes = {
@@ -73,15 +75,45 @@ def text_metrics(material: Material, source: str) -> dict[str, float]:
     return quotes | degeneration(texts, lengths, material.profile.av.max_explanation_tokens)
 
 
+def _text_metrics(material: Material, runs: list[RunFolder]) -> dict[str, dict[str, float]]:
+    """By writer: the teacher and the warm-started AV, or each arm's first seed."""
+    table = material.test_table
+    found = {TEACHER: text_metrics(material, table[TEACHER].to_list())}
+    if not runs:
+        return found | {AV: text_metrics(material, table[AV].to_list())}
+    return found | {
+        arm: text_metrics(material, texts) for arm, texts in _first_texts(material, runs).items()
+    }
+
+
+def _first_texts(material: Material, runs: list[RunFolder]) -> dict[str, list[str]]:
+    """{arm: explanations of the test activations} of the first seed of each arm."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        if run.identity[2] not in found:
+            spoken = dict(own_texts(run).select(KEY, EXPLANATION).iter_rows())
+            found[run.identity[2]] = [spoken[key] for key in material.test_table[KEY]]
+    return found
+
+
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _texts(material: Material) -> pl.DataFrame:
+def _texts(material: Material, runs: list[RunFolder]) -> pl.DataFrame:
     """Source text and explanations of every test activation, in a keyed random order."""
     table = material.test_table.select(KEY, pl.col(TEXT).alias("source_text"), TEACHER, AV)
+    if runs:
+        columns = [pl.Series(arm, texts) for arm, texts in _first_texts(material, runs).items()]
+        table = table.drop(AV).with_columns(columns)
     keys = table[KEY].to_list()
     return table[sorted(range(len(keys)), key=lambda row: keyed_seed("shown", keys[row]))]
+
+
+def _measures(runs: list[RunFolder]) -> pl.DataFrame:
+    frames = [read_table(run.measures_file, f"experiments/{run.identity[1]}") for run in runs]
+    named = [frame.select(MEASURES_SCHEMA.names()).cast(MEASURES_SCHEMA) for frame in frames]
+    return pl.concat(named)
 
 
 def _facts(experiment: Experiment, material: Material, folders: list[RunFolder]) -> dict:
@@ -124,6 +156,9 @@ def _rows(folders: list[RunFolder], material: Material) -> pl.DataFrame:
     read_manifest(material.trunk.floors, "floors", **material.digests())
     floors = read_table(material.trunk.floors, "floors").with_columns(seed=pl.lit(0, pl.Int64))
     frames = [read_table(run.rows_file, f"experiments/{run.identity[1]}") for run in folders]
+    neutral = RunFolder(neutral_run(*folders[0].identity[:2]))
+    if neutral.rows_file.exists():
+        frames.append(read_table(neutral.rows_file, f"{folders[0].identity[1]}_neutral"))
     return pl.concat(
         [frame.select(ROWS_SCHEMA.names()).cast(ROWS_SCHEMA) for frame in [*frames, floors]]
     )
@@ -135,8 +170,10 @@ def _run(folder: RunFolder) -> dict:
     return named | {name: summary[name] for name in RUNS_SCHEMA.names() if name not in named}
 
 
-def _trials(arm: Arm) -> pl.DataFrame:
+def _trials(arm: Any) -> pl.DataFrame:
     sweep = arm.sweep()
+    if not sweep.space:
+        return pl.DataFrame(schema=TRIALS_SCHEMA)
     table = trials_table(sweep.name, sweep.storage)
     if table.height < sweep.budget:
         what = f"only {table.height} of {sweep.budget} trials are done"
@@ -148,7 +185,7 @@ def _trials(arm: Arm) -> pl.DataFrame:
     return named.cast({name: TRIALS_SCHEMA[name] for name in TRIALS_SCHEMA.names()})
 
 
-def _curves(folders: list[RunFolder]) -> pl.DataFrame:
+def _curves(folders: list[RunFolder], shown: tuple[str, ...]) -> pl.DataFrame:
     rows = [
         {
             "arm": folder.identity[2],
@@ -160,7 +197,7 @@ def _curves(folders: list[RunFolder]) -> pl.DataFrame:
         for folder in folders
         for step, values in folder.metrics()
         for name, value in values.items()
-        if name in CURVES
+        if name in shown
     ]
     return pl.DataFrame(rows, schema=CURVES_SCHEMA)
 

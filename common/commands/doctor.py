@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from common.config import Profile
 from common.errors import NlaError
 from common.manifest import read_manifest
 from common.packages import is_package, package_path
 from common.paths import Trunk
+from common.profile import Profile
 
 LIBRARIES = (
     "torch",

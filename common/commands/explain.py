@@ -7,8 +7,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from common.arm import Arm
-from common.config import Profile
 from common.errors import NlaError
 from common.experiment import load_experiment
 from common.material import Material
@@ -16,6 +14,7 @@ from common.metrics.fve import cosines, squared_errors
 from common.models.checkpoint import load_trainable
 from common.models.reconstructor import Reconstructor
 from common.paths import run_folder
+from common.profile import Profile
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
@@ -81,7 +80,7 @@ def load_reconstructor(material: Material, name: str) -> tuple[RunFolder, Recons
     _, experiment, arm_name, _ = folder.identity
     folder.summary  # noqa: B018 - raises when the run is unfinished
     one = load_experiment(experiment)
-    arm = Arm(one, arm_name, material.profile, material)
+    arm = one.arm_class(one, arm_name, material.profile, material)
     model = one.build(arm.settings, material)
     load_trainable(model, folder.checkpoint / "ar.safetensors", arm.metadata(model))
     return folder, model.eval()

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import polars as pl
 
-from common.config import Profile
 from common.device import best_device
 from common.errors import NlaError
 from common.manifest import read_manifest, write_manifest
 from common.paths import Trunk
+from common.profile import Profile
 from common.schema import AV, DEV, DOC_ID, EXPLANATION, KEY, POSITION, RL, SPLIT, TEACHER, TEST
 from common.seeding import keyed_seed
 
@@ -105,6 +105,14 @@ def av_text(profile: Profile) -> None:
     )
 
 
+def ar(profile: Profile) -> None:
+    """Warm-start the published AR on teacher and AV texts, for experiments that go on with it."""
+    from common.material import Material
+    from common.warm_start import train_ar
+
+    train_ar(Material(profile))
+
+
 def floors(profile: Profile) -> None:
     """What needs no AR: mean direction, ridge rows, and the target's own blocks as the ceiling."""
     from common.data.activations import write_atomically
@@ -144,7 +152,7 @@ def floors(profile: Profile) -> None:
 
 STAGES: dict[str, Callable[[Profile], None]] = {
     stage.__name__: stage
-    for stage in (target, corpus, activations, explanations, av, av_text, floors)
+    for stage in (target, corpus, activations, explanations, av, av_text, ar, floors)
 }
 
 

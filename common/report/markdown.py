@@ -10,7 +10,12 @@ ABSENT = "\N{EN DASH}"
 """Stands where nothing was measured."""
 INCLUDES_ZERO = "°"
 """Marks an interval that includes zero."""
-WRITERS = {"teacher": "teacher's explanations", "av": "AV's explanations"}
+WRITERS = {
+    "teacher": "teacher's explanations",
+    "av": "AV's explanations",
+    "av_untrained_ar": "AV's explanations, read by the AR of the warm start",
+    "av_neutral_ar": "AV's explanations, read by a neutral AR",
+}
 SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
 
 

@@ -55,12 +55,23 @@ CURVES_SCHEMA = pl.Schema(
         "value": pl.Float64,
     }
 )
+MEASURES_SCHEMA = pl.Schema(
+    {
+        "arm": pl.String,
+        "seed": pl.Int64,
+        "key": pl.String,
+        "doc_id": pl.String,
+        "measure": pl.String,
+        "value": pl.Float64,
+    }
+)
 TEXTS_SCHEMA = pl.Schema({"key": pl.String, "source_text": pl.String})
 TABLES = {
     "rows": ROWS_SCHEMA,
     "runs": RUNS_SCHEMA,
     "trials": TRIALS_SCHEMA,
     "curves": CURVES_SCHEMA,
+    "measures": MEASURES_SCHEMA,
     "texts": TEXTS_SCHEMA,
 }
 
@@ -68,6 +79,7 @@ TABLES = {
 class Results(NamedTuple):
     """Tables that hold at least the columns of `TABLES`; an experiment leaves out what it has not.
 
+    `measures` holds other numbers of single activations, such as the length of an explanation.
     `trials` also holds one column `params_<name>` per tuned setting; each further column of `texts`
     (`teacher`, `av`, ...) is a writer's explanation of the same activation. `text_metrics` is
     {writer: {metric: value}}. `facts` holds `REQUIRED_FACTS` and whatever else is worth keeping:
@@ -83,6 +95,7 @@ class Results(NamedTuple):
     runs: pl.DataFrame = pl.DataFrame(schema=RUNS_SCHEMA)
     trials: pl.DataFrame = pl.DataFrame(schema=TRIALS_SCHEMA)
     curves: pl.DataFrame = pl.DataFrame(schema=CURVES_SCHEMA)
+    measures: pl.DataFrame = pl.DataFrame(schema=MEASURES_SCHEMA)
     texts: pl.DataFrame = pl.DataFrame(schema=TEXTS_SCHEMA)
 
     @property

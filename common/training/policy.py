@@ -72,6 +72,11 @@ class PolicyModule(TrainingModule):
         self._invalid_in_a_row = 0
         self.stopped = ""
 
+    @property
+    def untrained(self) -> Reconstructor:
+        """The AR as it was before."""
+        return self._untrained[0]
+
     def rates(self) -> list[Rate]:
         """One for each model that is trained."""
         config, total = self.config, self.total_steps
@@ -111,7 +116,7 @@ class PolicyModule(TrainingModule):
             rollouts = roll_out(self.verbalizer, batch.activations)
         texts = texts_of(self.verbalizer, rollouts)
         own = self._errors(self.reconstructor, texts, batch.activations)
-        other = self._errors(self._untrained[0], texts, batch.activations)
+        other = self._errors(self.untrained, texts, batch.activations)
         values = {
             "dev_fve": 1 - own.mean() / self.around.variance,
             "dev_fve_untrained_ar": 1 - other.mean() / self.around.variance,

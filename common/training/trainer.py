@@ -108,7 +108,8 @@ def fit(
     try:
         if module.looks_first and not resume_from:
             trainer.validate(module, data, verbose=False)
-        trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
+        if data.train:
+            trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         if trainer.interrupted:
             raise KeyboardInterrupt from error

@@ -8,6 +8,7 @@ Decision rule: README.md in this folder, repeated in findings.py and applied by 
 from pydantic import Field, model_validator
 
 from ar_variants.small import BagOfWordsReconstructor, LowRankReconstructor
+from common.arms.reconstructor import ReconstructorArm
 from common.config import Config
 from common.errors import NlaError
 from common.experiment import Experiment
@@ -60,6 +61,7 @@ EXPERIMENT = Experiment(
     question=QUESTION,
     decision_rule=RULE,
     arm_config=ArmConfig,
+    arm_class=ReconstructorArm,
     build=build,
     verdict=verdict,
     sections=sections,

@@ -1,0 +1,1 @@
+"""One arm of an experiment: tuned, trained with fresh seeds, tested."""

@@ -1,0 +1,199 @@
+"""What all arms share: tuning on dev documents, runs with fresh seeds, resume, and their checks."""
+
+import json
+import logging
+import shutil
+import time
+from typing import Any, ClassVar
+
+import optuna
+
+from common.config import TrainingConfig
+from common.device import device_name
+from common.errors import NlaError
+from common.experiment import Experiment
+from common.manifest import digest_of
+from common.material import Material
+from common.paths import OPTUNA_URI, run_folder
+from common.profile import Profile
+from common.provenance import code_digest
+from common.runs import RunFolder
+from common.tracking.tracker import Tracker, tracked_run
+from common.tuning.study import Best, SearchSpace, Sweep
+from common.tuning.sweep import run_sweep
+from common.tuning.trials import slot_of
+
+log = logging.getLogger(__name__)
+
+CODE = (
+    "ar_variants",
+    "common/arms",
+    "common/config.py",
+    "common/data",
+    "common/evaluation",
+    "common/material.py",
+    "common/metrics",
+    "common/models",
+    "common/rollout",
+    "common/seeding.py",
+    "common/target",
+    "common/training",
+    "common/tuning",
+    "common/warm_start.py",
+)
+"""What a run of an arm depends on, as its DVC stage says too."""
+TRIAL_SEED = -1
+"""Of every trial, so that no seed of the test has been tuned."""
+
+
+class Arm:
+    """One arm of an experiment at one profile; subclasses train and test a kind of model."""
+
+    curves: ClassVar[tuple[str, ...]] = ("train_loss", "dev_fve")
+    """Metrics that a report draws."""
+    has_own_texts: ClassVar[bool] = False
+    """Whether each run writes explanations of its own, which a neutral AR reads too."""
+
+    def __init__(
+        self, experiment: Experiment, name: str, profile: Profile, material: Material
+    ) -> None:
+        """Validates the arm's settings; trains nothing."""
+        profile.trainer.check_single()
+        self.experiment, self.name, self.profile, self.material = (
+            experiment,
+            name,
+            profile,
+            material,
+        )
+        self.settings = experiment.arm(name)
+
+    def sweep(self) -> Sweep:
+        """This arm's study; its name changes with everything a trial depends on."""
+        tuning, space = self.profile.tuning, self._space()
+        digest = digest_of([self.base_config(), space, tuning.examples])
+        return Sweep(
+            name=f"{self.profile.name}/{self.experiment.name}/{self.name}/{digest}",
+            space=space,
+            budget=tuning.trials,
+            config_digest=digest,
+            first={name: getattr(self.tuned, name) for name in space},
+            sampler_key=f"{self.profile.name}/{self.experiment.name}",
+            storage=tuning.storage or OPTUNA_URI,
+        )
+
+    @property
+    def tuned(self) -> TrainingConfig:
+        """The settings whose numbers the study searches, as the profile has them."""
+        raise NotImplementedError
+
+    def train(
+        self,
+        tracker: Tracker,
+        config: Any,
+        seed: int,
+        trial: optuna.Trial | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Train one run: what `finish` gets, and the facts of its summary."""
+        raise NotImplementedError
+
+    def finish(self, trained: Any, folder: RunFolder, seed: int) -> dict[str, Any]:
+        """Save the checkpoint, test, write rows and samples; further facts of the summary."""
+        raise NotImplementedError
+
+    def base_config(self) -> dict[str, Any]:
+        """What every run of the arm has in common: settings, scale, data and code."""
+        return {
+            "arm": self.settings.model_dump(mode="json"),
+            "tuned": self.tuned.model_dump(mode="json"),
+            "trainer": self.profile.trainer.model_dump(mode="json"),
+            "evaluation": self.profile.evaluation.model_dump(mode="json"),
+            "material": self.material.digests(),
+            "code": code_digest(*CODE, *map(str, self.experiment.code)),
+        }
+
+    def tune(self) -> Best:
+        """Spend the arm's budget (shared with any other worker), or find it spent.
+
+        An experiment that searches nothing runs the profile's own setting.
+        """
+        if not self.experiment.params.search:
+            return Best({}, (), 0, 0)
+        return run_sweep(self.sweep(), self._trial)
+
+    def run_seed(self, seed: int, best: Best) -> RunFolder:
+        """Train the best setting and test it; a finished run of this config is left alone."""
+        config = {
+            **self.base_config(),
+            "tuned": self._config(best.params).model_dump(mode="json"),
+            "seed": seed,
+        }
+        folder = self.run_folder(seed)
+        with folder.locked():
+            if folder.is_finished(config) and folder.rows_file.exists():
+                log.info("%s is finished already", folder.path)
+            else:
+                self._run(folder, config, seed, best)
+        return folder
+
+    def run_folder(self, seed: int | str) -> RunFolder:
+        """The run of a seed, or of a trial."""
+        return RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, seed))
+
+    def _run(self, folder: RunFolder, config: dict[str, Any], seed: int, best: Best) -> None:
+        folder.begin(config)
+        with tracked_run(folder, self._parent, {"nla.kind": "seed"}) as tracker:
+            chosen = self._config(best.params)
+            trained, fitted = self.train(tracker, chosen, seed)
+            started = time.perf_counter()
+            tested = self.finish(trained, folder, seed)
+            fitted["evaluate_seconds"] = round(time.perf_counter() - started, 2)
+            folder.finish(
+                {
+                    **fitted,
+                    **tested,
+                    "learning_rate": chosen.learning_rate,
+                    "weight_decay": chosen.weight_decay,
+                    **best.params,
+                    "device": device_name(),
+                    "digest": digest_of(config),
+                }
+            )
+        shutil.rmtree(folder.path / "resume", ignore_errors=True)
+
+    def check(self, folder: RunFolder) -> None:
+        """NlaError for a run of this arm that was made with other settings, data or code."""
+        expected = json.loads(json.dumps(self.base_config(), default=str))
+        del expected["tuned"]
+        found = folder.config
+        if changed := [name for name, value in expected.items() if found.get(name) != value]:
+            what = f"a run of other {', '.join(changed)} than today's"
+            remedy = f"nla run {self.experiment.name} --arm {self.name}"
+            raise NlaError(what, where=folder.path, remedy=remedy)
+
+    def _space(self) -> SearchSpace:
+        """The experiment's search space in absolute numbers, around the profile's own setting."""
+        space = {}
+        for name, number in self.experiment.params.search.items():
+            try:
+                space[name] = number.around(getattr(self.tuned, name))
+            except (ValueError, AttributeError) as error:
+                where = self.experiment.folder / "params.yaml"
+                remedy = f"change {name} in profile {self.profile.name}, or the range"
+                raise NlaError(f"search.{name}: {error}", where=where, remedy=remedy) from error
+        return space
+
+    @property
+    def _parent(self) -> str:
+        return f"{self.profile.name}/{self.experiment.name}/{self.name}"
+
+    def _config(self, params: dict[str, float]) -> TrainingConfig:
+        return self.tuned.replace(**params)
+
+    def _trial(self, trial: optuna.Trial, params: dict[str, float]) -> float:
+        name = f"trial-{slot_of(trial)}"
+        folder = self.run_folder(name)
+        folder.begin({**self.base_config(), "params": params})
+        with tracked_run(folder, self._parent, {"nla.kind": "trial"}) as tracker:
+            _, fitted = self.train(tracker, self._config(params), TRIAL_SEED, trial)
+            folder.finish({**fitted, **params})
+        return fitted["dev_fve"]

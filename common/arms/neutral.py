@@ -1,0 +1,75 @@
+"""One AR for all arms: trained on what their AVs wrote alike, so that it flatters none of them."""
+
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from common.arms.arm import Arm
+from common.arms.record import OWN_TEXTS
+from common.data.activations import write_atomically
+from common.data.batches import examples_of
+from common.device import best_device
+from common.evaluation.conditions import ORIGINAL
+from common.manifest import read_table
+from common.paths import neutral_run
+from common.provenance import code_digest
+from common.rollout.reading import reconstruct
+from common.runs import RunFolder
+from common.schema import AV_NEUTRAL_AR, EXPLANATION, KEY, RL, SPLIT, TEST
+from common.warm_start import CODE, fit_ar, load_ar_of
+
+
+def run_neutral(arms: Sequence[Arm]) -> None:
+    """Train the neutral AR on all arms' explanations of training documents, then test it.
+
+    Every arm and seed gives the same number of explanations, of the same activations.
+    """
+    first, folder = arms[0], RunFolder(neutral_run(arms[0].profile.name, arms[0].experiment.name))
+    spoken = {run: own_texts(run) for run in runs_of(arms)}
+    config = {
+        "ar": first.profile.ar.model_dump(),
+        "trainer": first.profile.trainer.model_dump(),
+        "runs": {str(run.path): run.summary["digest"] for run in spoken},
+        "code": code_digest("common/arms", *CODE),
+    }
+    with folder.locked():
+        if folder.is_finished(config) and folder.rows_file.exists():
+            return
+        pooled = [
+            example
+            for table in spoken.values()
+            for example in examples_of(table.filter(pl.col(SPLIT) == RL))
+        ]
+        fit_ar(folder, config, first.material, pooled, lambda: _test(first, folder, spoken))
+
+
+def runs_of(arms: Sequence[Arm]) -> Iterator[RunFolder]:
+    """Every run of some arms; NlaError for one that is missing or of other settings."""
+    for arm in arms:
+        for seed in arm.profile.tuning.seeds:
+            run = arm.run_folder(seed)
+            arm.check(run)
+            yield run
+
+
+def own_texts(run: RunFolder) -> pl.DataFrame:
+    """What the AV of a run wrote: key, doc_id, split, explanation."""
+    return read_table(run.path / OWN_TEXTS, f"experiments/{run.identity[1]}")
+
+
+def _test(arm: Arm, folder: RunFolder, spoken: dict[RunFolder, pl.DataFrame]) -> None:
+    material, profile = arm.material, arm.profile
+    model = load_ar_of(folder, material).to(best_device()).eval()
+    size, precision = profile.evaluation.batch_size, profile.trainer.precision
+    frames = []
+    for run, table in spoken.items():
+        texts = dict(table.filter(pl.col(SPLIT) == TEST).select(KEY, EXPLANATION).iter_rows())
+        ordered = [texts[key] for key in material.test_table[KEY]]
+        rows = material.judge.rows(
+            lambda wanted: reconstruct(model, wanted, size, precision),
+            {ORIGINAL: ordered},
+            AV_NEUTRAL_AR,
+        )
+        named = {"arm": pl.lit(run.identity[2]), "seed": pl.lit(int(run.identity[3]), pl.Int64)}
+        frames.append(rows.with_columns(**named))
+    write_atomically(pl.concat(frames), folder.rows_file)

@@ -1,0 +1,242 @@
+"""Arms that train an AV by reinforcement learning, each run tested on texts of its own."""
+
+from typing import Any, NamedTuple
+
+import optuna
+import polars as pl
+import torch
+from torch import Tensor
+
+from common.arms.arm import TRIAL_SEED, Arm
+from common.arms.record import OWN_TEXTS, model_sizes, write_rows
+from common.config import RLConfig
+from common.data.activations import load_activations, write_atomically
+from common.data.batches import Example, in_order, plan_rollouts
+from common.device import best_device
+from common.evaluation.conditions import ORIGINAL
+from common.metrics.fve import squared_errors
+from common.metrics.quotes import quote_share, verbatim_ngram_share
+from common.models.checkpoint import save_trainable
+from common.models.reconstructor import Reconstructor
+from common.models.verbalizer import Verbalizer
+from common.rollout.reading import reconstruct
+from common.rollout.sampler import sample_explanations
+from common.runs import RunFolder
+from common.schema import (
+    AV,
+    AV_UNTRAINED_AR,
+    DEV,
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    RL,
+    SPLIT,
+    TEST,
+    TEXT,
+    TOKEN_IDS,
+    PolicyBatch,
+)
+from common.seeding import keyed_random, keyed_seed
+from common.target.splice import spliced_kl
+from common.tracking.tracker import Tracker
+from common.warm_start import load_av
+
+
+class Recipe(NamedTuple):
+    """What an experiment's `build` gives: how to train, and the AR to train against."""
+
+    config: RLConfig
+    reconstructor: Reconstructor
+
+
+class Trained(NamedTuple):
+    """The models after reinforcement learning, and the AR as it was before."""
+
+    verbalizer: Verbalizer
+    reconstructor: Reconstructor
+    untrained: Reconstructor
+
+
+class PolicyArm(Arm):
+    """`build(settings, material)` of the experiment gives a `Recipe`; the AV is the warm start."""
+
+    has_own_texts = True
+    curves = (
+        "dev_fve",
+        "dev_fve_untrained_ar",
+        "dev_kl",
+        "dev_quote_share",
+        "rl_reward",
+        "rl_entropy",
+        "rl_length",
+        "rl_cap_hit",
+    )
+
+    @property
+    def tuned(self) -> RLConfig:
+        """The profile's `rl` with the arm's own changes."""
+        return self.settings.changed(self.profile.rl)
+
+    def base_config(self) -> dict[str, Any]:
+        """Also the warm start that it begins with."""
+        begun = {"av": self.material.av_run, "ar": self.material.ar_run}
+        starts = {name: run.summary["digest"] for name, run in begun.items()}
+        return super().base_config() | {"warm_start": starts}
+
+    def train(
+        self,
+        tracker: Tracker,
+        config: RLConfig,
+        seed: int,
+        trial: optuna.Trial | None = None,
+    ) -> tuple[Trained, dict[str, Any]]:
+        """Train by reinforcement; a trial is a whole run with a seed of its own."""
+        from common.data.datamodule import NlaDataModule
+        from common.training.policy import PolicyModule
+        from common.training.pruning import Pruning
+        from common.training.reward import Surroundings
+        from common.training.trainer import fit
+
+        torch.manual_seed(keyed_seed("train", seed) % 2**31)
+        recipe: Recipe = self.experiment.build(self.settings, self.material)
+        verbalizer = load_av(self.material)
+        dev = self._dev_keys(config.validation_examples)
+        around = Surroundings(
+            variance=self.material.variance_of(dev),
+            seed=TRIAL_SEED if trial else seed,
+            precision=self.profile.trainer.precision,
+            splice=self._splice if config.splice else None,
+        )
+        module = PolicyModule(verbalizer, recipe.reconstructor, config, around)
+        keys = load_activations(self.material.trunk.activations, [RL], [KEY])[KEY].to_list()
+        shape = (config.activations, config.steps, module.batches_together)
+        plan = plan_rollouts(keys, *shape, seed=around.seed)
+        batches = in_order([Example(key, key) for key in dev], self.profile.rollout.batch_size)
+        data = NlaDataModule(plan, batches, self.material.store, PolicyBatch)
+        callbacks = [Pruning(trial)] if trial else []
+        trainer = self.profile.trainer
+        fitted = fit(module, data, trainer, tracker, callbacks, resumable=trial is None)
+        lengths = [v["rl_length"] for _, v in tracker.folder.metrics() if "rl_length" in v]
+        rows = config.activations * config.samples / config.optimizer_steps
+        fitted["train_tokens"] = round(sum(lengths) * rows)
+        return Trained(verbalizer, recipe.reconstructor, module.untrained), fitted
+
+    def finish(self, trained: Trained, folder: RunFolder, seed: int) -> dict[str, Any]:
+        """Let the AV explain the test activations, and see how the ARs read that."""
+        verbalizer, reconstructor, untrained = trained
+        for name, model, metadata in (
+            ("av", verbalizer, self.material.speaking_metadata(verbalizer)),
+            ("ar", reconstructor, self.material.reading_metadata(reconstructor)),
+        ):
+            save_trainable(model, folder.checkpoint / f"{name}.safetensors", metadata)
+            model.to(best_device()).eval()
+        spoken = self._explain(verbalizer)
+        write_atomically(spoken, folder.path / OWN_TEXTS)
+        texts = spoken.filter(pl.col(SPLIT) == TEST)[EXPLANATION].to_list()
+        conditions = self.material.conditions_of(texts)
+        judge, named = (
+            self.material.judge,
+            {"arm": pl.lit(self.name), "seed": pl.lit(seed, pl.Int64)},
+        )
+        frames = [
+            judge.rows(self._reader(reconstructor), conditions, AV),
+            judge.rows(self._reader(untrained), {ORIGINAL: texts}, AV_UNTRAINED_AR),
+        ]
+        rows = pl.concat(frames).with_columns(**named)
+        write_rows(folder, rows, self.material.test_table.with_columns(pl.Series(AV, texts)))
+        measures = [
+            self._text_measures(texts),
+            self._splice_measures(reconstructor, texts),
+            self._best_of(trained, seed),
+        ]
+        write_atomically(pl.concat(measures).with_columns(**named), folder.measures_file)
+        sizes = [model_sizes(verbalizer), model_sizes(reconstructor)]
+        return {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
+
+    def _dev_keys(self, limit: int) -> list[str]:
+        keys = load_activations(self.material.trunk.activations, [DEV], [KEY])[KEY].to_list()
+        return keyed_random("dev").sample(keys, min(limit, len(keys)))
+
+    def _reader(self, model: Reconstructor) -> Any:
+        size, precision = self.profile.evaluation.batch_size, self.profile.trainer.precision
+        return lambda texts: reconstruct(model.to(best_device()), texts, size, precision)
+
+    def _explain(self, verbalizer: Verbalizer) -> pl.DataFrame:
+        """Greedy explanations of the test activations and of those a neutral AR will train on."""
+        columns = [KEY, DOC_ID, SPLIT]
+        test = self.material.test_table.select(KEY, DOC_ID, pl.lit(TEST).alias(SPLIT))
+        others = load_activations(self.material.trunk.activations, [RL], columns)
+        count = min(others.height, self.profile.rl.spoken_examples)
+        table = pl.concat([test, others.sample(count, seed=0).select(test.columns)])
+        vectors = self.material.store[table[KEY].to_list()]
+        greedy = self.profile.rollout.replace(temperature=0.0)
+        precision = self.profile.trainer.precision
+        texts = sample_explanations(verbalizer, vectors, greedy, precision=precision)
+        return table.with_columns(pl.Series(EXPLANATION, texts))
+
+    def _text_measures(self, texts: list[str]) -> pl.DataFrame:
+        """Length in tokens, share inside quotation marks, share of 4-grams of the source text."""
+        table, encode = self.material.test_table, self.material.tokenizer.encode
+        pairs = zip(texts, table[TEXT].to_list(), strict=True)
+        columns = {
+            "tokens": [len(encode(text, add_special_tokens=False)) for text in texts],
+            "quote_share": [quote_share(text) for text in texts],
+            "verbatim_4gram_share": [verbatim_ngram_share(*pair) for pair in pairs],
+        }
+        tensors = {name: torch.tensor(values).double() for name, values in columns.items()}
+        return _measures(table, tensors)
+
+    def _splice_measures(self, model: Reconstructor, texts: list[str]) -> pl.DataFrame:
+        """KL of the next token with the reconstruction spliced in, and with the mean direction."""
+        read = self._reader(model)(texts)
+        table = self.material.test_table
+        target = self.material.target.model.to(best_device())
+        rows = [
+            spliced_kl(target, self.material.layer, ids, torch.stack([own, self.material.mean]))
+            for ids, own in zip(table[TOKEN_IDS].to_list(), read, strict=True)
+        ]
+        columns = torch.stack(rows).double().cpu()
+        return _measures(
+            table, {"splice_kl": columns[:, 0], "splice_kl_mean_direction": columns[:, 1]}
+        )
+
+    def _splice(self, keys: list[str], read: Tensor) -> Tensor:
+        """KL of each reconstruction, some for each key, for a reward."""
+        texts = self._token_ids
+        groups = read.view(len(keys), -1, read.shape[1])
+        target = self.material.target.model.to(read.device)
+        return torch.cat(
+            [
+                spliced_kl(target, self.material.layer, texts[key], group)
+                for key, group in zip(keys, groups, strict=True)
+            ]
+        )
+
+    @property
+    def _token_ids(self) -> dict[str, list[int]]:
+        table = load_activations(self.material.trunk.activations, [RL], [KEY, TOKEN_IDS])
+        return dict(table.iter_rows())
+
+    def _best_of(self, trained: Trained, seed: int) -> pl.DataFrame:
+        """Squared error of the best of the first n samples, chosen by the AR that is asked."""
+        count = self.profile.rl.samples
+        table = self.material.test_table.head(self.profile.rl.best_of_activations)
+        vectors = self.material.store[table[KEY].to_list()]
+        warm = self.profile.rollout.replace(temperature=self.profile.rl.temperature)
+        precision = self.profile.trainer.precision
+        texts = sample_explanations(trained.verbalizer, vectors, warm, seed, precision, count)
+        read = self._reader(trained.reconstructor)(texts)
+        errors = squared_errors(read, vectors.repeat_interleave(count, 0)).view(-1, count).double()
+        sizes = [2**power for power in range(count.bit_length()) if 2**power <= count]
+        return _measures(
+            table, {f"best_of_{size}": errors[:, :size].min(1).values for size in sizes}
+        )
+
+
+def _measures(table: pl.DataFrame, columns: dict[str, Tensor]) -> pl.DataFrame:
+    """One row per activation and measure: key, doc_id, measure, value."""
+    keys = table.select(KEY, DOC_ID)
+    return pl.concat(
+        keys.with_columns(pl.lit(name).alias("measure"), pl.Series("value", values.tolist()))
+        for name, values in columns.items()
+    )

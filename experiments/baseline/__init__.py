@@ -1,0 +1,1 @@
+"""What does reinforcement learning do to an NLA?"""
