@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -181,6 +182,8 @@ def _exit_cleanly(command) -> None:
     keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("common").setLevel(logging.INFO)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*past_key_values.*")  # its older releases want it
     try:
         command()
     except NlaError as error:

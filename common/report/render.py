@@ -84,7 +84,9 @@ def _measure(results: Results) -> _Measured:
     def of_each_source(build: Callable[[Results, str], list]) -> dict[str, list]:
         return {source: rows for source in results.sources if (rows := build(results, source))}
 
-    return _Measured(*map(of_each_source, (arm_table, survival_table, prefix_table)))
+    arms = of_each_source(arm_table)
+    trained = {source: rows for source, rows in arms.items() if not all(r.is_floor for r in rows)}
+    return _Measured(trained, of_each_source(survival_table), of_each_source(prefix_table))
 
 
 def _draw(results: Results, measured: _Measured) -> dict[str, Figure]:

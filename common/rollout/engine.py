@@ -32,8 +32,8 @@ class Rollouts(NamedTuple):
     """Whether a row wrote the end token before it ran out of room."""
 
     def written(self) -> list[list[int]]:
-        """Token ids of each explanation without the end token."""
-        lengths = (self.mask.sum(1) - self.ended.long()).tolist()
+        """Token ids of each explanation without its last token: the end, or what came instead."""
+        lengths = (self.mask.sum(1) - 1).tolist()
         return [ids[:length] for ids, length in zip(self.ids.tolist(), lengths, strict=True)]
 
 
@@ -47,22 +47,24 @@ def roll_out(
 ) -> Rollouts:
     """Write `samples` explanations of each activation; greedy at temperature 0.
 
+    After `max_explanation_tokens` tokens there is room for the end token alone.
+
     `draws` are uniform in [0, 1), one per row and token, and decide everything: the same draws give
     the same texts in any batch (see `keyed_draws`).
     """
     assert temperature == 0 or draws is not None, "sampling needs draws"
     draws = draws.to(activations.device) if temperature and draws is not None else None
-    model, limit = verbalizer.language_model, verbalizer.config.max_explanation_tokens
-    cache = _read_beginning(verbalizer, limit)
+    model, room = verbalizer.language_model, room_of(verbalizer)
+    cache = _read_beginning(verbalizer, room)
     with rollout_attention(model):
         hidden = _read_slots(verbalizer, activations, cache)
         cache.select(torch.arange(len(activations)).repeat_interleave(samples))
         log_probs = _log_probs(model, hidden, temperature).repeat_interleave(samples, 0)
-        sheet = _Sheet(len(log_probs), limit, verbalizer.template.end_id, activations.device)
-        for column in range(limit):
+        sheet = _Sheet(len(log_probs), room, verbalizer.template.end_id, activations.device)
+        for column in range(room):
             chosen = _choose(log_probs, None if draws is None else draws[sheet.rows, column])
             kept = sheet.write(column, chosen, log_probs)
-            if not len(sheet.rows) or column == limit - 1:
+            if not len(sheet.rows) or column == room - 1:
                 break
             if len(kept) < len(chosen):
                 cache.select(kept)
@@ -70,6 +72,11 @@ def roll_out(
             newest = model.get_input_embeddings()(chosen[:, None]).float()
             log_probs = _log_probs(model, _step(model, newest, cache), temperature)
     return sheet.rollouts()
+
+
+def room_of(verbalizer: Verbalizer) -> int:
+    """Tokens that may be sampled: the longest explanation, and the token that ends it."""
+    return verbalizer.config.max_explanation_tokens + 1
 
 
 def keyed_draws(key: Sequence[object], samples: int, time: int) -> Float[Tensor, "samples time"]:
@@ -110,15 +117,15 @@ class _Sheet:
         return Rollouts(ids, log_probs, mask, self.ended)
 
 
-def _read_beginning(verbalizer: Verbalizer, limit: int) -> RolloutCache:
-    """The cache of the prompt before the slot, with room for the rest and for `limit` tokens."""
+def _read_beginning(verbalizer: Verbalizer, room: int) -> RolloutCache:
+    """The cache of the prompt before the slot, with room for the rest and for `room` tokens."""
     model, template = verbalizer.language_model, verbalizer.template
     device = next(model.parameters()).device
     shared = template.slot_columns[0]
     ids = torch.tensor([template.prompt_ids[:shared]], device=device)
     embeddings = model.get_input_embeddings()(ids).float()
     read = model.model(inputs_embeds=embeddings, use_cache=True).past_key_values
-    return RolloutCache(read, len(template.prompt_ids) - shared + limit)
+    return RolloutCache(read, len(template.prompt_ids) - shared + room)
 
 
 def _read_slots(

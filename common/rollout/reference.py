@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.models.verbalizer import Verbalizer
+from common.rollout.engine import room_of
 
 
 @torch.no_grad()
@@ -29,10 +30,12 @@ def generate(
     written = verbalizer.language_model.generate(
         inputs_embeds=verbalizer.embed(prompt, rows),
         attention_mask=torch.ones_like(prompt),
-        max_new_tokens=verbalizer.config.max_explanation_tokens,
+        max_new_tokens=room_of(verbalizer),
         eos_token_id=end,
         pad_token_id=end,
         **(drawing if temperature else {"do_sample": False}),
         **settings,
     ).tolist()
-    return [row[: row.index(end)] if end in row else row for row in written]
+    return [
+        row[: row.index(end)] if end in row else row[: room_of(verbalizer) - 1] for row in written
+    ]

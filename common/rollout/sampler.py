@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from common.config import RolloutConfig
 from common.models.verbalizer import Verbalizer
 from common.progress import progress
-from common.rollout.engine import Rollouts, keyed_draws, roll_out
+from common.rollout.engine import Rollouts, keyed_draws, roll_out, room_of
 
 
 @torch.inference_mode()
@@ -27,7 +27,7 @@ def sample_explanations(
     At most `max_explanation_tokens` tokens each. `precision` as in TrainerConfig. A text depends on
     the seed and its place alone, whatever the batch size.
     """
-    device, limit = next(verbalizer.parameters()).device, verbalizer.config.max_explanation_tokens
+    device, room = next(verbalizer.parameters()).device, room_of(verbalizer)
     low = precision.startswith("bf16")
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
     at_once = max(1, config.batch_size // samples)
@@ -40,7 +40,7 @@ def sample_explanations(
         for start in range(0, len(activations), at_once):
             batch = activations[start : start + at_once].to(device)
             places = range(start, start + len(batch))
-            draws = [keyed_draws((seed, place), samples, limit) for place in places]
+            draws = [keyed_draws((seed, place), samples, room) for place in places]
             rows = roll_out(verbalizer, batch, samples, config.temperature, torch.cat(draws))
             texts += texts_of(verbalizer, rows)
             bar.update(len(batch))

@@ -18,7 +18,7 @@ from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
-from common.rollout.engine import Rollouts, keyed_draws, roll_out
+from common.rollout.engine import Rollouts, keyed_draws, roll_out, room_of
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import merged, texts_of
 from common.schema import PolicyBatch, TokenBatch
@@ -135,9 +135,8 @@ class PolicyModule(TrainingModule):
     def _rollout(self, batch: PolicyBatch, number: int) -> Scored:
         """Sample and score; the draws are keyed, so that a resumed run samples the same."""
         config, av = self.config, self.verbalizer
-        limit = av.config.max_explanation_tokens
         place = (self.around.seed, number)
-        draws = [keyed_draws((*place, key), config.samples, limit) for key in batch.keys]
+        draws = [keyed_draws((*place, key), config.samples, room_of(av)) for key in batch.keys]
         with merged(av, self.around.precision.startswith("bf16")):
             rollouts = roll_out(
                 av, batch.activations, config.samples, config.temperature, torch.cat(draws)
@@ -230,8 +229,7 @@ class PolicyModule(TrainingModule):
         """Log what the samples look like; a policy that has collapsed ends the run."""
         grouped = rewards.view(-1, self.config.samples)
         lengths = rollouts.mask.sum(1).tolist()
-        cap = self.verbalizer.config.max_explanation_tokens + 1  # a text may end at the very cap
-        health = degeneration(texts, lengths, cap)
+        health = degeneration(texts, lengths, room_of(self.verbalizer))
         health["cap_hit"] = 1 - float(rollouts.ended.float().mean())
         self._tell(
             {

@@ -21,6 +21,7 @@ def make(target: Target, av_config: AVConfig) -> Callable[..., Verbalizer]:
     """AVs whose adapters have learned something: fresh ones do nothing."""
 
     def build(**settings: object) -> Verbalizer:
+        torch.manual_seed(0)
         verbalizer = Verbalizer(target.model, target.tokenizer, av_config.replace(**settings), 5.0)
         generator = torch.Generator().manual_seed(0)
         for name, parameter in verbalizer.named_parameters():
