@@ -13,6 +13,7 @@ from bench.alternatives import interpreters
 from bench.extraction import Extraction, measure_extraction
 from bench.peak import matmul_peak
 from bench.report import Measured, write_report
+from bench.rollouts import measure_rollouts
 from bench.startup import measure_startup
 from bench.tasks import ar_task, av_task
 from bench.training import Training, measure_training
@@ -22,7 +23,7 @@ from common.device import device_name
 from common.provenance import git_commit
 
 LORA_RANK = 32
-PARTS = ("startup", "extraction", "training")
+PARTS = ("startup", "extraction", "training", "rollouts")
 
 
 def main(
@@ -43,7 +44,9 @@ def main(
         found, missing = _extraction(work, packages) if "extraction" in parts else (None, {})
         training = _training(work) if "training" in parts else {}
         peaks = _peaks(work.scale.rounds) if "training" in parts else {}
-    measured = Measured(_facts(work), work.is_real, peaks, found, missing, training, startup)
+        rolled = measure_rollouts(work) if "rollouts" in parts else None
+    facts = _facts(work)
+    measured = Measured(facts, work.is_real, peaks, found, missing, training, startup, rolled)
     out = write_report(measured, TINY if quick else ROOT / "reports")
     print(out.read_text())
     print(out.relative_to(ROOT))

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bench.extraction import TOLERANCE, Extraction
+from bench.rollouts import ACTIVATIONS, SAMPLES, TOKENS, Rolled
 from bench.startup import GOALS
 from bench.timing import Rates, Ratio
 from bench.training import Training
@@ -28,6 +29,7 @@ class Measured(NamedTuple):
     """Alternatives that could not run here, and why."""
     training: dict[str, Training]
     startup: Rates
+    rollouts: Rolled | None = None
 
 
 def write_report(measured: Measured, folder: Path) -> Path:
@@ -52,6 +54,8 @@ def _parts(measured: Measured) -> Iterator[str]:
         yield from _extraction(measured.extraction, measured.missing, measured.judged)
     if measured.training:
         yield from _training(measured)
+    if measured.rollouts:
+        yield from _rollouts(measured.rollouts, measured.judged)
     if measured.startup:
         yield "## Waiting before any work"
         yield table([_waiting(name, seconds) for name, seconds in measured.startup.items()])
@@ -70,6 +74,17 @@ def _extraction(found: Extraction, missing: dict[str, str], judged: bool) -> Ite
     yield table([_rate(name, values, "activations/s") for name, values in found.rates.items()])
     yield table([_ratio(one, judged) for one in found.ratios])
     yield from (f"{name} is left out: {reason}." for name, reason in missing.items())
+
+
+def _rollouts(found: Rolled, judged: bool) -> Iterator[str]:
+    yield "## Rollouts"
+    yield (
+        f"{ACTIVATIONS} activations x {SAMPLES} samples x {TOKENS} tokens, sampled at temperature "
+        "1 by an untrained AV whose texts do not end, in the same precision. The other is "
+        "transformers' `generate(inputs_embeds=...)` on all rows in one batch."
+    )
+    yield table([_rate(name, values, "new tokens/s") for name, values in found.rates.items()])
+    yield table([_ratio(one, judged) for one in found.ratios])
 
 
 def _training(measured: Measured) -> Iterator[str]:

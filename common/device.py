@@ -1,6 +1,7 @@
 """The machine at hand: where models run, and whether bfloat16 pays there."""
 
 import platform
+import time
 
 import torch
 
@@ -23,3 +24,14 @@ def gains_from_bfloat16() -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+
+
+def multiplication_speed(dtype: torch.dtype, size: int = 1024, seconds: float = 0.2) -> float:
+    """FLOP/s of square matrix products on the CPU, with torch's threads: most of all training."""
+    left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
+    torch.mm(left, right)
+    products, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < seconds:
+        torch.mm(left, right)
+        products += 1
+    return 2 * products * size**3 / elapsed

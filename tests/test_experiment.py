@@ -18,8 +18,10 @@ from common.errors import NlaError
 from common.experiment import Experiment, load_experiment
 from common.material import Material
 from common.models.checkpoint import load_trainable
+from common.models.reconstructor import Reconstructor
 from common.profile import Profile
 from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA
+from common.rollout.sampler import sample_explanations
 from common.schema import AV, AV_UNTRAINED_AR, TEACHER
 from common.tuning.study import Best
 from common.warm_start import train_ar, train_av
@@ -164,6 +166,13 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(
     assert {"splice_kl", "best_of_1", "best_of_2", "tokens"} <= set(measures["measure"])
     assert measures["value"].is_finite().all()
     one.check(folder)
+    verbalizer, reconstructor = one.load(folder)
+    assert isinstance(reconstructor, Reconstructor)
+    if not (one.tuned.steps and one.tuned.trained != "ar"):  # else adapters came back from bf16
+        greedy = two_steps.rollout.replace(temperature=0.0)
+        keys, texts = (spoken[name].to_list()[:4] for name in ("key", "explanation"))
+        vectors = warm.store[keys]
+        assert sample_explanations(verbalizer, vectors, greedy, precision="32-true") == texts
     if arm == "warm_start":
         read = rows.filter(transform="original").sort("key")
         own, untrained = (read.filter(source=s)["squared_error"] for s in (AV, AV_UNTRAINED_AR))

@@ -14,6 +14,8 @@ from common.errors import NlaError
 from common.experiment import Experiment
 from common.manifest import digest_of
 from common.material import Material
+from common.models.reconstructor import Reconstructor
+from common.models.verbalizer import Verbalizer
 from common.paths import OPTUNA_URI, run_folder
 from common.profile import Profile
 from common.provenance import code_digest
@@ -98,6 +100,10 @@ class Arm:
 
     def finish(self, trained: Any, folder: RunFolder, seed: int) -> dict[str, Any]:
         """Save the checkpoint, test, write rows and samples; further facts of the summary."""
+        raise NotImplementedError
+
+    def load(self, folder: RunFolder) -> tuple[Verbalizer, Reconstructor]:
+        """AV and AR of a finished run; NlaError when they do not match today's trunk."""
         raise NotImplementedError
 
     def base_config(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from common.device import best_device
 from common.evaluation.conditions import ORIGINAL
 from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share, verbatim_ngram_share
-from common.models.checkpoint import save_trainable
+from common.models.checkpoint import load_trainable, save_trainable
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
 from common.rollout.reading import reconstruct
@@ -152,6 +152,18 @@ class PolicyArm(Arm):
         write_atomically(pl.concat(measures).with_columns(**named), folder.measures_file)
         sizes = [model_sizes(verbalizer), model_sizes(reconstructor)]
         return {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
+
+    def load(self, folder: RunFolder) -> tuple[Verbalizer, Reconstructor]:
+        """AV (the warm start under the run's adapters) and AR of the run."""
+        config, material = self.tuned, self.material
+        verbalizer, recipe = load_av(material), self.experiment.build(self.settings, material)
+        verbalizer.adapt_anew(config.lora_rank, trainable=config.trained != "ar")
+        recipe.reconstructor.requires_grad_(False) if config.trained == "av" else None
+        metadata = material.speaking_metadata(verbalizer)
+        load_trainable(verbalizer, folder.checkpoint / "av.safetensors", metadata)
+        metadata = material.reading_metadata(recipe.reconstructor)
+        load_trainable(recipe.reconstructor, folder.checkpoint / "ar.safetensors", metadata)
+        return verbalizer.eval(), recipe.reconstructor.eval()
 
     def _dev_keys(self, limit: int) -> list[str]:
         keys = load_activations(self.material.trunk.activations, [DEV], [KEY])[KEY].to_list()

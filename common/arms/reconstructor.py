@@ -10,14 +10,15 @@ from common.arms.record import model_sizes, write_rows
 from common.config import ARConfig
 from common.data.batches import plan_batches
 from common.device import best_device
-from common.models.checkpoint import save_trainable
+from common.models.checkpoint import load_trainable, save_trainable
 from common.models.reconstructor import Reconstructor
+from common.models.verbalizer import Verbalizer
 from common.rollout.reading import reconstruct
 from common.runs import RunFolder
 from common.schema import AV, TEACHER
 from common.seeding import keyed_seed
 from common.tracking.tracker import Tracker
-from common.warm_start import reading_lesson
+from common.warm_start import load_av, reading_lesson
 
 
 class ReconstructorArm(Arm):
@@ -71,6 +72,12 @@ class ReconstructorArm(Arm):
         rows = pl.concat(frames).with_columns(arm=pl.lit(self.name), seed=pl.lit(seed, pl.Int64))
         write_rows(folder, rows, self.material.test_table)
         return model_sizes(trained)
+
+    def load(self, folder: RunFolder) -> tuple[Verbalizer, Reconstructor]:
+        """The warm-started AV, and the AR of the run."""
+        model = self.experiment.build(self.settings, self.material)
+        load_trainable(model, folder.checkpoint / "ar.safetensors", self.metadata(model))
+        return load_av(self.material), model.eval()
 
     def metadata(self, model: Reconstructor) -> dict[str, str]:
         """What a checkpoint must agree on to be loaded."""

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from rich.console import Console
 
+from common.device import device_name, multiplication_speed
 from common.errors import NlaError
 from common.manifest import read_manifest
 from common.packages import is_package, package_path
@@ -38,7 +40,13 @@ class Finding(NamedTuple):
 
 def examine(profile: Profile) -> bool:
     """Print every finding; True when nothing is missing."""
-    findings = [*_libraries(), *_place(), *_sources(profile), *_artefacts(Trunk(profile.name))]
+    findings = [
+        *_libraries(),
+        *_place(),
+        _speed(profile),
+        *_sources(profile),
+        *_artefacts(Trunk(profile.name)),
+    ]
     console = Console()
     for finding in findings:
         mark = "[red]missing[/red]" if finding.remedy else "[green]ok[/green]"
@@ -63,6 +71,19 @@ def _place() -> Iterator[Finding]:
     yield Finding(
         f"{free:.0f} GiB free",
         "" if free > MIN_FREE_GIB else f"free {MIN_FREE_GIB} GiB on this disk",
+    )
+
+
+def _speed(profile: Profile) -> Finding:
+    """How fast this machine computes; slow is no fault, but worth knowing before a long run."""
+    if torch.cuda.is_available():
+        return Finding(f"{device_name()}, training in {profile.trainer.precision}")
+    low = profile.trainer.precision.startswith("bf16")
+    speed = multiplication_speed(torch.bfloat16 if low else torch.float32) / 1e9
+    note = "" if low else "; this CPU has no bfloat16 arithmetic, or the profile does not use it"
+    return Finding(
+        f"{device_name()}: {speed:.0f} GFLOP/s in matrix products, training in"
+        f" {profile.trainer.precision}{note}"
     )
 
 

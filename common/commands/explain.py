@@ -11,8 +11,8 @@ from common.errors import NlaError
 from common.experiment import load_experiment
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
-from common.models.checkpoint import load_trainable
 from common.models.reconstructor import Reconstructor
+from common.models.verbalizer import Verbalizer
 from common.paths import run_folder
 from common.profile import Profile
 from common.rollout.reading import reconstruct
@@ -20,7 +20,6 @@ from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
 from common.schema import TokenBatch
 from common.target.residual import read_residual
-from common.warm_start import load_av
 
 
 def explain_text(text: str, position: int, reconstructor: str, profile: Profile) -> None:
@@ -34,12 +33,11 @@ def explain_text(text: str, position: int, reconstructor: str, profile: Profile)
     ids = tokenizer.encode(text, add_special_tokens=False)
     column = check_position(position, len(ids), profile.activations.min_position)
     activation = _activation(material, ids, column)
-    verbalizer = load_av(material)
+    folder, verbalizer, model = load_pair(material, reconstructor)
     precision = profile.trainer.precision
     explanation = sample_explanations(verbalizer, activation, profile.rollout, precision=precision)[
         0
     ]
-    folder, model = load_reconstructor(material, reconstructor)
     prediction = reconstruct(model, [explanation], 1, precision)
     error = float(squared_errors(prediction, activation)[0])
     table = Table(show_header=False, box=None)
@@ -52,7 +50,7 @@ def explain_text(text: str, position: int, reconstructor: str, profile: Profile)
         "position", f"{column} of {len(ids)} ({json.dumps(shown[column])}), layer {material.layer}"
     )
     table.add_row("explanation", explanation)
-    table.add_row("AR", str(folder.path))
+    table.add_row("run", str(folder.path))
     table.add_row("cosine", f"{float(cosines(prediction, activation)[0]):.3f}")
     table.add_row("FVE", f"{1 - error / material.test_variance()[0]:.3f}")
     Console().print(table)
@@ -70,8 +68,8 @@ def check_position(position: int, length: int, minimum: int) -> int:
     return column
 
 
-def load_reconstructor(material: Material, name: str) -> tuple[RunFolder, Reconstructor]:
-    """The AR of `<experiment>/<arm>/<seed>`, or of the newest finished run of the control."""
+def load_pair(material: Material, name: str) -> tuple[RunFolder, Verbalizer, Reconstructor]:
+    """AV and AR of `<experiment>/<arm>/<seed>`, or of the newest finished run of a control."""
     folder = (
         _newest(material.profile.name)
         if name == "newest"
@@ -81,9 +79,7 @@ def load_reconstructor(material: Material, name: str) -> tuple[RunFolder, Recons
     folder.summary  # noqa: B018 - raises when the run is unfinished
     one = load_experiment(experiment)
     arm = one.arm_class(one, arm_name, material.profile, material)
-    model = one.build(arm.settings, material)
-    load_trainable(model, folder.checkpoint / "ar.safetensors", arm.metadata(model))
-    return folder, model.eval()
+    return folder, *arm.load(folder)
 
 
 def _newest(profile: str) -> RunFolder:

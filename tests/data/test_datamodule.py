@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from common.data.activations import load_activations, vectors_of
-from common.data.batches import Example, examples_of, in_order, plan_batches
+from common.data.batches import Example, examples_of, in_order, plan_batches, plan_rollouts
 from common.data.datamodule import NlaDataModule
 from common.data.store import ActivationStore
 from common.errors import NlaError
@@ -134,3 +134,15 @@ def test_a_resumed_run_gets_the_batches_that_are_left(
     resumed.load_state_dict(data.state_dict())
     left = [texts for texts, _ in served(resumed.train_dataloader())]
     assert left == [[example.text for example in batch] for batch in plan[5:]]
+
+
+def test_rollouts_go_through_all_keys_before_any_comes_again():
+    keys = [f"{number}:16" for number in range(10)]
+    plan = plan_rollouts(keys, 4, steps=5, repeats=2, seed=0)
+    assert len(plan) == 10
+    assert plan[::2] == plan[1::2], "each batch as often as asked, one after another"
+    order = [example.key for batch in plan[::2] for example in batch]
+    assert set(order[:10]) == set(order[10:20]) == set(keys)
+    assert plan == plan_rollouts(list(reversed(keys)), 4, steps=5, repeats=2, seed=0)
+    assert plan != plan_rollouts(keys, 4, steps=5, repeats=2, seed=1)
+    assert plan_rollouts(keys, 4, steps=0, repeats=2, seed=0) == []

@@ -1,0 +1,80 @@
+"""New tokens per second while an AV writes: the engine against transformers' `generate`."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+
+from bench.timing import Rates, Ratio, alternate, ratio
+from bench.workload import Workload
+from common.models.verbalizer import Verbalizer
+from common.rollout.engine import keyed_draws, roll_out, room_of
+from common.rollout.reference import generate
+from common.rollout.sampler import merged
+
+ACTIVATIONS, SAMPLES, TOKENS, QUICK_TOKENS = 8, 8, 48, 8
+GOAL = 2.0
+OURS, GREEDY, PLAIN = "nla", "nla, one sample each", "generate"
+
+
+class Rolled(NamedTuple):
+    """Rates in new tokens per second."""
+
+    rates: Rates
+    ratios: list[Ratio]
+
+
+def measure_rollouts(work: Workload) -> Rolled:
+    """Sample in turn, both in the same precision; no text ends, so that both write as much.
+
+    That leaves out what the engine gains where texts end early: it drops them, `generate` does not.
+    """
+    verbalizer = _endless(work)
+    low, device = work.low_precision, next(verbalizer.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    vectors = 100 * torch.randn(
+        ACTIVATIONS, verbalizer.language_model.config.hidden_size, generator=generator
+    )
+
+    def unit(write: Callable[[int], int]) -> Callable[[int], float]:
+        def measured(number: int) -> float:
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
+            with merged(verbalizer, low), autocast:
+                started = time.perf_counter()
+                tokens = write(number)
+                return tokens / (time.perf_counter() - started)
+
+        return measured
+
+    def ours(number: int, samples: int = SAMPLES) -> int:
+        room = room_of(verbalizer)
+        draws = [keyed_draws((number, row), samples, room) for row in range(ACTIVATIONS)]
+        return int(roll_out(verbalizer, vectors, samples, 1.0, torch.cat(draws)).mask.sum())
+
+    def plain(number: int) -> int:
+        torch.manual_seed(number)
+        rows = generate(verbalizer, vectors, SAMPLES, 1.0)
+        return len(rows) * room_of(verbalizer)
+
+    units = {
+        OURS: unit(ours),
+        GREEDY: unit(lambda number: ours(number, 1)),
+        PLAIN: unit(plain),
+    }
+    for one in units.values():
+        one(-1)
+    rates = alternate(units, work.scale.rounds, "rollouts")
+    return Rolled(rates, [ratio(rates, OURS, PLAIN, GOAL)])
+
+
+def _endless(work: Workload) -> Verbalizer:
+    """An untrained AV of the profile whose end token is one that it never writes."""
+    target, tokens = work.material().target, TOKENS if work.is_real else QUICK_TOKENS
+    config = work.profile.av.replace(max_explanation_tokens=tokens - 1, lora_rank=0)
+    verbalizer = Verbalizer(copy.deepcopy(target.model), target.tokenizer, config, 100.0)
+    marker = verbalizer.template.prompt_ids[verbalizer.template.slot_columns[0]]
+    verbalizer.template = replace(verbalizer.template, end_id=marker)
+    return verbalizer.eval()

@@ -1,0 +1,117 @@
+"""The decision rule of baseline on results made by hand, where it must say shown or not shown."""
+
+import polars as pl
+
+from common.report.results import MEASURES_SCHEMA, ROWS_SCHEMA, Results
+from common.schema import AV, AV_NEUTRAL_AR
+from experiments.baseline.findings import sections, verdict
+
+DOCUMENTS, SEEDS = 25, (0, 1, 2)
+ARMS = ("control", "frozen_ar", "frozen_av", "warm_start")
+LEARNED = {"control": 0.6, "frozen_ar": 0.5, "frozen_av": 0.3, "warm_start": 0.2}
+NOTHING = dict.fromkeys(ARMS, 0.2)
+
+
+def results(
+    own: dict[str, float],
+    neutral: dict[str, float],
+    quotes: dict[str, float] | None = None,
+    bad_seed: float = 0.0,
+) -> Results:
+    """FVE by arm under own and neutral AR, variance 1; `bad_seed` lowers the last of control."""
+    rows, measures = [], []
+    for seed in SEEDS:
+        for arm in ARMS:
+            for document in range(DOCUMENTS):
+                names = {"arm": arm, "seed": seed, "key": f"{document}:16", "doc_id": str(document)}
+                noise = 0.01 * ((document * 7 + len(arm)) % 5 - 2)
+                lost = bad_seed * (arm == "control" and seed == SEEDS[-1])
+                for source, fves in ((AV, own), (AV_NEUTRAL_AR, neutral)):
+                    error = 1 - fves[arm] + noise + lost
+                    fixed = {"source": source, "transform": "original", "applied": True}
+                    rows.append(names | fixed | {"squared_error": error, "cosine": 0.5})
+                values = {
+                    "verbatim_4gram_share": (quotes or NOTHING)[arm] + noise,
+                    "tokens": 40.0,
+                    "quote_share": 0.5,
+                    "splice_kl": 1.0 - own[arm],
+                    "splice_kl_mean_direction": 2.0,
+                    "best_of_1": 1 - own[arm],
+                    "best_of_4": 0.9 - own[arm],
+                }
+                measures += [
+                    names | {"measure": name, "value": value} for name, value in values.items()
+                ]
+    facts = {
+        "profile": "test",
+        "experiment": "baseline",
+        "floors": [],
+        "variance": 1.0,
+        "resamples": 200,
+        "arms": list(ARMS),
+    }
+    return Results(
+        facts=facts,
+        text_metrics={},
+        rows=pl.DataFrame(rows, schema=ROWS_SCHEMA),
+        measures=pl.DataFrame(measures, schema=MEASURES_SCHEMA),
+    )
+
+
+def clauses(found: Results) -> list[str]:
+    """Each paragraph of the verdict up to its first number."""
+    return verdict(found).split("\n\n")
+
+
+def test_all_clauses_are_shown_where_they_hold():
+    works, words, who, quotes = clauses(results(LEARNED, LEARNED, quotes=LEARNED))
+    assert "for these 3 seeds: shown" in works
+    assert "0.400 [" in works
+    assert "under a neutral AR: shown" in words
+    assert "larger part: shown" in who
+    assert "0.300 [" in who
+    assert "0.100 [" in who
+    assert "learns to quote: shown" in quotes
+
+
+def test_a_gain_that_only_the_own_ar_sees_is_no_gain_of_the_words():
+    works, words, *_ = clauses(results(LEARNED, NOTHING))
+    assert ": shown" in works
+    assert "under a neutral AR: not shown" in words
+
+
+def test_every_seed_must_gain():
+    works, *_ = clauses(results(LEARNED, LEARNED, bad_seed=0.5))
+    assert "for these 3 seeds: not shown" in works
+    assert "-0.100 in the worst seed" in works
+
+
+def test_nothing_is_shown_where_nothing_changed():
+    for clause in clauses(results(NOTHING, NOTHING)):
+        assert "not shown" in clause
+
+
+def test_a_part_that_is_missing_is_not_measured():
+    found = results(LEARNED, LEARNED)
+    without = found._replace(
+        rows=found.rows.filter(pl.col("arm") != "warm_start"),
+        measures=found.measures.filter(pl.col("arm") != "warm_start"),
+    )
+    assert all("not measured" in clause for clause in clauses(without))
+
+
+def test_sections_by_hand():
+    texts, splice, best = sections(results(LEARNED, LEARNED))
+    assert "`control`" in texts.markdown
+    control = next(line for line in splice.markdown.splitlines() if "`control`" in line)
+    assert "0.400 [0.400, 0.400]" in control
+    assert "0.800 [0.800, 0.800]" in control, "1 - .4 / 2"
+    control = next(line for line in best.markdown.splitlines() if "`control`" in line)
+    assert "0.600 [" in control
+    assert "0.700 [" in control
+    assert "n = 4" in best.markdown
+
+
+def test_no_measures_make_no_sections():
+    found = results(LEARNED, LEARNED)
+    assert sections(found._replace(measures=found.measures.clear())) == []
