@@ -55,7 +55,7 @@ def roll_out(
     assert temperature == 0 or draws is not None, "sampling needs draws"
     draws = draws.to(activations.device) if temperature and draws is not None else None
     model, room = verbalizer.language_model, room_of(verbalizer)
-    cache = _read_beginning(verbalizer, room)
+    cache = _read_beginning(verbalizer, len(activations), room)
     with rollout_attention(model):
         hidden = _read_slots(verbalizer, activations, cache)
         cache.select(torch.arange(len(activations)).repeat_interleave(samples))
@@ -117,7 +117,7 @@ class _Sheet:
         return Rollouts(ids, log_probs, mask, self.ended)
 
 
-def _read_beginning(verbalizer: Verbalizer, room: int) -> RolloutCache:
+def _read_beginning(verbalizer: Verbalizer, rows: int, room: int) -> RolloutCache:
     """The cache of the prompt before the slot, with room for the rest and for `room` tokens."""
     model, template = verbalizer.language_model, verbalizer.template
     device = next(model.parameters()).device
@@ -125,7 +125,7 @@ def _read_beginning(verbalizer: Verbalizer, room: int) -> RolloutCache:
     ids = torch.tensor([template.prompt_ids[:shared]], device=device)
     embeddings = model.get_input_embeddings()(ids).float()
     read = model.model(inputs_embeds=embeddings, use_cache=True).past_key_values
-    return RolloutCache(read, len(template.prompt_ids) - shared + room)
+    return RolloutCache(read, rows, len(template.prompt_ids) - shared + room)
 
 
 def _read_slots(
@@ -143,9 +143,7 @@ def _step(
     model: Any, embeddings: Float[Tensor, "rows time d_model"], cache: RolloutCache
 ) -> Float[Tensor, "rows d_model"]:
     """Last hidden state after the newest tokens."""
-    output = model.model(
-        inputs_embeds=embeddings, past_key_values=cache, use_cache=True, rollout=cache
-    )
+    output = model.model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
     return output.last_hidden_state[:, -1]
 
 
