@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -182,8 +183,9 @@ def _exit_cleanly(command) -> None:
     keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("common").setLevel(logging.INFO)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message=".*past_key_values.*")  # its older releases want it
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Names that older releases of transformers want and newer ones take under protest.
+    warnings.filterwarnings("ignore", message=".*(past_key_values|is_gradient_checkpointing).*")
     try:
         command()
     except NlaError as error:

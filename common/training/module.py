@@ -38,6 +38,8 @@ class TrainingModule(L.LightningModule):
     """Batches that no validation and no checkpoint may part."""
     looks_first = False
     """Whether dev documents are looked at before the first step, and every step is logged."""
+    less_memory = "lower batch_size in the profile"
+    """What to do when memory runs out."""
     stopped = ""
     """Why a run ended before its time, if it did."""
 

@@ -48,6 +48,7 @@ class PolicyModule(TrainingModule):
     """Joint training of AV and AR; the dev metric is `dev_fve`, of greedy explanations."""
 
     looks_first = True
+    less_memory = "raise rl.micro_batches in the profile, or lower rl.activations or rl.samples"
 
     def __init__(
         self,

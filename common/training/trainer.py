@@ -110,6 +110,11 @@ def fit(
             trainer.validate(module, data, verbose=False)
         if data.train:
             trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        what = f"out of memory ({str(error).splitlines()[0][:120]})"
+        raise NlaError(what, where=folder.path, remedy=module.less_memory) from error
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         if trainer.interrupted:
             raise KeyboardInterrupt from error
@@ -123,6 +128,11 @@ def fit(
     seconds = round(module.seconds, 2)
     facts = {"train_seconds": seconds, "skipped_steps": module.skipped_steps}
     return Fitted(metrics, **facts, **({"stopped": module.stopped} if module.stopped else {}))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """On a GPU there is a class for it, on a CPU a sentence."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def forget_after(folder: RunFolder, step: int) -> None:

@@ -236,3 +236,21 @@ def test_every_step_is_watched(target_folder: Path, folder: RunFolder):
     assert fitted["dev_fve"] == metrics(folder, "dev_fve")[-1]
     assert isinstance(module, L.LightningModule)
     assert module.verbalizer.template.end_id == ENDING
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_out_of_memory_names_the_knob(
+    target_folder: Path, folder: RunFolder, monkeypatch: Any, error: RuntimeError
+):
+    def full(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(PolicyModule, "training_step", full)
+    with pytest.raises(NlaError, match="micro_batches"):
+        train("policy", target_folder, folder)
