@@ -169,7 +169,10 @@ def doctor(profile: ProfileOption = None) -> None:
 
 def run_experiment(name: str) -> None:
     """Every arm, then the report, without DVC: `python -m experiments.<name>`, after the trunk."""
-    _exit_cleanly(lambda: (run(name), collect(name), report(name)))
+    from common.experiment import load_experiment
+
+    own = load_experiment(name).arm_class.has_own_texts
+    _exit_cleanly(lambda: (run(name), neutral(name) if own else None, collect(name), report(name)))
 
 
 def main() -> None:

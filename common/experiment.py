@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 
 from common.config import ARConfig, Config, RLConfig, load_config
 from common.errors import NlaError
@@ -25,8 +25,8 @@ class ExperimentParams(Config):
 
     arms: dict[str, dict[str, Any]]
     """Name → settings of the arm, in the order of the report; `control` is one of them."""
-    search: SearchSpace = Field(default_factory=dict)
-    """Numbers of the profile's `ar` (or `rl`) that every arm's study searches; none: no study."""
+    search: SearchSpace
+    """Numbers of the profile's `ar` (or `rl`) that every arm's study searches; {}: no study."""
 
     @field_validator("search")
     @classmethod

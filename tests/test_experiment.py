@@ -161,7 +161,7 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(
     keys = warm.test_table.height
     assert set(rows.group_by("source", "transform").len()["len"]) == {keys}
     spoken = pl.read_parquet(folder.path / OWN_TEXTS)
-    assert dict(spoken["split"].value_counts().iter_rows()) == {"test": keys, "rl": 4}
+    assert dict(spoken["split"].value_counts().iter_rows()) == {"test": keys, "ar_sft": 4}
     measures = pl.read_parquet(folder.measures_file)
     assert {"splice_kl", "best_of_1", "best_of_2", "tokens"} <= set(measures["measure"])
     assert measures["value"].is_finite().all()

@@ -1,13 +1,13 @@
-"""One AR for all arms: trained on what their AVs wrote alike, so that it flatters none of them."""
+"""One AR for all arms, trained on as much text of each, so that it flatters none of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
 from common.arms.arm import Arm
 from common.arms.record import OWN_TEXTS
 from common.data.activations import write_atomically
-from common.data.batches import examples_of
+from common.data.batches import Example, examples_of
 from common.device import best_device
 from common.evaluation.conditions import ORIGINAL
 from common.manifest import read_table
@@ -15,14 +15,14 @@ from common.paths import neutral_run
 from common.provenance import code_digest
 from common.rollout.reading import reconstruct
 from common.runs import RunFolder
-from common.schema import AV_NEUTRAL_AR, EXPLANATION, KEY, RL, SPLIT, TEST
+from common.schema import AR_SFT, AV_NEUTRAL_AR, EXPLANATION, KEY, SPLIT, TEACHER, TEST
 from common.warm_start import CODE, fit_ar, load_ar_of
 
 
 def run_neutral(arms: Sequence[Arm]) -> None:
-    """Train the neutral AR on all arms' explanations of training documents, then test it.
+    """Train the neutral AR on the teacher's texts and all arms' explanations, then test it.
 
-    Every arm and seed gives the same number of explanations, of the same activations.
+    The explanations are of activations that no AV was optimised on.
     """
     first, folder = arms[0], RunFolder(neutral_run(arms[0].profile.name, arms[0].experiment.name))
     spoken = {run: own_texts(run) for run in runs_of(arms)}
@@ -35,12 +35,23 @@ def run_neutral(arms: Sequence[Arm]) -> None:
     with folder.locked():
         if folder.is_finished(config) and folder.rows_file.exists():
             return
-        pooled = [
-            example
-            for table in spoken.values()
-            for example in examples_of(table.filter(pl.col(SPLIT) == RL))
-        ]
+        pooled = balanced({r: t.filter(pl.col(SPLIT) == AR_SFT) for r, t in spoken.items()})
+        taught = first.material.explanations(TEACHER).filter(pl.col(SPLIT) == AR_SFT)
+        pooled += examples_of(taught, first.profile.ar.examples)
         fit_ar(folder, config, first.material, pooled, lambda: _test(first, folder, spoken))
+
+
+def balanced(spoken: Mapping[RunFolder, pl.DataFrame]) -> list[Example]:
+    """As many explanations of each arm; what AVs alike have written counts once.
+
+    An arm whose AV is not trained writes the same texts in every seed, and so do two such arms.
+    """
+    arms: dict[str, dict[tuple[str, ...], pl.DataFrame]] = {}
+    for run, table in spoken.items():
+        arms.setdefault(run.identity[2], {})[tuple(table.sort(KEY)[EXPLANATION])] = table
+    different = {frozenset(written): pl.concat(written.values()) for written in arms.values()}
+    size = min(table.height for table in different.values())
+    return [example for table in different.values() for example in examples_of(table, size)]
 
 
 def runs_of(arms: Sequence[Arm]) -> Iterator[RunFolder]:

@@ -13,6 +13,7 @@ from common.config import RLConfig
 from common.data.activations import load_activations, write_atomically
 from common.data.batches import Example, in_order, plan_rollouts
 from common.device import best_device
+from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
 from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share, verbatim_ngram_share
@@ -23,6 +24,7 @@ from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
 from common.schema import (
+    AR_SFT,
     AV,
     AV_UNTRAINED_AR,
     DEV,
@@ -64,7 +66,7 @@ class PolicyArm(Arm):
     curves = (
         "dev_fve",
         "dev_fve_untrained_ar",
-        "dev_kl",
+        "dev_kl_greedy",
         "dev_quote_share",
         "rl_reward",
         "rl_entropy",
@@ -108,9 +110,8 @@ class PolicyArm(Arm):
             splice=self._splice if config.splice else None,
         )
         module = PolicyModule(verbalizer, recipe.reconstructor, config, around)
-        keys = load_activations(self.material.trunk.activations, [RL], [KEY])[KEY].to_list()
         shape = (config.activations, config.steps, module.batches_together)
-        plan = plan_rollouts(keys, *shape, seed=around.seed)
+        plan = plan_rollouts(self._unread_keys(), *shape, seed=around.seed)
         batches = in_order([Example(key, key) for key in dev], self.profile.rollout.batch_size)
         data = NlaDataModule(plan, batches, self.material.store, PolicyBatch)
         callbacks = [Pruning(trial)] if trial else []
@@ -124,11 +125,8 @@ class PolicyArm(Arm):
     def finish(self, trained: Trained, folder: RunFolder, seed: int) -> dict[str, Any]:
         """Let the AV explain the test activations, and see how the ARs read that."""
         verbalizer, reconstructor, untrained = trained
-        for name, model, metadata in (
-            ("av", verbalizer, self.material.speaking_metadata(verbalizer)),
-            ("ar", reconstructor, self.material.reading_metadata(reconstructor)),
-        ):
-            save_trainable(model, folder.checkpoint / f"{name}.safetensors", metadata)
+        for name, model, metadata in self._checkpoints(verbalizer, reconstructor):
+            save_trainable(model, folder.checkpoint / name, metadata)
             model.to(best_device()).eval()
         spoken = self._explain(verbalizer)
         write_atomically(spoken, folder.path / OWN_TEXTS)
@@ -159,11 +157,30 @@ class PolicyArm(Arm):
         verbalizer, recipe = load_av(material), self.experiment.build(self.settings, material)
         verbalizer.adapt_anew(config.lora_rank, trainable=config.trained != "ar")
         recipe.reconstructor.requires_grad_(False) if config.trained == "av" else None
-        metadata = material.speaking_metadata(verbalizer)
-        load_trainable(verbalizer, folder.checkpoint / "av.safetensors", metadata)
-        metadata = material.reading_metadata(recipe.reconstructor)
-        load_trainable(recipe.reconstructor, folder.checkpoint / "ar.safetensors", metadata)
+        for name, model, metadata in self._checkpoints(verbalizer, recipe.reconstructor):
+            load_trainable(model, folder.checkpoint / name, metadata)
         return verbalizer.eval(), recipe.reconstructor.eval()
+
+    def _checkpoints(
+        self, verbalizer: Verbalizer, reconstructor: Reconstructor
+    ) -> list[tuple[str, Any, dict[str, str]]]:
+        """File, model and what the file must agree on: weights mean nothing on another start."""
+        starts = self.base_config()["warm_start"]
+        speaking = self.material.speaking_metadata(verbalizer) | {"warm_start": starts["av"]}
+        reading = self.material.reading_metadata(reconstructor) | {"warm_start": starts["ar"]}
+        return [
+            ("av.safetensors", verbalizer, speaking),
+            ("ar.safetensors", reconstructor, reading),
+        ]
+
+    def _unread_keys(self) -> list[str]:
+        """The rl activations whose explanations the warm-started AR has not trained on."""
+        read = {example.key for example in self.material.ar_examples()}
+        table = load_activations(self.material.trunk.activations, [RL], [KEY])
+        if keys := [key for key in table[KEY].to_list() if key not in read]:
+            return keys
+        remedy = "raise activations.documents.rl, or lower ar.av_examples"
+        raise NlaError("no rl activation is left to explain", where="profile", remedy=remedy)
 
     def _dev_keys(self, limit: int) -> list[str]:
         keys = load_activations(self.material.trunk.activations, [DEV], [KEY])[KEY].to_list()
@@ -177,7 +194,7 @@ class PolicyArm(Arm):
         """Greedy explanations of the test activations and of those a neutral AR will train on."""
         columns = [KEY, DOC_ID, SPLIT]
         test = self.material.test_table.select(KEY, DOC_ID, pl.lit(TEST).alias(SPLIT))
-        others = load_activations(self.material.trunk.activations, [RL], columns)
+        others = load_activations(self.material.trunk.activations, [AR_SFT], columns)
         count = min(others.height, self.profile.rl.spoken_examples)
         table = pl.concat([test, others.sample(count, seed=0).select(test.columns)])
         vectors = self.material.store[table[KEY].to_list()]

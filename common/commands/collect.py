@@ -42,7 +42,7 @@ def collect(experiment: Experiment, profile: Profile) -> None:
     results = Results(
         facts=_facts(experiment, material, folders),
         text_metrics=_text_metrics(material, folders if own else []),
-        rows=_rows(folders, material),
+        rows=_rows(folders, material, own),
         runs=pl.DataFrame([_run(folder) for folder in folders], schema=RUNS_SCHEMA),
         trials=pl.concat([_trials(arm) for arm in arms], how="diagonal"),
         curves=_curves(folders, arms[0].curves),
@@ -144,6 +144,11 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
         "commit": _each([commit_of(run) for run in folders]),
         "device": _each([run.summary.get("device", "unknown") for run in folders]),
         "digests": material.digests(),
+        "stopped_early": {
+            "/".join(run.identity[2:]): run.summary["stopped"]
+            for run in folders
+            if "stopped" in run.summary
+        },
     }
 
 
@@ -152,16 +157,29 @@ def _each(values: list[str]) -> list[str]:
     return sorted(set(values))
 
 
-def _rows(folders: list[RunFolder], material: Material) -> pl.DataFrame:
+def _rows(folders: list[RunFolder], material: Material, own: bool) -> pl.DataFrame:
     read_manifest(material.trunk.floors, "floors", **material.digests())
     floors = read_table(material.trunk.floors, "floors").with_columns(seed=pl.lit(0, pl.Int64))
     frames = [read_table(run.rows_file, f"experiments/{run.identity[1]}") for run in folders]
-    neutral = RunFolder(neutral_run(*folders[0].identity[:2]))
-    if neutral.rows_file.exists():
-        frames.append(read_table(neutral.rows_file, f"{folders[0].identity[1]}_neutral"))
+    if own:
+        frames.append(_neutral_rows(folders))
+        # The ridge floors were fitted for the warm start's texts, which are not those of the arms.
+        floors = floors.filter(pl.col("arm").is_in(["mean_direction", *CEILINGS]))
     return pl.concat(
         [frame.select(ROWS_SCHEMA.names()).cast(ROWS_SCHEMA) for frame in [*frames, floors]]
     )
+
+
+def _neutral_rows(folders: list[RunFolder]) -> pl.DataFrame:
+    """What the neutral AR made of the texts of these very runs."""
+    profile, experiment, *_ = folders[0].identity
+    run = RunFolder(neutral_run(profile, experiment))
+    remedy = f"nla neutral {experiment}"
+    if not run.summary_file.exists():
+        raise NlaError("no neutral AR", where=run.path, remedy=remedy)
+    if run.config["runs"] != {str(one.path): one.summary["digest"] for one in folders}:
+        raise NlaError("the neutral AR read other runs than today's", where=run.path, remedy=remedy)
+    return read_table(run.rows_file, f"{experiment}_neutral")
 
 
 def _run(folder: RunFolder) -> dict:

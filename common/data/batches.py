@@ -59,6 +59,7 @@ def plan_rollouts(
 
     An example's text is its key: what is to be said is not known yet.
     """
+    assert keys, "nothing to explain"
     order: list[str] = []
     for round_ in range(-(-steps * batch_size // len(keys))):
         order += keyed_random("rollouts", seed, round_).sample(sorted(keys), len(keys))

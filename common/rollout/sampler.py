@@ -59,12 +59,14 @@ def texts_of(
 
 @contextmanager
 def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
-    """Fold the adapters into copies of the weights for as long as nobody trains.
+    """Weights made for decoding, for as long as nobody trains; they come back bit by bit.
 
-    Decoding runs one token at a time, so that every extra matrix product and cast is felt. The
-    weights themselves come back afterwards: subtracting the adapters again would not be exact.
+    Decoding runs one token at a time, so that every extra matrix product and cast is felt: adapters
+    are folded in, or, in low precision, weights are held in bfloat16. Not both: a small adapter
+    would vanish between two neighbouring bfloat16 weights, and the samples would be those of the
+    model without it.
     """
-    adapted = hasattr(verbalizer.model, "merge_adapter")
+    adapted = hasattr(verbalizer.model, "merge_adapter") and not low_precision
     linears = [m for m in verbalizer.language_model.modules() if type(m) is nn.Linear]
     weights = [module.weight.data for module in linears]
     if adapted:

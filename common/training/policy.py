@@ -108,6 +108,8 @@ class PolicyModule(TrainingModule):
         if self.config.trained != "av":
             loss = loss + self._reading_loss(self._scored, batch.activations, groups)
         self.log_metrics({"train_loss": loss.detach()}, 1)
+        if self.stopped and part == self.batches_together - 1:
+            self.trainer.should_stop = True
         return loss
 
     def validation_step(self, batch: PolicyBatch, batch_index: int) -> None:
@@ -130,14 +132,17 @@ class PolicyModule(TrainingModule):
                 rollouts.ids, rollouts.mask, batch.activations, samples=1
             )
             now, before = self.verbalizer.token_log_probs(again), self._reference(again, 1.0)
-            values["dev_kl"] = kl_estimate(now, before, rollouts.mask).mean()
+            values["dev_kl_greedy"] = kl_estimate(now, before, rollouts.mask).mean()
         self.log_metrics(values, len(texts), bar=True)
 
     def _rollout(self, batch: PolicyBatch, number: int) -> Scored:
         """Sample and score; the draws are keyed, so that a resumed run samples the same."""
         config, av = self.config, self.verbalizer
         place = (self.around.seed, number)
-        draws = [keyed_draws((*place, key), config.samples, room_of(av)) for key in batch.keys]
+        draws = [
+            keyed_draws((*place, key, batch.keys[:index].count(key)), config.samples, room_of(av))
+            for index, key in enumerate(batch.keys)
+        ]
         with merged(av, self.around.precision.startswith("bf16")):
             rollouts = roll_out(
                 av, batch.activations, config.samples, config.temperature, torch.cat(draws)
@@ -249,20 +254,20 @@ class PolicyModule(TrainingModule):
                 f"collapsed: fewer than half of the explanations were valid in"
                 f" {COLLAPSED_STEPS} rollouts in a row, up to step {self.global_step}"
             )
-            self.trainer.should_stop = True
 
     def _tell(self, values: dict[str, Any]) -> None:
         self.log_metrics({f"rl_{name}": value for name, value in values.items()}, 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Also how long the policy has been unwell."""
+        """Also how long the policy has been unwell, and whether that ended the run."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["invalid_in_a_row"] = self._invalid_in_a_row
+        checkpoint["invalid_in_a_row"], checkpoint["stopped"] = self._invalid_in_a_row, self.stopped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See `on_save_checkpoint`."""
         super().on_load_checkpoint(checkpoint)
-        self._invalid_in_a_row = checkpoint["invalid_in_a_row"]
+        self._invalid_in_a_row, self.stopped = checkpoint["invalid_in_a_row"], checkpoint["stopped"]
+        self.trainer.should_stop = bool(self.stopped)
 
 
 def _rows(groups: range, samples: int) -> slice:

@@ -54,16 +54,18 @@ def reading_rewards(
 def checked_rewards(
     rewards: Float[Tensor, " rows"], valid: Bool[Tensor, " rows"], invalid_reward: float
 ) -> tuple[Float[Tensor, " rows"], Bool[Tensor, " rows"]]:
-    """The worst reward for what is invalid or not finite, and which rows are neither.
+    """The others' worst reward, at most `invalid_reward`, for what is invalid or not finite.
 
-    NlaError when no reward at all is finite: the AR has diverged.
+    Also returns which rows are neither. NlaError when no reward at all is finite: the AR has
+    diverged.
     """
     finite = torch.isfinite(rewards)
     if not finite.any():
         remedy = "lower rl.ar_learning_rate, or set trainer.precision to 32-true"
         raise NlaError("the AR's reconstructions are not finite", where="reward", remedy=remedy)
     good = valid & finite
-    return torch.where(good, rewards, invalid_reward), good
+    worst = rewards[good].min().clamp(max=invalid_reward) if good.any() else invalid_reward
+    return torch.where(good, rewards, worst), good
 
 
 def truncation_budgets(

@@ -105,20 +105,7 @@ def fit(
     trainer = _trainer(trainer_config, module, every, used, RunLogger(folder, tracker))
     resume_from = str(last) if resumable and last.exists() else None
     forget_after(folder, _step_of(last) if resume_from else 0)
-    try:
-        if module.looks_first and not resume_from:
-            trainer.validate(module, data, verbose=False)
-        if data.train:
-            trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
-    except RuntimeError as error:
-        if not _is_out_of_memory(error):
-            raise
-        what = f"out of memory ({str(error).splitlines()[0][:120]})"
-        raise NlaError(what, where=folder.path, remedy=module.less_memory) from error
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
-        if trainer.interrupted:
-            raise KeyboardInterrupt from error
-        raise
+    _run(trainer, module, data, resume_from)
     metrics = {
         name: value
         for _, values in folder.metrics()
@@ -128,6 +115,27 @@ def fit(
     seconds = round(module.seconds, 2)
     facts = {"train_seconds": seconds, "skipped_steps": module.skipped_steps}
     return Fitted(metrics, **facts, **({"stopped": module.stopped} if module.stopped else {}))
+
+
+def _run(
+    trainer: L.Trainer, module: TrainingModule, data: NlaDataModule, resume_from: str | None
+) -> None:
+    """Look, train, and translate what may end it."""
+    try:
+        if module.looks_first and not resume_from:
+            trainer.validate(module, data, verbose=False)
+        if data.train:
+            trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        what = f"out of memory ({str(error).splitlines()[0][:120]})"
+        where = f"step {module.global_step}"
+        raise NlaError(what, where=where, remedy=module.less_memory) from error
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -1,11 +1,12 @@
 """The decision rule of `baseline`, applied to collected results, and what only its report shows."""
 
 from math import isnan
+from typing import NamedTuple
 
 import polars as pl
 
 from common.metrics.statistics import Interval, clustered_bootstrap, ratio_difference
-from common.report.decisions import NOT_MEASURED, arm_rows, seed_differences, seeds_named
+from common.report.decisions import NOT_MEASURED, arm_rows, seeds_named
 from common.report.markdown import bounds, code, fixed, table
 from common.report.results import CONTROL, Results
 from common.report.section import Section
@@ -13,28 +14,26 @@ from common.report.tables import (
     FEWEST_DOCUMENTS,
     ORIGINAL,
     UNDEFINED,
-    difference_of_fve,
-    mean_errors,
 )
 from common.schema import AV, AV_NEUTRAL_AR, DOC_ID, KEY
 
 RULE = """\
 Written before the first run on a real model. All differences are paired on the same test
-activations.
+activations. *Above* means: the whole 95 % interval of the difference above zero, and the difference
+above zero for every training seed.
 
-1. *Reinforcement learning works* when the round-trip FVE of `control`, each AV's own text read by
-   its own AR, is above that of `warm_start`: the whole 95 % interval of the difference above zero,
-   and the difference above zero for every training seed.
-2. *The words carry more*, not only a partner that got used to them, when clause 1 holds under the
-   neutral AR, which was trained on all arms' texts alike.
+1. *The round trip improves* when the FVE of `control`, each AV's own text read by its own AR, is
+   above that of `warm_start`. *Learning to speak is part of it* when it is above that of
+   `frozen_av` too, where the AR learns alone.
+2. *The words carry more*, not only a partner that got used to them, when `control` is above
+   `warm_start` under the neutral AR, which was trained on as much text of each arm.
 3. *The AV's learning is the larger part* when `frozen_ar`, where only the AV learns, is above
-   `frozen_av`, where only the AR does: the whole 95 % interval of the difference of round-trip FVE
-   above zero.
+   `warm_start` and above `frozen_av`.
 4. *It learns to quote* when the share of explanation 4-grams that stand verbatim in the source
-   text is larger in `control` than in `warm_start`: the whole 95 % interval of the difference above
-   zero.
+   text is above that of `warm_start` in `control`.
 
-What does not meet a clause is reported as not shown."""
+What does not meet a clause is reported as not shown. A run that was stopped early because it had
+collapsed counts as it is, and is named."""
 START, AV_ALONE, AR_ALONE = "warm_start", "frozen_ar", "frozen_av"
 SHOWN = {
     "tokens": "tokens",
@@ -46,6 +45,8 @@ SHOWN = {
 def verdict(results: Results) -> str:
     """One paragraph per clause of the decision rule; the first is what the index shows."""
     parts = [_works(results), _words(results), _who(results), _quotes(results)]
+    stopped = results.facts.get("stopped_early", {})
+    parts += [f"{code(run)} was stopped early: {reason}." for run, reason in stopped.items()]
     return "\n\n".join(parts)
 
 
@@ -62,10 +63,11 @@ def sections(results: Results) -> list[Section]:
         " reconstruction in the activation's place. *Recovered* is 1 - KL / KL of the mean"
         " direction.\n\n" + table([_splice_row(results, arm) for arm in results.arms])
     )
+    asked = results.measures.filter(measure="best_of_1")[KEY].n_unique()
     best = (
-        "FVE of the best of n sampled explanations, chosen and read by the arm's own AR, which sees"
-        " the true activation when it chooses: an upper bound of what picking can give.\n\n"
-        + table([_best_row(results, arm) for arm in results.arms])
+        f"On {asked} test activations: FVE of the best of n sampled explanations, chosen and read by"
+        " the arm's own AR, which sees the true activation when it chooses: an upper bound of what"
+        " picking can give.\n\n" + table([_best_row(results, arm) for arm in results.arms])
     )
     return [
         Section("What the explanations look like", texts),
@@ -77,67 +79,92 @@ def sections(results: Results) -> list[Section]:
 def _works(results: Results) -> str:
     """Clause 1."""
     rows = arm_rows(results, AV)
-    if CONTROL not in rows or START not in rows:
-        return f"Whether reinforcement learning works: {NOT_MEASURED}."
+    over = {other: _above(results, AV, CONTROL, other) for other in (START, AR_ALONE)}
+    if None in over.values():
+        return f"Whether the round trip improves: {NOT_MEASURED}."
     seeds = seeds_named(len(rows[CONTROL].seeds))
-    found, told = _above_start(results, AV)
     return (
-        f"Reinforcement learning raises round-trip FVE, for {seeds}: {found}. It went from"
-        f" {bounds(rows[START].fve)} to {bounds(rows[CONTROL].fve)}{told}."
+        f"The round trip improves, for {seeds}: {_said(over[START])}. FVE went from"
+        f" {bounds(rows[START].fve)} to {bounds(rows[CONTROL].fve)}{_told(over[START])}. Learning"
+        f" to speak is part of it: {_said(over[AR_ALONE])}{_told(over[AR_ALONE])}."
     )
 
 
 def _words(results: Results) -> str:
     """Clause 2."""
-    rows = arm_rows(results, AV_NEUTRAL_AR)
-    if CONTROL not in rows or START not in rows:
+    rows, over = arm_rows(results, AV_NEUTRAL_AR), _above(results, AV_NEUTRAL_AR, CONTROL, START)
+    if over is None:
         return f"Whether the words carry more under a neutral AR: {NOT_MEASURED}."
-    found, told = _above_start(results, AV_NEUTRAL_AR)
     return (
-        f"The words carry more under a neutral AR: {found}. It reads {bounds(rows[START].fve)}"
-        f" before and {bounds(rows[CONTROL].fve)} after{told}."
+        f"The words carry more under a neutral AR: {_said(over)}. It reads"
+        f" {bounds(rows[START].fve)} before and {bounds(rows[CONTROL].fve)} after{_told(over)}."
     )
-
-
-def _above_start(results: Results, source: str) -> tuple[str, str]:
-    """`shown` or not, and the numbers, of control minus warm start."""
-    errors = mean_errors(results, source)
-    gain = difference_of_fve(results, errors[ORIGINAL, CONTROL], errors[ORIGINAL, START])
-    by_seed = {seed: -gap for seed, gap in seed_differences(results, source, START).items()}
-    told = f", a difference of {bounds(gain)}"
-    if by_seed:
-        told += f", {fixed(min(by_seed.values()))} in the worst seed"
-    holds = gain.low > 0 and by_seed and min(by_seed.values()) > 0
-    return "shown" if holds else "not shown", told
 
 
 def _who(results: Results) -> str:
     """Clause 3."""
-    errors = mean_errors(results, AV)
-    if not {(ORIGINAL, arm) for arm in (AV_ALONE, AR_ALONE, START)} <= errors.keys():
+    pairs = ((AV_ALONE, START), (AV_ALONE, AR_ALONE), (AR_ALONE, START))
+    alone, between, other = (_above(results, AV, *pair) for pair in pairs)
+    if alone is None or between is None or other is None:
         return f"Who of the two learns: {NOT_MEASURED}."
-    alone = {
-        arm: difference_of_fve(results, errors[ORIGINAL, arm], errors[ORIGINAL, START])
-        for arm in (AV_ALONE, AR_ALONE)
-    }
-    between = difference_of_fve(results, errors[ORIGINAL, AV_ALONE], errors[ORIGINAL, AR_ALONE])
-    found = "shown" if between.low > 0 else "not shown"
+    found = "shown" if alone.shown and between.shown else "not shown"
     return (
         f"The AV's learning is the larger part: {found}. The AV alone gains"
-        f" {bounds(alone[AV_ALONE])}, the AR alone {bounds(alone[AR_ALONE])}, a difference of"
-        f" {bounds(between)}."
+        f" {bounds(alone.gain)}, the AR alone {bounds(other.gain)}{_told(between)}."
     )
 
 
 def _quotes(results: Results) -> str:
     """Clause 4."""
-    measures = _by_key(results, "verbatim_4gram_share")
-    if not {CONTROL, START} <= measures.keys():
+    measures = results.measures.filter(measure="verbatim_4gram_share")
+    over = _compared(results, measures.filter(arm=CONTROL), measures.filter(arm=START), 1.0)
+    if over is None:
         return f"Whether the AV learns to quote: {NOT_MEASURED}."
-    pairs = measures[CONTROL].join(measures[START], on=[KEY, DOC_ID], suffix="_start")
-    gain = _mean(results, pairs.with_columns(value=pl.col("value") - pl.col("value_start")))
-    found = "shown" if gain.low > 0 else "not shown"
-    return f"It learns to quote: {found}. The share of verbatim 4-grams changes by {bounds(gain)}."
+    return f"It learns to quote: {_said(over)}{_told(over)} in the share of verbatim 4-grams."
+
+
+class Over(NamedTuple):
+    """By how much one arm is above another, and in the seed where it is least."""
+
+    gain: Interval
+    worst: float
+
+    @property
+    def shown(self) -> bool:
+        """Interval and every seed above zero."""
+        return self.gain.low > 0 and self.worst > 0
+
+
+def _above(results: Results, source: str, arm: str, other: str) -> Over | None:
+    """FVE of an arm minus that of another on one source; None where one was not measured."""
+    rows = results.rows.filter(pl.col("applied"), source=source, transform=ORIGINAL)
+    rows = rows.rename({"squared_error": "value"})
+    scale = -1 / results.facts["variance"]
+    return _compared(results, rows.filter(arm=arm), rows.filter(arm=other), scale)
+
+
+def _compared(
+    results: Results, rows: pl.DataFrame, other: pl.DataFrame, scale: float
+) -> Over | None:
+    """Differences of `value` times `scale`, paired by key and seed."""
+    pairs = rows.join(other, on=[KEY, DOC_ID, "seed"], suffix="_other", maintain_order="left")
+    if not pairs.height:
+        return None
+    gains = pairs.sort(KEY, "seed").select(
+        KEY, DOC_ID, "seed", value=(pl.col("value") - pl.col("value_other")) * scale
+    )
+    means = gains.group_by(KEY, DOC_ID, maintain_order=True).agg(pl.col("value").mean())
+    by_seed = gains.group_by("seed").agg(pl.col("value").mean())["value"].to_list()
+    return Over(_mean(results, means), min(by_seed))
+
+
+def _said(over: Over | None) -> str:
+    return "shown" if over and over.shown else "not shown"
+
+
+def _told(over: Over | None) -> str:
+    assert over
+    return f", a difference of {bounds(over.gain)}, {fixed(over.worst)} in the worst seed"
 
 
 def _by_key(results: Results, measure: str) -> dict[str, pl.DataFrame]:

@@ -108,7 +108,9 @@ def test_batches_join_texts_with_their_own_activations(
 
 
 def of_rank(data: NlaDataModule, rank: int, world: int, step: int = 0) -> NlaDataModule:
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world, global_step=step)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(
+        accumulate_grad_batches=1, global_rank=rank, world_size=world, global_step=step
+    )  # type: ignore[assignment]
     return data
 
 

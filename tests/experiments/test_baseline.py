@@ -67,6 +67,7 @@ def test_all_clauses_are_shown_where_they_hold():
     works, words, who, quotes = clauses(results(LEARNED, LEARNED, quotes=LEARNED))
     assert "for these 3 seeds: shown" in works
     assert "0.400 [" in works
+    assert "part of it: shown, a difference of 0.300 [" in works
     assert "under a neutral AR: shown" in words
     assert "larger part: shown" in who
     assert "0.300 [" in who
@@ -84,6 +85,23 @@ def test_every_seed_must_gain():
     works, *_ = clauses(results(LEARNED, LEARNED, bad_seed=0.5))
     assert "for these 3 seeds: not shown" in works
     assert "-0.100 in the worst seed" in works
+
+
+def test_an_ar_that_learns_alone_is_no_learning_to_speak():
+    """The AR's learning explains all of it, or an AR that unlearned flatters the AV."""
+    fves = LEARNED | {"frozen_av": LEARNED["control"]}
+    works, _, who, _ = clauses(results(fves, NOTHING))
+    assert "for these 3 seeds: shown" in works
+    assert "part of it: not shown" in works
+    assert "larger part: not shown" in who
+    unlearned = NOTHING | {"frozen_av": 0.0}
+    assert "larger part: not shown" in clauses(results(unlearned, NOTHING))[2]
+
+
+def test_a_run_that_collapsed_is_named():
+    found = results(LEARNED, LEARNED)
+    told = found._replace(facts=found.facts | {"stopped_early": {"control/1": "collapsed: why"}})
+    assert clauses(told)[-1] == "`control/1` was stopped early: collapsed: why."
 
 
 def test_nothing_is_shown_where_nothing_changed():
