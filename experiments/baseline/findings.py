@@ -65,9 +65,9 @@ def sections(results: Results) -> list[Section]:
     )
     asked = results.measures.filter(measure="best_of_1")[KEY].n_unique()
     best = (
-        f"On {asked} test activations: FVE of the best of n sampled explanations, chosen and read by"
-        " the arm's own AR, which sees the true activation when it chooses: an upper bound of what"
-        " picking can give.\n\n" + table([_best_row(results, arm) for arm in results.arms])
+        f"On {asked} test activations: FVE of the best of n sampled explanations, chosen and read"
+        " by the arm's own AR, which sees the true activation when it chooses: an upper bound of"
+        " what picking can give.\n\n" + table([_best_row(results, arm) for arm in results.arms])
     )
     return [
         Section("What the explanations look like", texts),
