@@ -96,9 +96,14 @@ def extract_activations(
     with progress("activations", sum(len(shard) for shard in shards), "document") as bar:
         for number, shard in enumerate(shards):
             file = _shard_file(out, number)
-            if not file.exists():
-                write_atomically(_read_shard(shard, layers, config, target), file)
-            bar.update(len(shard))
+            if file.exists():
+                bar.update(len(shard))
+                continue
+            frames = []
+            for frame, documents_read in _read_batches(shard, layers, config, target):
+                frames.append(frame)
+                bar.update(documents_read)
+            write_atomically(pl.concat(frames), file)
     _finish(out, config, layers, target, provenance)
 
 
@@ -187,11 +192,11 @@ def _batches(shard: list[PlannedDocument], batch_tokens: int) -> Iterator[list[P
     yield batch
 
 
-def _read_shard(
+def _read_batches(
     shard: list[PlannedDocument], layers: tuple[int, ...], config: ActivationsConfig, target: Target
-) -> pl.DataFrame:
+) -> Iterator[tuple[pl.DataFrame, int]]:
+    """The rows of each batch of a shard, and of how many documents they are."""
     device = next(target.model.parameters()).device
-    frames = []
     for batch in _batches(shard, config.batch_tokens):
         lengths = torch.tensor([len(document.token_ids) for document in batch])
         ids = pad_sequence(
@@ -208,8 +213,7 @@ def _read_shard(
             reading = read_residual(
                 target.model, tokens, layers, (rows, columns), config.next_tokens
             )
-        frames.append(_table(batch, reading, target.tokenizer))
-    return pl.concat(frames)
+        yield _table(batch, reading, target.tokenizer), len(batch)
 
 
 def _table(batch: list[PlannedDocument], reading: Reading, tokenizer) -> pl.DataFrame:

@@ -155,8 +155,9 @@ class PolicyModule(TrainingModule):
             read = texts_of(av, rollouts, budgets.repeat_interleave(config.samples).tolist())
         activations = batch.activations.repeat_interleave(config.samples, 0)
         rewards = self._rewards(batch.keys, read, activations, rollouts)
-        rewards, valid = checked_rewards(rewards, valid, config.invalid_reward)
-        grouped = rewards.view(-1, config.samples), valid.view(-1, config.samples)
+        shape = (-1, config.samples)
+        grouped = checked_rewards(rewards.view(shape), valid.view(shape), config.invalid_reward)
+        rewards, valid = (part.flatten() for part in grouped)
         if config.algorithm == "grpo":
             weights = group_advantages(grouped[0], config.scale_advantages)
         else:

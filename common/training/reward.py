@@ -52,11 +52,13 @@ def reading_rewards(
 
 
 def checked_rewards(
-    rewards: Float[Tensor, " rows"], valid: Bool[Tensor, " rows"], invalid_reward: float
-) -> tuple[Float[Tensor, " rows"], Bool[Tensor, " rows"]]:
-    """The others' worst reward, at most `invalid_reward`, for what is invalid or not finite.
+    rewards: Float[Tensor, "groups samples"],
+    valid: Bool[Tensor, "groups samples"],
+    invalid_reward: float,
+) -> tuple[Float[Tensor, "groups samples"], Bool[Tensor, "groups samples"]]:
+    """The group's worst reward, at most `invalid_reward`, for what is invalid or not finite.
 
-    Also returns which rows are neither. NlaError when no reward at all is finite: the AR has
+    Also returns which samples are neither. NlaError when no reward at all is finite: the AR has
     diverged.
     """
     finite = torch.isfinite(rewards)
@@ -64,7 +66,7 @@ def checked_rewards(
         remedy = "lower rl.ar_learning_rate, or set trainer.precision to 32-true"
         raise NlaError("the AR's reconstructions are not finite", where="reward", remedy=remedy)
     good = valid & finite
-    worst = rewards[good].min().clamp(max=invalid_reward) if good.any() else invalid_reward
+    worst = torch.where(good, rewards, torch.inf).amin(1, keepdim=True).clamp(max=invalid_reward)
     return torch.where(good, rewards, worst), good
 
 
