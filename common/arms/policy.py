@@ -1,5 +1,6 @@
 """Arms that train an AV by reinforcement learning, each run tested on texts of its own."""
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import optuna
@@ -81,9 +82,7 @@ class PolicyArm(Arm):
 
     def base_config(self) -> dict[str, Any]:
         """Also the warm start that it begins with."""
-        begun = {"av": self.material.av_run, "ar": self.material.ar_run}
-        starts = {name: run.summary["digest"] for name, run in begun.items()}
-        return super().base_config() | {"warm_start": starts}
+        return super().base_config() | {"warm_start": self._starts()}
 
     def train(
         self,
@@ -132,10 +131,8 @@ class PolicyArm(Arm):
         write_atomically(spoken, folder.path / OWN_TEXTS)
         texts = spoken.filter(pl.col(SPLIT) == TEST)[EXPLANATION].to_list()
         conditions = self.material.conditions_of(texts)
-        judge, named = (
-            self.material.judge,
-            {"arm": pl.lit(self.name), "seed": pl.lit(seed, pl.Int64)},
-        )
+        named = {"arm": pl.lit(self.name), "seed": pl.lit(seed, pl.Int64)}
+        judge = self.material.judge
         frames = [
             judge.rows(self._reader(reconstructor), conditions, AV),
             judge.rows(self._reader(untrained), {ORIGINAL: texts}, AV_UNTRAINED_AR),
@@ -165,13 +162,18 @@ class PolicyArm(Arm):
         self, verbalizer: Verbalizer, reconstructor: Reconstructor
     ) -> list[tuple[str, Any, dict[str, str]]]:
         """File, model and what the file must agree on: weights mean nothing on another start."""
-        starts = self.base_config()["warm_start"]
+        starts = self._starts()
         speaking = self.material.speaking_metadata(verbalizer) | {"warm_start": starts["av"]}
         reading = self.material.reading_metadata(reconstructor) | {"warm_start": starts["ar"]}
         return [
             ("av.safetensors", verbalizer, speaking),
             ("ar.safetensors", reconstructor, reading),
         ]
+
+    def _starts(self) -> dict[str, str]:
+        """Digests of the warm-started AV and AR."""
+        begun = {"av": self.material.av_run, "ar": self.material.ar_run}
+        return {name: run.summary["digest"] for name, run in begun.items()}
 
     def _unread_keys(self) -> list[str]:
         """The rl activations whose explanations the warm-started AR has not trained on."""
@@ -241,8 +243,9 @@ class PolicyArm(Arm):
             ]
         )
 
-    @property
+    @cached_property
     def _token_ids(self) -> dict[str, list[int]]:
+        """Source tokens of the rl activations: read once, asked for at every rollout."""
         table = load_activations(self.material.trunk.activations, [RL], [KEY, TOKEN_IDS])
         return dict(table.iter_rows())
 
