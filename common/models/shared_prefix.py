@@ -29,6 +29,18 @@ def after_prefix(
     """
     if not prefix.shape[1]:
         return decoder(inputs_embeds=rest, use_cache=False).last_hidden_state
-    cache = decoder(inputs_embeds=prefix, use_cache=True).past_key_values
-    cache.batch_repeat_interleave(len(rest))
-    return decoder(inputs_embeds=rest, past_key_values=cache, use_cache=True).last_hidden_state
+    _, cache = read_on(decoder, prefix)
+    return read_on(decoder, rest, cache)[0]
+
+
+def read_on(
+    decoder: Any, embeddings: Float[Tensor, "batch time d_model"], cache: Any = None
+) -> tuple[Float[Tensor, "batch time d_model"], Any]:
+    """Last hidden states of tokens that follow what is in the cache, and the cache with them.
+
+    A row of the cache stands before as many rows in turn as there are more of them than of it.
+    """
+    if cache is not None:
+        cache.batch_repeat_interleave(len(embeddings) // len(cache.layers[0].keys))
+    output = decoder(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
+    return output.last_hidden_state, output.past_key_values

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.config import AVConfig
 from common.models.injection import add_norm_matched, repeat, replace
-from common.models.shared_prefix import after_prefix
+from common.models.shared_prefix import after_prefix, read_on
 from common.models.templates import AVTemplate
 from common.schema import TokenBatch, VerbalizationBatch
 
@@ -76,26 +76,11 @@ class Verbalizer(nn.Module):
             TokenBatch(ids, mask), activations, mask & (columns >= len(prompt))
         )
 
-    def teacher_forced(
-        self,
-        ids: Int[Tensor, "rows time"],
-        mask: Bool[Tensor, "rows time"],
-        activations: Float[Tensor, "batch d_model"],
-        samples: int,
-    ) -> VerbalizationBatch:
-        """Sampled token ids as a batch to read again; `samples` rows for each activation."""
-        prompt = torch.tensor(self.template.prompt_ids, device=ids.device).expand(len(ids), -1)
-        sampled = torch.cat([torch.zeros_like(prompt, dtype=torch.bool), mask], 1)
-        tokens = TokenBatch(torch.cat([prompt, ids], 1), sampled | (sampled.cumsum(1) == 0))
-        return VerbalizationBatch(tokens, activations.repeat_interleave(samples, 0), sampled)
-
     def forward(self, batch: VerbalizationBatch) -> Float[Tensor, " batch"]:
         """Mean cross-entropy (nats per token) of each explanation given its activation."""
         return -self.token_log_probs(batch).sum(1) / batch.is_explanation.sum(1)
 
-    def token_log_probs(
-        self, batch: VerbalizationBatch, temperature: float = 1.0
-    ) -> Float[Tensor, "batch written"]:
+    def token_log_probs(self, batch: VerbalizationBatch) -> Float[Tensor, "batch written"]:
         """Log-probability of each explanation token, after the prompt; 0 on padding."""
         ids = batch.tokens.ids
         embeddings = self.embed(ids, batch.activations)
@@ -105,12 +90,48 @@ class Verbalizer(nn.Module):
             hidden = after_prefix(
                 self.language_model.model, embeddings[:1, :shared], embeddings[:, shared:]
             )
-        predicts = batch.is_explanation[:, 1:]
-        logits = self.language_model.lm_head(hidden[:, :-1][predicts[:, shared:]]).float()
-        scaled = logits if temperature in (0, 1) else logits / temperature
-        picked = -functional.cross_entropy(scaled, ids[:, 1:][predicts], reduction="none")
-        places = torch.zeros(predicts.shape, device=picked.device)
-        return places.masked_scatter(predicts, picked)[:, len(self.template.prompt_ids) - 1 :]
+        first = len(self.template.prompt_ids) - 1
+        predicts = batch.is_explanation[:, 1 + first :]
+        states = hidden[:, first - shared : -1]
+        return self._picked(states, ids[:, 1 + first :], predicts)
+
+    def sampled_log_probs(
+        self,
+        ids: Int[Tensor, "rows time"],
+        mask: Bool[Tensor, "rows time"],
+        activations: Float[Tensor, "batch d_model"],
+        samples: int,
+        temperature: float = 1.0,
+    ) -> Float[Tensor, "rows time"]:
+        """Log-probability of each sampled token; 0 where `mask` is False.
+
+        `samples` rows in turn belong to one activation: like the rollout, this reads the prompt
+        before the slot once, and slot and suffix once for each activation.
+        """
+        decoder, shared = self.language_model.model, self.template.slot_columns[0]
+        prompt = torch.tensor(self.template.prompt_ids, device=ids.device)
+        embeddings = self.embed(prompt.expand(len(activations), -1), activations)
+        _, cache = read_on(decoder, embeddings[:1, :shared])
+        with self.injected(activations, first_column=shared):
+            hidden, cache = read_on(decoder, embeddings[:, shared:], cache)
+        states = hidden[:, -1:].repeat_interleave(samples, 0)
+        if ids.shape[1] > 1:
+            written = self.language_model.get_input_embeddings()(ids[:, :-1]).float()
+            states = torch.cat([states, read_on(decoder, written, cache)[0]], 1)
+        return self._picked(states, ids, mask, temperature)
+
+    def _picked(
+        self,
+        hidden: Float[Tensor, "rows time d_model"],
+        ids: Int[Tensor, "rows time"],
+        mask: Bool[Tensor, "rows time"],
+        temperature: float = 1.0,
+    ) -> Float[Tensor, "rows time"]:
+        """Log-probability of the token that follows each state; logits only where asked for."""
+        logits = self.language_model.lm_head(hidden[mask]).float()
+        scaled = logits if temperature == 1 else logits / temperature
+        picked = -functional.cross_entropy(scaled, ids[mask], reduction="none")
+        return torch.zeros(mask.shape, device=picked.device).masked_scatter(mask, picked)
 
     def embed(self, ids: Tensor, activations: Tensor) -> Float[Tensor, "batch time d_model"]:
         """Token embeddings; with `replace` injection the slots already hold the activation."""

@@ -128,10 +128,8 @@ class PolicyModule(TrainingModule):
             "dev_length": rollouts.mask.sum(1).float().mean(),
         }
         if self.config.trained != "ar":
-            again = self.verbalizer.teacher_forced(
-                rollouts.ids, rollouts.mask, batch.activations, samples=1
-            )
-            now, before = self.verbalizer.token_log_probs(again), self._reference(again, 1.0)
+            written = (rollouts.ids, rollouts.mask, batch.activations, 1)
+            now, before = self.verbalizer.sampled_log_probs(*written), self._reference(*written)
             values["dev_kl_greedy"] = kl_estimate(now, before, rollouts.mask).mean()
         self.log_metrics(values, len(texts), bar=True)
 
@@ -164,10 +162,8 @@ class PolicyModule(TrainingModule):
             weights = best_of_group(*grouped)
         reference = None
         if config.kl and config.trained != "ar":
-            forced = av.teacher_forced(
-                rollouts.ids, rollouts.mask, batch.activations, config.samples
-            )
-            reference = self._reference(forced, config.temperature)
+            written = (rollouts.ids, rollouts.mask, batch.activations, config.samples)
+            reference = self._reference(*written, config.temperature)
         self._watch(rollouts, texts, rewards, valid)
         return Scored(rollouts, read, valid, rewards, weights.flatten(), reference)
 
@@ -189,8 +185,8 @@ class PolicyModule(TrainingModule):
         config, rows = self.config, _rows(groups, self.config.samples)
         ids, sampled, mask = (part[rows] for part in scored.rollouts[:3])
         vectors = activations[groups.start : groups.stop]
-        batch = self.verbalizer.teacher_forced(ids, mask, vectors, config.samples)
-        log_probs = self.verbalizer.token_log_probs(batch, config.temperature)
+        written = (ids, mask, vectors, config.samples)
+        log_probs = self.verbalizer.sampled_log_probs(*written, config.temperature)
         weights = scored.weights[rows]
         if config.algorithm == "best_of":
             loss = -(log_probs * mask).sum(1) / mask.sum(1) * weights
@@ -223,10 +219,10 @@ class PolicyModule(TrainingModule):
         share = len(valid) / (rows.stop - rows.start)
         return torch.stack(list(terms.values())).sum() * share
 
-    def _reference(self, batch: Any, temperature: float) -> Tensor:
+    def _reference(self, *written: Any) -> Tensor:
         """Log-probabilities under the warm start: the same weights without the adapters."""
         with torch.no_grad(), self.verbalizer.model.disable_adapter():
-            return self.verbalizer.token_log_probs(batch, temperature)
+            return self.verbalizer.sampled_log_probs(*written)
 
     def _errors(self, model: Reconstructor, texts: list[str], activations: Tensor) -> Tensor:
         read = reconstruct(model.to(self.device), texts, READ_AT_ONCE, self.around.precision)

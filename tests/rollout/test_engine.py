@@ -62,20 +62,50 @@ def test_addition_acts_in_the_prefill_alone(make: Any, activations: Tensor):
     assert roll_out(verbalizer, activations).written() == slow
 
 
+def plain_log_probs(verbalizer: Verbalizer, rollouts: Rollouts, activations: Tensor) -> Tensor:
+    """The whole text of every row in one forward: nothing shared, nothing kept."""
+    samples = len(rollouts.ids) // len(activations)
+    vectors = activations.repeat_interleave(samples, 0)
+    prompt = torch.tensor(verbalizer.template.prompt_ids).expand(len(vectors), -1)
+    texts = torch.cat([prompt, rollouts.ids], 1)
+    with verbalizer.injected(vectors):
+        logits = verbalizer.model(inputs_embeds=verbalizer.embed(texts, vectors)).logits
+    predicted = (logits[:, prompt.shape[1] - 1 : -1] / 0.8).log_softmax(-1)
+    return predicted.gather(2, rollouts.ids[..., None]).squeeze(2) * rollouts.mask
+
+
 @pytest.mark.parametrize("injection", ["replace", "add"])
-def test_log_probs_are_those_of_a_teacher_forced_forward(
+def test_log_probs_are_those_of_a_plain_forward_and_so_are_gradients(
     make: Callable[..., Verbalizer], activations: Tensor, injection: str
 ):
     verbalizer = make(injection=injection)
     verbalizer.template = early_end(verbalizer, drawn(verbalizer, activations, 1).written())
     rollouts = drawn(verbalizer, activations)
     assert 0 < int(rollouts.ended.sum()) < len(rollouts.ended)
-    batch = verbalizer.teacher_forced(rollouts.ids, rollouts.mask, activations, samples=3)
-    with torch.no_grad():
-        forced = verbalizer.token_log_probs(batch, temperature=0.8)
-    assert forced.shape == rollouts.log_probs.shape
-    assert float((forced - rollouts.log_probs).abs().max()) < 1e-4
+    written = (rollouts.ids, rollouts.mask, activations, 3, 0.8)
+    found, expected = (
+        verbalizer.sampled_log_probs(*written),
+        plain_log_probs(verbalizer, rollouts, activations),
+    )
+    for other in (expected, rollouts.log_probs):
+        assert other.shape == found.shape
+        assert float((found - other).detach().abs().max()) < 1e-4
     assert not rollouts.log_probs[~rollouts.mask].any()
+    parameters = [p for p in verbalizer.parameters() if p.requires_grad]
+    weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(0))
+    gradients = [
+        torch.autograd.grad((weights * log_probs).sum(), parameters)
+        for log_probs in (found, expected)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.abs().max()) + 1e-6)
+
+
+def test_a_single_token_has_a_log_probability_too(make: Any, activations: Tensor):
+    verbalizer = make()
+    one = Rollouts(*(part[:, :1] for part in drawn(verbalizer, activations)[:3]), torch.ones(1))
+    found = verbalizer.sampled_log_probs(one.ids, one.mask, activations, 3, 0.8)
+    torch.testing.assert_close(found, one.log_probs, rtol=0, atol=1e-4)
 
 
 def test_the_end_token_is_counted_once_and_nothing_follows_it(make: Any, activations: Tensor):
