@@ -223,9 +223,19 @@ def _arms(experiment: str, arm: str | None, profile: str | None) -> list:
     from common.material import Material
 
     one = load_experiment(experiment)
-    names = [arm] if arm else list(one.params.arms)
-    material = Material(scale)
+    chosen, material = one.arms_at(scale.name), Material(scale)
+    if arm and arm not in chosen and one.arm(arm):
+        _leave_out(scale.name, experiment, arm)
+    names = [name for name in ([arm] if arm else chosen) if name in chosen]
     return [one.arm_class(one, name, scale, material) for name in names]
+
+
+def _leave_out(profile: str, experiment: str, arm: str) -> None:
+    """Say so, and leave the folder that the DVC stage of the arm must have written."""
+    from common.paths import run_folder
+
+    typer.echo(f"{arm} is not among the arms that {profile} runs (`only` in params.yaml)")
+    run_folder(profile, experiment, arm, 0).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _spawn_sweep(arm: Any, workers: int) -> None:

@@ -160,7 +160,9 @@ class RLConfig(TrainingConfig):
     """Divide by the standard deviation of the group's rewards."""
     reward: Literal["mse", "log_mse"] = "mse"
     invalid_reward: float = -2.0
-    """Of an explanation that is empty or did not end."""
+    """Of an explanation that is invalid: empty, or not ended where it must end."""
+    must_end: bool = True
+    """Whether an explanation that ran out of room is invalid."""
     length_penalty: float = Field(default=0.0, ge=0)
     """Reward lost by an explanation of the greatest length; in proportion for shorter ones."""
     truncation: int = Field(default=0, ge=0)

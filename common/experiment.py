@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from common.config import ARConfig, Config, RLConfig, load_config
 from common.errors import NlaError
@@ -25,6 +25,8 @@ class ExperimentParams(Config):
 
     arms: dict[str, dict[str, Any]]
     """Name → settings of the arm, in the order of the report; `control` is one of them."""
+    only: dict[str, tuple[str, ...]] = {}
+    """Profile → the arms that it runs; a profile that is not named runs all."""
     search: SearchSpace
     """Numbers of the profile's `ar` (or `rl`) that every arm's study searches; {}: no study."""
 
@@ -36,6 +38,15 @@ class ExperimentParams(Config):
         if unknown := [name for name in search if name not in known]:
             raise ValueError(f"unknown setting {unknown[0]!r}, choose from {', '.join(known)}")
         return search
+
+    @model_validator(mode="after")
+    def _chosen(self) -> "ExperimentParams":
+        for profile, arms in self.only.items():
+            if unknown := [arm for arm in arms if arm not in self.arms]:
+                raise ValueError(f"only.{profile}: unknown arm {unknown[0]!r}")
+            if CONTROL not in arms:
+                raise ValueError(f"only.{profile}: `{CONTROL}` is missing")
+        return self
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,11 @@ class Experiment:
                 "no arm named `control`", where=self.folder / "params.yaml", remedy="add it"
             )
         return params
+
+    def arms_at(self, profile: str) -> list[str]:
+        """The arms that a profile runs, in the order of params.yaml."""
+        params = self.params
+        return [arm for arm in params.arms if arm in params.only.get(profile, params.arms)]
 
     def arm(self, name: str) -> Any:
         """The validated settings of an arm."""

@@ -150,6 +150,9 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(
 ):
     monkeypatch.chdir(repository)
     one = PolicyArm(load_experiment(experiment), arm, two_steps, warm)
+    if experiment == "ar_small_rl":
+        partner = ReconstructorArm(load_experiment("ar_small"), one.settings.ar, two_steps, warm)
+        partner.run_seed(0, Best({"learning_rate": 1e-3}, (0.0,), 0, 1))
     best = one.tune()
     assert best.params == {}
     folder = one.run_seed(0, best)

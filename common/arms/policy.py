@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from common.arms.arm import TRIAL_SEED, Arm
+from common.arms.partner import Partner
 from common.arms.record import OWN_TEXTS, model_sizes, write_rows
 from common.config import RLConfig
 from common.data.activations import load_activations, write_atomically
@@ -19,6 +20,7 @@ from common.evaluation.conditions import ORIGINAL
 from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share, verbatim_ngram_share
 from common.models.checkpoint import load_trainable, save_trainable
+from common.models.learners import prepare_learners
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
 from common.rollout.reading import reconstruct
@@ -45,13 +47,6 @@ from common.tracking.tracker import Tracker
 from common.warm_start import load_av
 
 
-class Recipe(NamedTuple):
-    """What an experiment's `build` gives: how to train, and the AR to train against."""
-
-    config: RLConfig
-    reconstructor: Reconstructor
-
-
 class Trained(NamedTuple):
     """The models after reinforcement learning, and the AR as it was before."""
 
@@ -61,7 +56,10 @@ class Trained(NamedTuple):
 
 
 class PolicyArm(Arm):
-    """`build(settings, material)` of the experiment gives a `Recipe`; the AV is the warm start."""
+    """`build(settings, material)` of the experiment gives a `Partner`; the AV is the warm start.
+
+    `settings.changed(config)` is the profile's `rl` as the arm does it.
+    """
 
     has_own_texts = True
     curves = (
@@ -79,6 +77,11 @@ class PolicyArm(Arm):
     def tuned(self) -> RLConfig:
         """The profile's `rl` with the arm's own changes."""
         return self.settings.changed(self.profile.rl)
+
+    @cached_property
+    def partner(self) -> Partner:
+        """The AR that the AV is trained against."""
+        return self.experiment.build(self.settings, self.material)
 
     def base_config(self) -> dict[str, Any]:
         """Also the warm start that it begins with."""
@@ -99,8 +102,8 @@ class PolicyArm(Arm):
         from common.training.trainer import fit
 
         torch.manual_seed(keyed_seed("train", seed) % 2**31)
-        recipe: Recipe = self.experiment.build(self.settings, self.material)
-        verbalizer = load_av(self.material)
+        verbalizer, reconstructor = load_av(self.material), self.partner.load()
+        config = config.replace(ar_learning_rate=config.ar_learning_rate * self.partner.pace)
         dev = self._dev_keys(config.validation_examples)
         around = Surroundings(
             variance=self.material.variance_of(dev),
@@ -108,7 +111,7 @@ class PolicyArm(Arm):
             precision=self.profile.trainer.precision,
             splice=self._splice if config.splice else None,
         )
-        module = PolicyModule(verbalizer, recipe.reconstructor, config, around)
+        module = PolicyModule(verbalizer, reconstructor, config, around)
         shape = (config.activations, config.steps, module.batches_together)
         plan = plan_rollouts(self._unread_keys(), *shape, seed=around.seed)
         batches = in_order([Example(key, key) for key in dev], self.profile.rollout.batch_size)
@@ -119,7 +122,7 @@ class PolicyArm(Arm):
         lengths = [v["rl_length"] for _, v in tracker.folder.metrics() if "rl_length" in v]
         rows = config.activations * config.samples / config.optimizer_steps
         fitted["train_tokens"] = round(sum(lengths) * rows)
-        return Trained(verbalizer, recipe.reconstructor, module.untrained), fitted
+        return Trained(verbalizer, reconstructor, module.untrained), fitted
 
     def finish(self, trained: Trained, folder: RunFolder, seed: int) -> dict[str, Any]:
         """Let the AV explain the test activations, and see how the ARs read that."""
@@ -150,13 +153,11 @@ class PolicyArm(Arm):
 
     def load(self, folder: RunFolder) -> tuple[Verbalizer, Reconstructor]:
         """AV (the warm start under the run's adapters) and AR of the run."""
-        config, material = self.tuned, self.material
-        verbalizer, recipe = load_av(material), self.experiment.build(self.settings, material)
-        verbalizer.adapt_anew(config.lora_rank, trainable=config.trained != "ar")
-        recipe.reconstructor.requires_grad_(False) if config.trained == "av" else None
-        for name, model, metadata in self._checkpoints(verbalizer, recipe.reconstructor):
+        verbalizer, reconstructor = load_av(self.material), self.partner.load()
+        prepare_learners(verbalizer, reconstructor, self.tuned)
+        for name, model, metadata in self._checkpoints(verbalizer, reconstructor):
             load_trainable(model, folder.checkpoint / name, metadata)
-        return verbalizer.eval(), recipe.reconstructor.eval()
+        return verbalizer.eval(), reconstructor.eval()
 
     def _checkpoints(
         self, verbalizer: Verbalizer, reconstructor: Reconstructor
@@ -172,7 +173,7 @@ class PolicyArm(Arm):
 
     def _starts(self) -> dict[str, str]:
         """Digests of the warm-started AV and AR."""
-        begun = {"av": self.material.av_run, "ar": self.material.ar_run}
+        begun = {"av": self.material.av_run, "ar": self.partner.run}
         return {name: run.summary["digest"] for name, run in begun.items()}
 
     def _unread_keys(self) -> list[str]:

@@ -75,9 +75,13 @@ class ReconstructorArm(Arm):
 
     def load(self, folder: RunFolder) -> tuple[Verbalizer, Reconstructor]:
         """The warm-started AV, and the AR of the run."""
+        return load_av(self.material), self.load_reconstructor(folder)
+
+    def load_reconstructor(self, folder: RunFolder) -> Reconstructor:
+        """The AR of the run."""
         model = self.experiment.build(self.settings, self.material)
         load_trainable(model, folder.checkpoint / "ar.safetensors", self.metadata(model))
-        return load_av(self.material), model.eval()
+        return model.eval()
 
     def metadata(self, model: Reconstructor) -> dict[str, str]:
         """What a checkpoint must agree on to be loaded."""

@@ -58,7 +58,8 @@ def collect(experiment: Experiment, profile: Profile) -> None:
 def arms_of(experiment: Experiment, profile: Profile, material: Material) -> list[Any]:
     """All arms of an experiment at a profile."""
     return [
-        experiment.arm_class(experiment, name, profile, material) for name in experiment.params.arms
+        experiment.arm_class(experiment, name, profile, material)
+        for name in experiment.arms_at(profile.name)
     ]
 
 
@@ -125,7 +126,7 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
     return {
         "experiment": experiment.name,
         "profile": profile.name,
-        "arms": list(experiment.params.arms),
+        "arms": experiment.arms_at(profile.name),
         "floors": FLOORS,
         "ceilings": CEILINGS,
         "variance": variance,

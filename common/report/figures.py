@@ -157,6 +157,19 @@ def cost_figure(rows: Sequence[ArmRow], runs: pl.DataFrame) -> Figure | None:
     return figure
 
 
+def front_figure(points: Mapping[str, tuple[Interval, Interval]], x: str, y: str) -> Figure:
+    """Two measures of each arm against one another, each with its interval."""
+    styles = arm_styles(list(points))
+    with rc_context(STYLE):
+        figure, (axes,) = _panels([y], height=3.2)
+        for arm, (across, up) in points.items():
+            _draw_interval(axes, up, across.estimate, styles[arm], arm, vertical=True)
+            _draw_interval(axes, across, up.estimate, styles[arm])
+        axes.set(xlabel=x, ylabel=y)
+        _legend(figure, [axes])
+    return figure
+
+
 def curves_figure(curves: pl.DataFrame, arms: Sequence[str]) -> Figure:
     """Training curves: a panel per metric, a colour per arm, a thin line per seed."""
     metrics = sorted(curves["metric"].unique())

@@ -16,6 +16,7 @@ from common.config import RLConfig
 from common.metrics.degeneration import degeneration
 from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share
+from common.models.learners import prepare_learners
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
 from common.rollout.engine import Rollouts, keyed_draws, roll_out, room_of
@@ -65,8 +66,7 @@ class PolicyModule(TrainingModule):
         self.around = around
         self.accumulate = config.micro_batches
         self.batches_together = config.optimizer_steps * config.micro_batches
-        verbalizer.adapt_anew(config.lora_rank, trainable=config.trained != "ar")
-        reconstructor.requires_grad_(False) if config.trained == "av" else None
+        prepare_learners(verbalizer, reconstructor, config)
         # In a tuple it is no part of the module: neither trained nor in a checkpoint.
         self._untrained = (copy.deepcopy(reconstructor).requires_grad_(False).eval(),)
         self._scored: Scored | None = None
@@ -146,7 +146,9 @@ class PolicyModule(TrainingModule):
                 av, batch.activations, config.samples, config.temperature, torch.cat(draws)
             )
         texts = texts_of(av, rollouts)
-        valid = rollouts.ended & torch.tensor([bool(text) for text in texts], device=self.device)
+        valid = torch.tensor([bool(text) for text in texts], device=self.device)
+        if config.must_end:
+            valid = valid & rollouts.ended
         read = texts
         if config.truncation:
             budgets = truncation_budgets(place, batch.keys, config.truncation)

@@ -8,11 +8,11 @@ Decision rule: README.md in this folder, repeated in findings.py and applied by 
 
 from typing import Literal
 
-from common.arms.policy import PolicyArm, Recipe
+from common.arms.partner import Partner, warm_started
+from common.arms.policy import PolicyArm
 from common.config import Config, RLConfig
 from common.experiment import Experiment
 from common.material import Material
-from common.warm_start import load_ar
 from experiments.baseline.findings import RULE, sections, verdict
 
 QUESTION = (
@@ -33,9 +33,9 @@ class ArmConfig(Config):
         return config.replace(trained=self.trained)
 
 
-def build(arm: ArmConfig, material: Material) -> Recipe:
+def build(_arm: ArmConfig, material: Material) -> Partner:
     """Every arm starts from the same warm-started AV and AR."""
-    return Recipe(arm.changed(material.profile.rl), load_ar(material))
+    return warm_started(material)
 
 
 EXPERIMENT = Experiment(

@@ -119,7 +119,7 @@ def test_a_part_that_is_missing_is_not_measured():
 
 
 def test_sections_by_hand():
-    texts, splice, best = sections(results(LEARNED, LEARNED))
+    texts, splice, best, published = sections(results(LEARNED, LEARNED))
     assert "`control`" in texts.markdown
     control = next(line for line in splice.markdown.splitlines() if "`control`" in line)
     assert "0.400 [0.400, 0.400]" in control
@@ -128,8 +128,20 @@ def test_sections_by_hand():
     assert "0.600 [" in control
     assert "0.700 [" in control
     assert "n = 4" in best.markdown
+    lines = published.markdown.splitlines()
+    assert "| FVE of `control` | 0.670 to 0.800 | 0.600 [0.594, 0.606] | no |" in lines
+    assert any("quotes_only" in line and "not measured" in line for line in lines)
 
 
-def test_no_measures_make_no_sections():
+def test_a_published_figure_within_the_interval_replicates():
+    told = sections(results(LEARNED | {"control": 0.7, "warm_start": 0.4}, LEARNED))[-1].markdown
+    assert [line.endswith("| yes |") for line in told.splitlines() if "FVE of `" in line] == [
+        True,
+        True,
+    ]
+
+
+def test_no_measures_leave_the_published_figures():
     found = results(LEARNED, LEARNED)
-    assert sections(found._replace(measures=found.measures.clear())) == []
+    (published,) = sections(found._replace(measures=found.measures.clear()))
+    assert published.title == "Beside published figures"

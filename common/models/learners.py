@@ -1,0 +1,14 @@
+"""Who learns in reinforcement learning, and with which parameters."""
+
+from common.config import RLConfig
+from common.models.reconstructor import Reconstructor
+from common.models.verbalizer import Verbalizer
+
+
+def prepare_learners(
+    verbalizer: Verbalizer, reconstructor: Reconstructor, config: RLConfig
+) -> None:
+    """Fresh adapters on the warm-started AV; what is not trained is frozen."""
+    verbalizer.adapt_anew(config.lora_rank, trainable=config.trained != "ar")
+    if config.trained == "av":
+        reconstructor.requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Does a weaker AR make the AV quote less and say more?"""

@@ -1,0 +1,49 @@
+"""`ar_small` under optimisation: does a weaker AR make the AV quote less and say more?
+
+Run: `dvc repro experiments/ar_small_rl` (it needs the ARs of `ar_small`, which DVC makes first), or
+one arm with `nla run ar_small_rl --arm blocks_1`.
+Cost: as many rollouts an arm as `control` of `baseline`; see `reports/` for what each took.
+Decision rule: README.md in this folder, repeated in findings.py and applied by its `verdict`.
+"""
+
+from common.arms.partner import Partner, finished
+from common.arms.policy import PolicyArm
+from common.config import Config, RLConfig
+from common.experiment import Experiment
+from common.material import Material
+from experiments.ar_small_rl.findings import RULE, sections, verdict
+
+QUESTION = (
+    "When each AV is trained by reinforcement against its own AR, does a weaker AR make the AV quote"
+    " less and say more?"
+)
+TRAINED_BY = "ar_small"
+"""The experiment whose runs hold the ARs."""
+
+
+class ArmConfig(Config):
+    """Against which AR the AV learns."""
+
+    ar: str
+    """An arm of `ar_small`."""
+
+    def changed(self, config: RLConfig) -> RLConfig:
+        """The profile's reinforcement learning is the same for all arms."""
+        return config
+
+
+def build(arm: ArmConfig, material: Material) -> Partner:
+    """The AR of a finished run; it goes on with its own tuned rate, scaled like the control's."""
+    return finished(TRAINED_BY, arm.ar, material)
+
+
+EXPERIMENT = Experiment(
+    name="ar_small_rl",
+    question=QUESTION,
+    decision_rule=RULE,
+    arm_config=ArmConfig,
+    arm_class=PolicyArm,
+    build=build,
+    verdict=verdict,
+    sections=sections,
+)

@@ -1,0 +1,120 @@
+"""The decision rule of `ar_small_rl`, applied to collected results, and what only it shows."""
+
+from common.metrics.statistics import Interval
+from common.report.decisions import NOT_MEASURED, arm_rows, listed, seeds_named
+from common.report.figures import front_figure
+from common.report.markdown import amount, bounds, code, fixed
+from common.report.paired import (
+    LEVEL,
+    Over,
+    corrected,
+    fve_over,
+    mean_interval,
+    measure_over,
+    measures_by_arm,
+)
+from common.report.results import CONTROL, Results
+from common.report.section import Drawing, Section
+from common.report.spoken import spoken_sections
+from common.schema import AV, AV_NEUTRAL_AR
+
+RULE = """\
+Written before the first run on a real model. All differences are to `control`, whose AR is the
+largest, and paired on the same test activations. *Shown* means: p < 0.05 after Holm's correction for
+the number of other arms, and the difference on the same side of zero for every training seed.
+
+1. *A weaker AR makes the AV quote less* for an arm when the share of its explanations that stands
+   inside quotation marks is below the control's.
+2. *It makes the AV say more* for an arm when its explanations have a higher FVE than the control's
+   under the neutral AR, which was trained on as much text of each arm.
+3. *Weakening the AR is worth it* when one arm meets both.
+
+What does not meet a clause is reported as not shown. What an arm loses under its own AR is reported
+beside it and decides nothing: a weaker AR reads less whatever is said. A run that was stopped early
+because it had collapsed counts as it is, and is named."""
+QUOTES = "quote_share"
+
+
+def verdict(results: Results) -> str:
+    """One paragraph per clause of the decision rule; the first is what the index shows."""
+    others = [arm for arm in results.arms if arm != CONTROL]
+    less = {arm: measure_over(results, QUOTES, CONTROL, arm) for arm in others}
+    more = {arm: fve_over(results, AV_NEUTRAL_AR, arm, CONTROL) for arm in others}
+    quoting, saying = _shown(less), _shown(more)
+    worth = [arm for arm in quoting if arm in saying]
+    seeds = seeds_named(results.rows["seed"].n_unique())
+    parts = [
+        f"For {seeds}, a weaker AR makes the AV quote less: {_told(less, quoting)}",
+        f"It makes the AV say more, under a neutral AR: {_told(more, saying)}",
+        f"Weakening the AR is worth it: {f'shown for {listed(worth)}' if worth else 'not shown'}.",
+        _losses(results, others),
+    ]
+    stopped = results.facts.get("stopped_early", {})
+    parts += [f"{code(run)} was stopped early: {reason}." for run, reason in stopped.items()]
+    return "\n\n".join(parts)
+
+
+def sections(results: Results) -> list[Section]:
+    """The front of FVE against quotes, and what each arm's AV wrote."""
+    points = _points(results)
+    if not points:
+        return spoken_sections(results)
+    best = [arm for arm in points if not _dominated(arm, points)]
+    text = (
+        "Share of the explanations inside quotation marks against their FVE under the neutral AR."
+        " On the front, where no other arm quotes less and says more (point estimates; an interval"
+        f" may span several): {listed(best)}."
+    )
+    figure = front_figure(points, "share in quotation marks", "FVE under the neutral AR")
+    drawing = Drawing("front", "Quotes against what the words carry", figure)
+    return [Section("The front", text, (drawing,)), *spoken_sections(results)]
+
+
+def _shown(found: dict[str, Over | None]) -> list[str]:
+    measured = {arm: over for arm, over in found.items() if over}
+    p_values = corrected(measured)
+    return [arm for arm, over in measured.items() if over.worst > 0 and p_values[arm] < LEVEL]
+
+
+def _told(found: dict[str, Over | None], shown: list[str]) -> str:
+    """What is shown and what is not, with difference, worst seed and corrected p-value."""
+    measured = {arm: over for arm, over in found.items() if over}
+    if not measured:
+        return f"{NOT_MEASURED}."
+    p_values = corrected(measured)
+    numbers = {
+        arm: f"{code(arm)} ({bounds(over.gain)}, worst seed {fixed(over.worst)},"
+        f" corrected p = {amount(p_values[arm])})"
+        for arm, over in measured.items()
+    }
+    rest = [numbers[arm] for arm in measured if arm not in shown]
+    line = f"shown for {', '.join(numbers[arm] for arm in shown) or 'no arm'}."
+    return line + (f" Not shown for {', '.join(rest)}." if rest else "")
+
+
+def _losses(results: Results, arms: list[str]) -> str:
+    """What each arm's round trip reads under its own AR, minus the control's."""
+    rows = arm_rows(results, AV)
+    gaps = [f"{code(arm)} {bounds(rows[arm].difference)}" for arm in arms if arm in rows]
+    if not gaps:
+        return f"FVE under each arm's own AR: {NOT_MEASURED}."
+    return f"FVE under each arm's own AR, minus the control's: {', '.join(gaps)}."
+
+
+def _points(results: Results) -> dict[str, tuple[Interval, Interval]]:
+    """{arm: share in quotation marks, FVE under the neutral AR}."""
+    quotes, rows = measures_by_arm(results, QUOTES), arm_rows(results, AV_NEUTRAL_AR)
+    return {
+        arm: (mean_interval(results, quotes[arm]), rows[arm].fve)
+        for arm in results.arms
+        if arm in quotes and arm in rows
+    }
+
+
+def _dominated(arm: str, points: dict[str, tuple[Interval, Interval]]) -> bool:
+    """Whether another arm quotes less and says more."""
+    quotes, fve = (interval.estimate for interval in points[arm])
+    return any(
+        other[0].estimate <= quotes and other[1].estimate >= fve and name != arm
+        for name, other in points.items()
+    )

@@ -1,0 +1,88 @@
+"""The decision rule of ar_small_rl on results made by hand."""
+
+import polars as pl
+import pytest
+
+from common.report.figures import save_figure
+from common.report.results import MEASURES_SCHEMA, ROWS_SCHEMA, Results
+from common.schema import AV, AV_NEUTRAL_AR
+from experiments.ar_small_rl.findings import sections, verdict
+
+DOCUMENTS, SEEDS = 25, (0, 1, 2)
+ARMS = ("control", "blocks_1", "bag_of_words")
+SAME = dict.fromkeys(ARMS, 0.4)
+
+
+def results(
+    quotes: dict[str, float], neutral: dict[str, float], bad_seed: float = 0.0
+) -> Results:
+    """Quote share and FVE by arm; `bad_seed` lowers the neutral FVE of blocks_1 in the last."""
+    rows, measures = [], []
+    for seed in SEEDS:
+        for arm in ARMS:
+            for document in range(DOCUMENTS):
+                names = {"arm": arm, "seed": seed, "key": f"{document}:16", "doc_id": str(document)}
+                noise = 0.02 * ((document * 7 + len(arm)) % 5 - 2)
+                lost = bad_seed * (arm == "blocks_1" and seed == SEEDS[-1])
+                for source, fve in ((AV, 0.5), (AV_NEUTRAL_AR, neutral[arm] - lost)):
+                    fixed = {"source": source, "transform": "original", "applied": True}
+                    error = 1 - fve + noise
+                    rows.append(names | fixed | {"squared_error": error, "cosine": 0.5})
+                for name, value in (("quote_share", quotes[arm] + noise), ("best_of_1", 0.5)):
+                    measures.append(names | {"measure": name, "value": value})
+    facts = {
+        "profile": "test",
+        "experiment": "ar_small_rl",
+        "floors": [],
+        "variance": 1.0,
+        "resamples": 400,
+        "arms": list(ARMS),
+    }
+    return Results(
+        facts=facts,
+        text_metrics={},
+        rows=pl.DataFrame(rows, schema=ROWS_SCHEMA),
+        measures=pl.DataFrame(measures, schema=MEASURES_SCHEMA),
+    )
+
+
+WEAKER = {"control": 0.6, "blocks_1": 0.3, "bag_of_words": 0.6}
+RICHER = {"control": 0.4, "blocks_1": 0.5, "bag_of_words": 0.3}
+
+
+def test_an_arm_that_quotes_less_and_says_more_is_worth_it():
+    less, more, worth, losses = verdict(results(WEAKER, RICHER)).split("\n\n")
+    assert less.startswith("For these 3 seeds, a weaker AR makes the AV quote less: shown for")
+    assert "shown for `blocks_1` (0.300 [" in less
+    assert "Not shown for `bag_of_words`" in less
+    assert "shown for `blocks_1` (0.100 [" in more
+    assert worth == "Weakening the AR is worth it: shown for `blocks_1`."
+    assert "`blocks_1` 0.000" in losses
+
+
+@pytest.mark.parametrize(
+    ("quotes", "neutral", "bad_seed"),
+    [(SAME, RICHER, 0.0), (WEAKER, SAME, 0.0), (WEAKER, RICHER, 0.2)],
+    ids=["no fewer quotes", "no more said", "one seed says less"],
+)
+def test_one_clause_is_not_enough(
+    quotes: dict[str, float], neutral: dict[str, float], bad_seed: float
+):
+    assert "worth it: not shown" in verdict(results(quotes, neutral, bad_seed))
+
+
+def test_nothing_is_measured_without_other_arms():
+    found = results(WEAKER, RICHER)
+    alone = found._replace(
+        rows=found.rows.filter(arm="control"), measures=found.measures.filter(arm="control")
+    )
+    assert "not measured" in verdict(alone)
+
+
+def test_the_front_leaves_out_what_another_arm_beats(tmp_path):
+    front, *_ = sections(results(WEAKER, RICHER))
+    assert front.markdown.endswith("several): `blocks_1`.")
+    (drawing,) = front.drawings
+    save_figure(drawing.figure, tmp_path / "front.png")
+    traded, *_ = sections(results(WEAKER, RICHER | {"control": 0.6}))
+    assert traded.markdown.endswith("several): `control`, `blocks_1`.")
