@@ -98,6 +98,8 @@ def test_unknown_stage(repository: Path, refused: Refusal):
             {"arms": {"control": {}}, "search": {"weight_decay": {"low": 1}}},
             "search.weight_decay.high",
         ),
+        ({"arms": {"control": {}}, "only": {"gpu": ["tiny"]}, "search": {}}, ""),
+        ({"arms": {"control": {}, "b": {}}, "only": {"gpu": ["b"]}, "search": {}}, ""),
     ],
 )
 def test_a_wrong_key_of_an_experiment(repository: Path, refused: Refusal, change: dict, key: str):
@@ -105,6 +107,16 @@ def test_a_wrong_key_of_an_experiment(repository: Path, refused: Refusal, change
     line = refused("run", "ar_small")
     assert f"config key '{key}'" in line
     assert "experiments/ar_small/params.yaml" in line
+
+
+def test_an_arm_that_a_profile_leaves_out_is_no_error_and_leaves_its_folder(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+):
+    arms = {"control": {"blocks": None}, "blocks_1": {"blocks": 1}}
+    own_experiments(repository, {"arms": arms, "only": {"smoke": ["control"]}, "search": {}})
+    assert end_of("run", "ar_small", "--arm", "blocks_1", monkeypatch=monkeypatch) == 0
+    folder = repository / "runs" / "smoke" / "ar_small" / "blocks_1"
+    assert list(folder.iterdir()) == []
 
 
 def test_an_experiment_without_control(repository: Path, refused: Refusal):
