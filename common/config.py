@@ -225,6 +225,7 @@ class TrainerConfig(Config):
     devices: int | str = 1
     num_nodes: int = 1
     strategy: str = "auto"
+    """Of Lightning, or `fsdp2`: models shared out over `devices` (a number) by block."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed where the machine gains from it, else 32-true."""
 

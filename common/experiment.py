@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from common.config import ARConfig, Config, RLConfig, load_config
 from common.errors import NlaError
@@ -25,7 +25,7 @@ class ExperimentParams(Config):
 
     arms: dict[str, dict[str, Any]]
     """Name → settings of the arm, in the order of the report; `control` is one of them."""
-    only: dict[str, tuple[str, ...]] = {}
+    only: dict[str, tuple[str, ...]] = Field(default={})
     """Profile → the arms that it runs; a profile that is not named runs all."""
     search: SearchSpace
     """Numbers of the profile's `ar` (or `rl`) that every arm's study searches; {}: no study."""

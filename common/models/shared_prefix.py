@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.models.sharding import is_sharded
 from common.schema import TokenBatch
 
 
@@ -29,6 +30,12 @@ def after_prefix(
     """
     if not prefix.shape[1]:
         return decoder(inputs_embeds=rest, use_cache=False).last_hidden_state
+    if is_sharded(decoder):
+        # FSDP2 frees a block's weights after its backward, and the cache goes around its hooks:
+        # one call for each backward.
+        together = torch.cat([prefix.expand(len(rest), -1, -1), rest], 1)
+        hidden = decoder(inputs_embeds=together, use_cache=False).last_hidden_state
+        return hidden[:, prefix.shape[1] :]
     _, cache = read_on(decoder, prefix)
     return read_on(decoder, rest, cache)[0]
 

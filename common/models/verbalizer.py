@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.config import AVConfig
 from common.models.injection import add_norm_matched, repeat, replace
+from common.models.sharding import is_sharded
 from common.models.shared_prefix import after_prefix, read_on
 from common.models.templates import AVTemplate
 from common.schema import TokenBatch, VerbalizationBatch
@@ -111,12 +112,17 @@ class Verbalizer(nn.Module):
         decoder, shared = self.language_model.model, self.template.slot_columns[0]
         prompt = torch.tensor(self.template.prompt_ids, device=ids.device)
         embeddings = self.embed(prompt.expand(len(activations), -1), activations)
+        written = self.language_model.get_input_embeddings()(ids[:, :-1]).float()
+        if is_sharded(decoder):  # one call for each backward, see `after_prefix`
+            rows = torch.cat([embeddings.repeat_interleave(samples, 0), written], 1)
+            with self.injected(activations.repeat_interleave(samples, 0)):
+                hidden = decoder(inputs_embeds=rows, use_cache=False).last_hidden_state
+            return self._picked(hidden[:, len(prompt) - 1 :], ids, mask, temperature)
         _, cache = read_on(decoder, embeddings[:1, :shared])
         with self.injected(activations, first_column=shared):
             hidden, cache = read_on(decoder, embeddings[:, shared:], cache)
         states = hidden[:, -1:].repeat_interleave(samples, 0)
-        if ids.shape[1] > 1:
-            written = self.language_model.get_input_embeddings()(ids[:, :-1]).float()
+        if written.shape[1]:
             states = torch.cat([states, read_on(decoder, written, cache)[0]], 1)
         return self._picked(states, ids, mask, temperature)
 

@@ -79,9 +79,7 @@ def told(over: Over | None) -> str:
     return f", a difference of {bounds(over.gain)}, {fixed(over.worst)} in the worst seed"
 
 
-def _over(
-    results: Results, rows: pl.DataFrame, arm: str, other: str, scale: float
-) -> Over | None:
+def _over(results: Results, rows: pl.DataFrame, arm: str, other: str, scale: float) -> Over | None:
     """Differences of `value` times `scale`, paired by key and seed."""
     own, others = rows.filter(arm=arm), rows.filter(arm=other)
     pairs = own.join(others, on=[KEY, DOC_ID, "seed"], suffix="_other", maintain_order="left")

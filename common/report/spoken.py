@@ -85,5 +85,7 @@ def _best_row(results: Results, arm: str) -> dict[str, str]:
     for name in names:
         if (rows := measures_by_arm(results, name).get(arm)) is not None:
             explained = rows.with_columns(value=1 - pl.col("value") / variance)
-            cells[f"n = {name.removeprefix('best_of_')}"] = bounds(mean_interval(results, explained))
+            cells[f"n = {name.removeprefix('best_of_')}"] = bounds(
+                mean_interval(results, explained)
+            )
     return cells

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.config import RolloutConfig
+from common.models.sharding import is_sharded, whole
 from common.models.verbalizer import Verbalizer
 from common.progress import progress
 from common.rollout.engine import Rollouts, keyed_draws, roll_out, room_of
@@ -66,6 +67,10 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
     would vanish between two neighbouring bfloat16 weights, and the samples would be those of the
     model without it.
     """
+    if is_sharded(verbalizer):
+        with whole(verbalizer):
+            yield
+        return
     adapted = hasattr(verbalizer.model, "merge_adapter") and not low_precision
     linears = [m for m in verbalizer.language_model.modules() if type(m) is nn.Linear]
     weights = [module.weight.data for module in linears]

@@ -210,15 +210,13 @@ class PolicyModule(TrainingModule):
         """The AR's own loss terms on the valid explanations, as a mean over all."""
         rows = _rows(groups, self.config.samples)
         valid = scored.valid[rows].nonzero().squeeze(1).tolist()
-        if not valid:
-            parameters = [p for p in self.reconstructor.parameters() if p.requires_grad]
-            return torch.stack([p.sum() for p in parameters]).sum() * 0.0
+        share = len(valid) / (rows.stop - rows.start)
+        valid = valid or [0]  # weighs nothing, but processes call their models equally often
         texts = [scored.texts[rows.start + row] for row in valid]
         truth = activations.repeat_interleave(self.config.samples, 0)[rows][valid]
         tokens = TokenBatch(*(part.to(self.device) for part in self.reconstructor.encode(texts)))
         terms = self.reconstructor.loss_terms(self.reconstructor(tokens), truth)
         self._tell({f"ar_{name}": term.detach() for name, term in terms.items()})
-        share = len(valid) / (rows.stop - rows.start)
         return torch.stack(list(terms.values())).sum() * share
 
     def _reference(self, *written: Any) -> Tensor:

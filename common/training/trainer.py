@@ -159,6 +159,19 @@ def _step_of(checkpoint: Path) -> int:
         raise NlaError("damaged checkpoint", where=checkpoint, remedy=remedy) from error
 
 
+def _strategy(trainer: TrainerConfig) -> Any:
+    """Lightning's, and FSDP2 by a name of our own, since Lightning has none for it."""
+    if trainer.strategy != "fsdp2":
+        return trainer.strategy
+    from lightning.pytorch.strategies import ModelParallelStrategy
+
+    return ModelParallelStrategy(
+        data_parallel_size=int(trainer.devices) * trainer.num_nodes,
+        tensor_parallel_size=1,
+        save_distributed_checkpoint=False,
+    )
+
+
 def _trainer(
     trainer: TrainerConfig,
     module: TrainingModule,
@@ -170,7 +183,7 @@ def _trainer(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     return L.Trainer(
-        **trainer.model_dump(),
+        **trainer.model_dump() | {"strategy": _strategy(trainer)},
         max_epochs=1,
         max_steps=steps,
         val_check_interval=every,

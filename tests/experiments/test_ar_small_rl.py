@@ -13,9 +13,7 @@ ARMS = ("control", "blocks_1", "bag_of_words")
 SAME = dict.fromkeys(ARMS, 0.4)
 
 
-def results(
-    quotes: dict[str, float], neutral: dict[str, float], bad_seed: float = 0.0
-) -> Results:
+def results(quotes: dict[str, float], neutral: dict[str, float], bad_seed: float = 0.0) -> Results:
     """Quote share and FVE by arm; `bad_seed` lowers the neutral FVE of blocks_1 in the last."""
     rows, measures = [], []
     for seed in SEEDS:

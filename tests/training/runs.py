@@ -120,8 +120,11 @@ def _settings() -> dict[str, Any]:
 
 
 def _policy_without_kl(target_folder: Path) -> tuple[TrainingModule, Any]:
-    """Groups without any valid sample have no gradient, where a KL would have one of pure noise."""
-    return policy(target_folder, kl=0.0, scale_advantages=False)
+    """Groups without any valid sample have no gradient, where a KL would have one of pure noise.
+
+    Four rollouts only: sooner or later rounding puts a sampled token on the other side of its draw.
+    """
+    return policy(target_folder, kl=0.0, scale_advantages=False, steps=4)
 
 
 KINDS: dict[str, Callable[[Path], tuple[TrainingModule, Any]]] = {

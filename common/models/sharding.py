@@ -1,0 +1,75 @@
+"""FSDP2: the blocks of a model are shared out over processes; what else there is stays whole."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def shard(model: nn.Module, mesh: Any) -> None:
+    """Share out every decoder in `model` over the processes of a mesh, block by block.
+
+    Embeddings stay whole in each process: AVs and ARs look tokens up before they call the decoder.
+    """
+    from torch.distributed.fsdp import fully_shard
+
+    for decoder in [module for module in model.modules() if _is_decoder(module)]:
+        embeddings = set(decoder.get_input_embeddings().parameters())
+        for block in decoder.layers:
+            fully_shard(block, mesh=mesh)
+        fully_shard(decoder, mesh=mesh, ignored_params=embeddings)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether `shard` was called on a part of the model, or on all of it."""
+    return any(map(_is_fsdp, model.modules()))
+
+
+@contextmanager
+def whole(model: nn.Module) -> Iterator[None]:
+    """Within this context each process holds all weights and calls the model as often as it likes.
+
+    Sampling stops after a different number of tokens in each process, which would otherwise wait
+    for one another for ever.
+    """
+    parts: list[Any] = [module for module in model.modules() if _is_fsdp(module)]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.set_reshard_after_forward(True, recurse=False)
+            part.reshard()
+
+
+def average_whole_gradients(parameters: list[nn.Parameter]) -> None:
+    """Mean over processes of the gradients that FSDP2 does not see: of what is not sharded."""
+    for parameter in parameters:
+        if parameter.grad is not None and not _is_distributed(parameter):
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= torch.distributed.get_world_size()
+
+
+def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
+    """Norm of gradients of which some are sharded."""
+    norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+    return torch.stack([n.full_tensor() if _is_distributed(n) else n for n in norms]).norm()
+
+
+def _is_decoder(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "layers", None), nn.ModuleList)
+
+
+def _is_fsdp(module: nn.Module) -> bool:
+    """`fully_shard` gives a module the methods of FSDPModule, whose import takes a second."""
+    return hasattr(module, "set_reshard_after_forward")
+
+
+def _is_distributed(tensor: Any) -> bool:
+    """Whether it is a DTensor."""
+    return hasattr(tensor, "full_tensor")
