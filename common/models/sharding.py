@@ -16,7 +16,8 @@ def shard(model: nn.Module, mesh: Any) -> None:
     """
     from torch.distributed.fsdp import fully_shard
 
-    for decoder in [module for module in model.modules() if _is_decoder(module)]:
+    decoders: list[Any] = [module for module in model.modules() if _is_decoder(module)]
+    for decoder in decoders:
         embeddings = set(decoder.get_input_embeddings().parameters())
         for block in decoder.layers:
             fully_shard(block, mesh=mesh)

@@ -14,8 +14,8 @@ from common.material import Material
 from experiments.ar_small_rl.findings import RULE, sections, verdict
 
 QUESTION = (
-    "When each AV is trained by reinforcement against its own AR, does a weaker AR make the AV quote"
-    " less and say more?"
+    "When each AV is trained by reinforcement against its own AR, does a weaker AR make the AV"
+    " quote less and say more?"
 )
 TRAINED_BY = "ar_small"
 """The experiment whose runs hold the ARs."""

@@ -20,8 +20,8 @@ from common.schema import AV, AV_NEUTRAL_AR
 
 RULE = """\
 Written before the first run on a real model. All differences are to `control`, whose AR is the
-largest, and paired on the same test activations. *Shown* means: p < 0.05 after Holm's correction for
-the number of other arms, and the difference on the same side of zero for every training seed.
+largest, and paired on the same test activations. *Shown* means: p < 0.05 after Holm's correction
+for the number of other arms, and the difference on the same side of zero for every training seed.
 
 1. *A weaker AR makes the AV quote less* for an arm when the share of its explanations that stands
    inside quotation marks is below the control's.

@@ -53,7 +53,7 @@ def test_two_processes_train_what_one_trains(
     assert metrics(together, told) == pytest.approx(metrics(alone, told), abs=1e-5)
     mean = [sum(pair) / 2 for pair in zip(*losses, strict=True)]
     assert mean == pytest.approx(metrics(alone, "train_loss"), abs=1e-5)
-    # Adam's step does not know how small a gradient is: where it is next to nothing, rounding steps.
+    # Adam makes full steps of gradients that are next to nothing but rounding.
     tolerance = 1e-5 if strategy == "ddp" else 1e-4
     weights = torch.load(together.path / "weights.pt")
     for name, parameter in module.named_parameters():
