@@ -1,4 +1,4 @@
-"""`python -m bench`: everything, in under ten minutes on two idle cores; `--quick` for a look."""
+"""`python -m bench`: everything, in under twenty minutes; `--quick` for a look."""
 
 import logging
 import platform
@@ -12,6 +12,7 @@ import typer
 from bench.alternatives import interpreters
 from bench.extraction import Extraction, measure_extraction
 from bench.peak import matmul_peak
+from bench.policy_step import measure_policy_steps
 from bench.report import Measured, write_report
 from bench.rollouts import measure_rollouts
 from bench.startup import measure_startup
@@ -23,13 +24,13 @@ from common.device import device_name
 from common.provenance import git_commit
 
 LORA_RANK = 32
-PARTS = ("startup", "extraction", "training", "rollouts")
+PARTS = ("startup", "extraction", "training", "rollouts", "policy")
 
 
 def main(
     quick: Annotated[bool, typer.Option(help="Tiny model, one round, to .bench/.")] = False,
     only: Annotated[str, typer.Option(help=f"One of {', '.join(PARTS)}.")] = "",
-    packages: Annotated[bool, typer.Option(help="With nnsight and TransformerLens.")] = True,
+    packages: Annotated[bool, typer.Option(help="With nnsight, TransformerLens and TRL.")] = True,
 ) -> None:
     """Measure speed against the public alternatives and write reports/bench.md."""
     if only and only not in PARTS:
@@ -45,8 +46,11 @@ def main(
         training = _training(work) if "training" in parts else {}
         peaks = _peaks(work.scale.rounds) if "training" in parts else {}
         rolled = measure_rollouts(work) if "rollouts" in parts else None
+        stepped = measure_policy_steps(work, packages) if "policy" in parts else None
     facts = _facts(work)
-    measured = Measured(facts, work.is_real, peaks, found, missing, training, startup, rolled)
+    measured = Measured(
+        facts, work.is_real, peaks, found, missing, training, startup, rolled, stepped
+    )
     out = write_report(measured, TINY if quick else ROOT / "reports")
     print(out.read_text())
     print(out.relative_to(ROOT))

@@ -91,13 +91,19 @@ def interpreters(with_packages: bool) -> tuple[dict[str, Path], dict[str, str]]:
         if not with_packages:
             missing[name] = "not asked for"
             continue
-        python = ENVIRONMENTS / name / "bin" / "python"
-        reason = None if _is_made(python, requirement) else _make(python, requirement)
-        if reason:
-            missing[name] = reason
-        else:
+        python, reason = environment(name, requirement)
+        if python:
             found[name] = python
+        else:
+            missing[name] = reason
     return found, missing
+
+
+def environment(name: str, requirement: str) -> tuple[Path | None, str]:
+    """Python of the environment of a package, made on first use; or None, and why."""
+    python = ENVIRONMENTS / name / "bin" / "python"
+    reason = None if _is_made(python, requirement) else _make(python, requirement)
+    return (None, reason) if reason else (python, "")
 
 
 def _is_made(python: Path, requirement: str) -> bool:

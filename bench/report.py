@@ -7,6 +7,10 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bench.extraction import TOLERANCE, Extraction
+from bench.policy_step import ACTIVATIONS as POLICY_ACTIVATIONS
+from bench.policy_step import SAMPLES as POLICY_SAMPLES
+from bench.policy_step import TOKENS as POLICY_TOKENS
+from bench.policy_step import Stepped
 from bench.rollouts import ACTIVATIONS, SAMPLES, TOKENS, Rolled
 from bench.startup import GOALS
 from bench.timing import Rates, Ratio
@@ -30,6 +34,7 @@ class Measured(NamedTuple):
     training: dict[str, Training]
     startup: Rates
     rollouts: Rolled | None = None
+    policy: Stepped | None = None
 
 
 def write_report(measured: Measured, folder: Path) -> Path:
@@ -56,6 +61,8 @@ def _parts(measured: Measured) -> Iterator[str]:
         yield from _training(measured)
     if measured.rollouts:
         yield from _rollouts(measured.rollouts, measured.judged)
+    if measured.policy:
+        yield from _policy(measured.policy, measured.judged)
     if measured.startup:
         yield "## Waiting before any work"
         yield table([_waiting(name, seconds) for name, seconds in measured.startup.items()])
@@ -85,6 +92,36 @@ def _rollouts(found: Rolled, judged: bool) -> Iterator[str]:
     )
     yield table([_rate(name, values, "new tokens/s") for name, values in found.rates.items()])
     yield table([_ratio(one, judged) for one in found.ratios])
+
+
+def _policy(found: Stepped, judged: bool) -> Iterator[str]:
+    yield "## A GRPO step"
+    yield (
+        f"{POLICY_ACTIVATIONS} activations x {POLICY_SAMPLES} samples x {POLICY_TOKENS} tokens: "
+        "sampling, scoring by the AR, KL to the AV without adapters, gradient and optimiser of "
+        "adapters of rank 16 and of the whole AR, one step per rollout, same precision. TRL's "
+        "`GRPOTrainer` gets a prompt of the same length, and a reward function that runs the same "
+        "AR and takes the AR's optimiser step, in padded batches. Each runs in a process of its "
+        "own, idle while another works; memory is the peak of that process."
+    )
+    yield table([_stepped(name, found) for name in found.rates])
+    yield table([_ratio(one, judged) for one in found.ratios])
+    yield from (f"{name} is left out: {reason}." for name, reason in found.missing.items())
+    yield "Where a step's seconds go, medians (TRL shows only what its reward function does):"
+    names = dict.fromkeys(part for parts in found.parts.values() for part in parts)
+    yield table(
+        [
+            {"": name} | {part: amount(parts[part]) for part in names if part in parts}
+            for name, parts in found.parts.items()
+        ]
+    )
+    yield "Seconds of one step of ours at other sizes, in units of the step above (one step each):"
+    yield table([{"size": name, "cost": f"{cost:.2f}"} for name, cost in found.scaling.items()])
+
+
+def _stepped(name: str, found: Stepped) -> dict[str, str]:
+    row = _rate(name, [3600 / rate for rate in found.rates[name]], "seconds a step")
+    return row | {"peak memory, GiB": f"{found.peaks[name]:.1f}"}
 
 
 def _training(measured: Measured) -> Iterator[str]:

@@ -1,0 +1,153 @@
+"""One whole GRPO step, AV and AR trained: ours against TRL's trainer, and where the time goes."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+
+from bench.alternatives import ROOT, environment
+from bench.timing import Rates, Ratio, alternate, ratio
+from bench.workload import Workload
+from common.errors import NlaError
+from common.models.templates import AVTemplate
+
+TRL = "trl==1.16.0 peft==0.21.2"
+ACTIVATIONS, SAMPLES, TOKENS, QUICK_TOKENS = 4, 8, 48, 8
+GOAL = 2.0
+OURS, FROZEN, PLAIN = "nla", "nla, AR frozen", "TRL"
+WORKER = Path(__file__).parent / "policy_worker.py"
+
+
+class Stepped(NamedTuple):
+    """Steps per hour in rounds, seconds of each part of a step, and peaks of memory in GiB."""
+
+    rates: Rates
+    ratios: list[Ratio]
+    parts: dict[str, dict[str, float]]
+    peaks: dict[str, float]
+    scaling: dict[str, float]
+    """Seconds of a step of ours at other sizes, in units of the step above."""
+    missing: dict[str, str]
+
+
+class Worker:
+    """A process that takes a step when asked; idle otherwise."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """Waits until the first step, a warm-up, is done."""
+        self.process, self.steps = process, []
+        while (line := self._line()) != "ready":
+            if not line:
+                raise NlaError("no first step", where=WORKER, remedy="read its message above")
+
+    def step(self, _: int) -> float:
+        """Take a step; its rate in steps per hour."""
+        assert self.process.stdin
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        if not (line := self._line()):
+            raise NlaError("a worker died", where=WORKER, remedy="read its message above")
+        self.steps.append(json.loads(line))
+        return 3600 / self.steps[-1][0]
+
+    def peak(self) -> float:
+        """End it; its largest resident memory in GiB."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        return float(self._line())
+
+    def parts(self) -> dict[str, float]:
+        """Median seconds of each part, and of what is in none."""
+        names = dict.fromkeys(name for _, parts in self.steps for name in parts)
+        found = {name: median(parts[name] for _, parts in self.steps) for name in names}
+        rest = median(seconds - sum(parts.values()) for seconds, parts in self.steps)
+        return found | {"the rest": rest}
+
+    def _line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+
+def measure_policy_steps(work: Workload, packages: bool) -> Stepped:
+    """Steps in turn, each process idle while another works, then single steps at other sizes."""
+    asked = _request(work)
+    python, why = environment("TRL", TRL) if packages else (None, "not asked for")
+    wanted = {OURS: asked, FROZEN: asked | {"train_ar": False}}
+    if python:
+        wanted[PLAIN] = asked | {"kind": "trl"}
+    with _workers(wanted, python) as workers:
+        units = {name: worker.step for name, worker in workers.items()}
+        rates = alternate(units, work.scale.rounds, "GRPO steps")
+        parts = {name: worker.parts() for name, worker in workers.items()}
+        peaks = {name: worker.peak() for name, worker in workers.items()}
+    ratios = [ratio(rates, OURS, PLAIN, GOAL)] if python else []
+    base = 3600 / median(rates[OURS])
+    scaling = {name: _seconds(asked | change) / base for name, change in _sizes(asked).items()}
+    return Stepped(rates, ratios, parts, peaks, scaling, {} if python else {"TRL": why})
+
+
+def _request(work: Workload) -> dict[str, Any]:
+    material = work.material()
+    template, tokenizer = AVTemplate.of(material.tokenizer), material.tokenizer
+    return {
+        "kind": "nla",
+        "target": str(material.trunk.target.resolve()),
+        "activations": ACTIVATIONS,
+        "samples": SAMPLES,
+        "tokens": TOKENS if work.is_real else QUICK_TOKENS,
+        "ar_blocks": material.layer + 1,
+        "blocks": 0,
+        "train_ar": True,
+        "precision": work.profile.trainer.precision,
+        "threads": torch.get_num_threads(),
+        "prompt": tokenizer.decode(template.prompt_ids),
+    }
+
+
+def _sizes(asked: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """One thing at a time, halved or doubled."""
+    return {
+        "twice the samples": {"samples": 2 * asked["samples"]},
+        "half the tokens": {"tokens": asked["tokens"] // 2},
+        "half the AV's blocks": {"blocks": 15 if asked["ar_blocks"] > 10 else 6},
+        "half the AR's blocks": {"ar_blocks": asked["ar_blocks"] // 2},
+    }
+
+
+def _seconds(asked: dict[str, Any]) -> float:
+    with _workers({OURS: asked}, None) as workers:
+        return 3600 / workers[OURS].step(0)
+
+
+@contextmanager
+def _workers(wanted: dict[str, dict[str, Any]], python: Path | None) -> Iterator[dict[str, Worker]]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        workers = {}
+        for number, (name, asked) in enumerate(wanted.items()):
+            request = folder / f"{number}.json"
+            request.write_text(json.dumps(asked))
+            # TRL's process has none of our modules but those beside the script.
+            command = [sys.executable, "-m", "bench.policy_worker", str(request)]
+            if asked["kind"] == "trl":
+                command = [str(python), str(WORKER), str(request)]
+            process = stack.enter_context(
+                subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)
+            workers[name] = Worker(process)
+        yield workers
