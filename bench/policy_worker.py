@@ -93,7 +93,9 @@ def with_nla(asked: SimpleNamespace, turns: Turns) -> None:
         def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
             turns.parts[BACKWARD] = time.perf_counter() - self.backward
 
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        def on_train_batch_end(
+            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
             turns.end()
 
     vectors = _vectors(module.verbalizer.language_model.config.hidden_size)
@@ -111,7 +113,7 @@ class _ByKey(dict):
     """Activations, several at once."""
 
     def __getitem__(self, keys: list[str]) -> torch.Tensor:
-        return torch.stack([self.get(key) for key in keys])
+        return torch.stack([super(_ByKey, self).__getitem__(key) for key in keys])
 
 
 def _vectors(width: int) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Let an AV explain activations: texts, in batches, at the speed of the rollout engine."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -71,18 +72,27 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
         with whole(verbalizer):
             yield
         return
-    adapted = hasattr(verbalizer.model, "merge_adapter") and not low_precision
+    adapted = hasattr(verbalizer.model, "disable_adapter") and not low_precision
     linears = [m for m in verbalizer.language_model.modules() if type(m) is nn.Linear]
     weights = [module.weight.data for module in linears]
     if adapted:
-        verbalizer.model.merge_adapter(safe_merge=True)
+        _fold(verbalizer.model)
     if low_precision:
         for module in linears:
             module.weight.data = module.weight.data.bfloat16()
     try:
-        yield
+        with verbalizer.model.disable_adapter() if adapted else nullcontext():
+            yield
     finally:
-        if adapted:
-            verbalizer.model.unmerge_adapter()
         for module, weight in zip(linears, weights, strict=True):
             module.weight.data = weight
+
+
+@torch.no_grad()
+def _fold(model: Any) -> None:
+    """New weights W + s B A beneath the adapters, which must then be disabled."""
+    for layer in model.modules():
+        for name, down in getattr(layer, "lora_A", {}).items():
+            base = layer.get_base_layer().weight
+            up, scale = layer.lora_B[name].weight, layer.scaling[name]
+            base.data = torch.addmm(base.data.float(), up, down.weight, alpha=scale)
