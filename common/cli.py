@@ -148,7 +148,7 @@ def explain(
         int, typer.Option(help="Token whose activation is explained; negative: from the end.")
     ] = -1,
     reconstructor: Annotated[
-        str, typer.Option("--ar", help="<experiment>/<arm>/<seed>, or `newest`.")
+        str, typer.Option("--ar", help="<experiment>/<arm>/<seed>, released/<name>, or `newest`.")
     ] = "newest",
     profile: ProfileOption = None,
 ) -> None:
@@ -156,6 +156,18 @@ def explain(
     from common.commands.explain import explain_text
 
     explain_text(text, position, reconstructor, _profile(profile))
+
+
+@app.command()
+def release(
+    run: Annotated[str, typer.Argument(help="<experiment>/<arm>/<seed>")],
+    name: Annotated[str, typer.Argument(help="The folder below released/.")],
+    profile: ProfileOption = None,
+) -> None:
+    """Keep a run as `released/<name>`: small files and a model card; `nla explain` reads them."""
+    from common.commands.release import release as keep
+
+    typer.echo(keep(run, name, _profile(profile)))
 
 
 @app.command()

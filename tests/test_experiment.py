@@ -14,6 +14,8 @@ from common.arms.arm import Arm
 from common.arms.policy import PolicyArm
 from common.arms.reconstructor import ReconstructorArm
 from common.arms.record import OWN_TEXTS
+from common.commands.explain import explain_text
+from common.commands.release import release
 from common.errors import NlaError
 from common.experiment import Experiment, load_experiment
 from common.material import Material
@@ -27,6 +29,7 @@ from common.tuning.study import Best
 from common.warm_start import train_ar, train_av
 
 ROOT = Path(__file__).parent.parent
+TUNED = {"learning_rate": 1e-3}
 
 
 def arms_of(kind: type[Arm]) -> list[Any]:
@@ -93,7 +96,7 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
 ):
     monkeypatch.chdir(repository)
     one = ReconstructorArm(load_experiment(experiment), arm, two_steps, shared)
-    folder = one.run_seed(0, Best({"learning_rate": 1e-3}, (0.0,), 0, 1))
+    folder = one.run_seed(0, Best(TUNED, (0.0,), 0, 1))
 
     losses = [values["train_loss"] for _, values in folder.metrics() if "train_loss" in values]
     assert len(losses) == 2
@@ -118,7 +121,7 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
         assert parameter.requires_grad or torch.equal(parameter, before), "a frozen weight moved"
 
     written = folder.summary_file.stat().st_mtime_ns
-    one.run_seed(0, Best({"learning_rate": 1e-3}, (0.0,), 0, 1))
+    one.run_seed(0, Best(TUNED, (0.0,), 0, 1))
     assert folder.summary_file.stat().st_mtime_ns == written, "a finished run ran again"
 
     one.check(folder)
@@ -152,7 +155,7 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(
     one = PolicyArm(load_experiment(experiment), arm, two_steps, warm)
     if experiment == "ar_small_rl":
         partner = ReconstructorArm(load_experiment("ar_small"), one.settings.ar, two_steps, warm)
-        partner.run_seed(0, Best({"learning_rate": 1e-3}, (0.0,), 0, 1))
+        partner.run_seed(0, Best(TUNED, (0.0,), 0, 1))
     best = one.tune()
     assert best.params == {}
     folder = one.run_seed(0, best)
@@ -180,6 +183,33 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(
         read = rows.filter(transform="original").sort("key")
         own, untrained = (read.filter(source=s)["squared_error"] for s in (AV, AV_UNTRAINED_AR))
         assert own.to_list() == pytest.approx(untrained.to_list())
+
+
+@pytest.mark.usefixtures("without_mlflow")
+@pytest.mark.parametrize("run", ["ar_small/control/0", "baseline/control/0"])
+def test_a_run_is_released_and_explains(
+    run: str,
+    two_steps: Profile,
+    repository: Path,
+    warm: Material,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """After the tests of these arms, or on its own."""
+    monkeypatch.chdir(repository)
+    experiment, arm, _ = run.split("/")
+    one = load_experiment(experiment)
+    best = Best({}, (0.0,), 0, 1) if one.arm_class is PolicyArm else Best(TUNED, (0.0,), 0, 1)
+    one.arm_class(one, arm, two_steps, warm).run_seed(0, best)
+    folder = release(run, experiment, two_steps)
+    assert folder == Path("released") / experiment
+    card = (folder / "README.md").read_text()
+    assert "| these files |" in card
+    assert f"--ar released/{experiment}" in card
+    explain_text("The quiet river crosses the plain. " * 4, -1, str(folder), two_steps)
+    told = capsys.readouterr().out
+    assert str(folder) in told
+    assert "FVE" in told
 
 
 def test_an_unknown_experiment_is_answered_with_the_known_ones(monkeypatch: pytest.MonkeyPatch):

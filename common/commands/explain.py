@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -12,6 +13,7 @@ from common.experiment import load_experiment
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.models.reconstructor import Reconstructor
+from common.models.released import FOLDER, load_released
 from common.models.verbalizer import Verbalizer
 from common.paths import run_folder
 from common.profile import Profile
@@ -32,13 +34,13 @@ def explain_text(text: str, position: int, reconstructor: str, profile: Profile)
     tokenizer = material.tokenizer
     ids = tokenizer.encode(text, add_special_tokens=False)
     column = check_position(position, len(ids), profile.activations.min_position)
-    activation = _activation(material, ids, column)
-    folder, verbalizer, model = load_pair(material, reconstructor)
+    pair = load_pair(material, reconstructor)
+    activation = _activation(material.target.model, ids, column, pair.layer)
     precision = profile.trainer.precision
-    explanation = sample_explanations(verbalizer, activation, profile.rollout, precision=precision)[
-        0
-    ]
-    prediction = reconstruct(model, [explanation], 1, precision)
+    (explanation,) = sample_explanations(
+        pair.verbalizer, activation, profile.rollout, precision=precision
+    )
+    prediction = reconstruct(pair.reconstructor, [explanation], 1, precision)
     error = float(squared_errors(prediction, activation)[0])
     table = Table(show_header=False, box=None)
     shown = [tokenizer.decode([token]) for token in ids]
@@ -47,12 +49,12 @@ def explain_text(text: str, position: int, reconstructor: str, profile: Profile)
         " ".join(json.dumps(token, ensure_ascii=False) for token in shown[: column + 1][-12:]),
     )
     table.add_row(
-        "position", f"{column} of {len(ids)} ({json.dumps(shown[column])}), layer {material.layer}"
+        "position", f"{column} of {len(ids)} ({json.dumps(shown[column])}), layer {pair.layer}"
     )
     table.add_row("explanation", explanation)
-    table.add_row("run", str(folder.path))
+    table.add_row("NLA", pair.place)
     table.add_row("cosine", f"{float(cosines(prediction, activation)[0]):.3f}")
-    table.add_row("FVE", f"{1 - error / material.test_variance()[0]:.3f}")
+    table.add_row("FVE", f"{1 - error / pair.variance:.3f}")
     Console().print(table)
 
 
@@ -68,8 +70,25 @@ def check_position(position: int, length: int, minimum: int) -> int:
     return column
 
 
-def load_pair(material: Material, name: str) -> tuple[RunFolder, Verbalizer, Reconstructor]:
-    """AV and AR of `<experiment>/<arm>/<seed>`, or of the newest finished run of a control."""
+class Pair(NamedTuple):
+    """An AV and an AR that belong together."""
+
+    place: str
+    """The run, or the folder of a release."""
+    verbalizer: Verbalizer
+    reconstructor: Reconstructor
+    layer: int
+    variance: float
+    """The denominator of FVE."""
+
+
+def load_pair(material: Material, name: str) -> Pair:
+    """AV and AR of `<experiment>/<arm>/<seed>`, of `released/<name>`, or of the newest control."""
+    if name.startswith(f"{FOLDER}/"):
+        found = load_released(Path(name), material.target)
+        facts = found.manifest
+        models = (found.verbalizer, found.reconstructor)
+        return Pair(name, *models, layer=facts["layer"], variance=facts["variance"])
     folder = (
         _newest(material.profile.name)
         if name == "newest"
@@ -79,7 +98,8 @@ def load_pair(material: Material, name: str) -> tuple[RunFolder, Verbalizer, Rec
     folder.summary  # noqa: B018 - raises when the run is unfinished
     one = load_experiment(experiment)
     arm = one.arm_class(one, arm_name, material.profile, material)
-    return folder, *arm.load(folder)
+    variance = material.test_variance()[0]
+    return Pair(str(folder.path), *arm.load(folder), layer=material.layer, variance=variance)
 
 
 def _newest(profile: str) -> RunFolder:
@@ -91,10 +111,8 @@ def _newest(profile: str) -> RunFolder:
     return RunFolder(found[-1].parent.parent)
 
 
-def _activation(material: Material, ids: list[int], column: int) -> torch.Tensor:
+def _activation(model: Any, ids: list[int], column: int, layer: int) -> torch.Tensor:
     tokens = torch.tensor([ids[: column + 1]])
     batch = TokenBatch(tokens, torch.ones_like(tokens, dtype=torch.bool))
     place = (torch.tensor([0]), torch.tensor([column]))
-    return read_residual(material.target.model, batch, [material.layer], place, 0).activations[
-        material.layer
-    ]
+    return read_residual(model, batch, [layer], place, 0).activations[layer]

@@ -1,0 +1,90 @@
+"""Release a finished run: small files, and a model card with what was measured on them."""
+
+from pathlib import Path
+from typing import Any
+
+from common.commands.explain import load_pair
+from common.evaluation.conditions import ORIGINAL
+from common.manifest import read_table
+from common.material import Material
+from common.metrics.fve import cosines, squared_errors
+from common.metrics.statistics import Interval, fve_interval
+from common.models.released import FOLDER, load_released, save_released
+from common.profile import Profile
+from common.provenance import git_commit
+from common.report.markdown import bounds, percent, plain
+from common.report.render import fill_template
+from common.rollout.reading import reconstruct
+from common.rollout.sampler import sample_explanations
+from common.runs import RunFolder
+from common.schema import AV, DOC_ID, KEY, TEXT
+
+EXAMPLES, SOURCE_CHARACTERS = 5, 200
+
+
+def release(run: str, name: str, profile: Profile) -> Path:
+    """Write `released/<name>` from the run `<experiment>/<arm>/<seed>`; NlaError names what lacks.
+
+    The card's FVE is that of the released files, read back, on the test activations.
+    """
+    material, out = Material(profile), Path(FOLDER) / name
+    pair = load_pair(material, run)
+    folder = RunFolder(Path(pair.place))
+    variance = material.test_variance()[0]
+    save_released(
+        out,
+        pair.verbalizer,
+        pair.reconstructor,
+        material.target,
+        layer=material.layer,
+        variance=variance,
+        run=pair.place,
+        run_digest=folder.summary["digest"],
+        commit=git_commit(),
+    )
+    found = load_released(out, material.target)
+    table, precision = material.test_table, profile.trainer.precision
+    vectors = material.store[table[KEY].to_list()]
+    greedy = profile.rollout.replace(temperature=0.0)
+    texts = sample_explanations(found.verbalizer, vectors, greedy, precision=precision)
+    size = profile.evaluation.batch_size
+    read = reconstruct(found.reconstructor, texts, size, precision)
+    errors = squared_errors(read, vectors).numpy()
+    fve = fve_interval(errors, table[DOC_ID].to_list(), variance, profile.evaluation.resamples)
+    shown = zip(table[TEXT], texts, cosines(read, vectors).tolist(), strict=True)
+    examples = [
+        {"source": plain(source[-SOURCE_CHARACTERS:]), "text": plain(text), "cosine": cosine}
+        for source, text, cosine in list(shown)[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]
+    ]
+    card = _facts(material, folder, found.manifest) | {
+        "release": name,
+        "fve": bounds(fve),
+        "fve_of_run": bounds(_of_run(folder, variance, profile.evaluation.resamples)),
+        "activations": table.height,
+        "documents": table[DOC_ID].n_unique(),
+        "examples": examples,
+    }
+    (out / "README.md").write_text(fill_template("card.md.j2", **card), encoding="utf-8")
+    return out
+
+
+def _of_run(folder: RunFolder, variance: float, resamples: int) -> Interval:
+    """The round trip of the run itself, on the same activations."""
+    rows = read_table(folder.rows_file, f"experiments/{folder.identity[1]}")
+    rows = rows.filter(source=AV, transform=ORIGINAL).sort(KEY)
+    return fve_interval(rows["squared_error"].to_numpy(), rows[DOC_ID], variance, resamples)
+
+
+def _facts(material: Material, folder: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:
+    profile, summary = material.profile, folder.summary
+    return {
+        "manifest": manifest,
+        "kept": {name: percent(share) for name, share in manifest["kept"].items()},
+        "corpus": profile.corpus.source,
+        "blocks": material.target.manifest["blocks"],
+        "av_examples": material.av_run.summary["examples"],
+        "teacher": profile.teacher.model or profile.teacher.kind,
+        "tuned": folder.config["tuned"],
+        "seconds": round(summary["train_seconds"]),
+        "device": summary.get("device", "unknown"),
+    }

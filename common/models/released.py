@@ -1,0 +1,104 @@
+"""A released NLA: what training changed in AV and AR, small enough to be kept with the code."""
+
+import copy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.config import AVConfig
+from common.errors import NlaError
+from common.manifest import content_of, read_manifest, write_manifest
+from common.models.deltas import Deltas, apply, factor
+from common.models.reconstructor import Reconstructor, TruncatedReconstructor
+from common.models.verbalizer import Verbalizer
+from common.target.load import Target
+
+FOLDER = "released"
+MOST_BYTES = 15_500_000
+"""Of the weights of one model: a file stays below 16 MB."""
+WRITES = ("slots", "injection", "max_explanation_tokens")
+"""Settings of the AV that decide what its weights mean."""
+
+
+class Released(NamedTuple):
+    """Both models, and the manifest that they were saved with."""
+
+    verbalizer: Verbalizer
+    reconstructor: Reconstructor
+    manifest: dict[str, Any]
+
+
+def save_released(
+    folder: Path, verbalizer: Verbalizer, reconstructor: Reconstructor, target: Target, **facts: Any
+) -> dict[str, Deltas]:
+    """Write av.safetensors, ar.safetensors and manifest.json; returns what was kept of each.
+
+    NlaError for an AR that is not a truncated copy of the target.
+    """
+    from safetensors.torch import save_file
+
+    if type(reconstructor) is not TruncatedReconstructor:
+        kind = type(reconstructor).__name__
+        remedy = "release a run whose AR is made of the target's blocks"
+        raise NlaError(f"an AR of the kind {kind}", where=folder, remedy=remedy)
+    writes = {name: getattr(verbalizer.config, name) for name in WRITES}
+    reads = {
+        "blocks": len(reconstructor.decoder.layers),
+        "max_explanation_tokens": reconstructor.max_explanation_tokens,
+    }
+    fresh = _build(target, writes, reads, verbalizer.alpha)
+    if hasattr(verbalizer.model, "merge_and_unload"):
+        verbalizer.model = verbalizer.model.float().merge_and_unload()
+    pairs = {
+        "av": factor(verbalizer.model, fresh[0].model, MOST_BYTES),
+        "ar": factor(reconstructor, fresh[1], MOST_BYTES),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, deltas in pairs.items():
+        save_file(deltas.tensors, folder / f"{name}.safetensors")
+    write_manifest(
+        folder,
+        kind="released",
+        target=target.manifest["source"],
+        tokenizer=target.manifest["tokenizer"],
+        templates=[verbalizer.template.digest(), reconstructor.template.digest()],
+        alpha=verbalizer.alpha,
+        av=writes,
+        ar=reads,
+        ranks={name: deltas.rank for name, deltas in pairs.items()},
+        kept={name: round(deltas.kept, 4) for name, deltas in pairs.items()},
+        **facts,
+    )
+    return pairs
+
+
+def load_released(folder: Path, target: Target) -> Released:
+    """AV and AR as they were released; NlaError for another target, template or damaged files."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    remedy = "take the folder as it was committed, and the target that its manifest names"
+    expected = {"target": target.manifest["source"], "tokenizer": target.manifest["tokenizer"]}
+    if not (folder / "manifest.json").exists():
+        raise NlaError("no released NLA", where=folder, remedy="name a folder below released/")
+    manifest = read_manifest(folder, FOLDER, kind="released", **expected)
+    if content_of(folder) != manifest["content"]:
+        raise NlaError("weights that the manifest does not name", where=folder, remedy=remedy)
+    models = _build(target, manifest["av"], manifest["ar"], manifest["alpha"])
+    if [model.template.digest() for model in models] != manifest["templates"]:
+        raise NlaError("released with other templates than today's", where=folder, remedy=remedy)
+    verbalizer, reconstructor = models
+    try:
+        apply(verbalizer.model, load_file(folder / "av.safetensors"))
+        apply(reconstructor, load_file(folder / "ar.safetensors"))
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise NlaError(f"damaged weights ({error})", where=folder, remedy=remedy) from error
+    return Released(verbalizer.eval(), reconstructor.eval(), manifest)
+
+
+def _build(
+    target: Target, writes: dict[str, Any], reads: dict[str, Any], alpha: float
+) -> tuple[Verbalizer, TruncatedReconstructor]:
+    """Both models as they are before any training."""
+    config = AVConfig(examples=1, learning_rate=1.0, lora_rank=0, **writes)
+    verbalizer = Verbalizer(copy.deepcopy(target.model), target.tokenizer, config, alpha)
+    return verbalizer, TruncatedReconstructor(target.model, target.tokenizer, **reads)

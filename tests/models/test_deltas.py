@@ -1,0 +1,64 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from common.models.deltas import apply, factor
+
+
+class Tower(nn.Module):
+    """One matrix in a block, one outside, and a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Module()
+        self.body.layers = nn.ModuleList([nn.Linear(40, 30)])
+        self.head = nn.Linear(6, 6, bias=False)
+
+
+def changed(start: Tower, rank: int) -> Tower:
+    trained = copy.deepcopy(start)
+    with torch.no_grad():
+        trained.body.layers[0].weight += torch.randn(30, rank) @ torch.randn(rank, 40)
+        trained.head.weight += 1
+    return trained
+
+
+def test_a_change_of_low_rank_comes_back():
+    start = Tower()
+    trained = changed(start, 3)
+    deltas = factor(trained, start, most_bytes=2 * (3 * 70 + 36))
+    assert deltas.rank == 3
+    assert deltas.kept > 0.999
+    assert set(deltas.tensors) == {
+        "body.layers.0.weight.up",
+        "body.layers.0.weight.down",
+        "head.weight.whole",
+    }, "the bias did not change"
+    apply(start, deltas.tensors)
+    for found, expected in zip(start.parameters(), trained.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
+
+
+def test_the_rank_is_what_fits_and_what_is_lost_is_told():
+    start = Tower()
+    deltas = factor(changed(start, 8), start, most_bytes=2 * (4 * 70 + 36) + 100)
+    assert deltas.rank == 4
+    size = sum(tensor.numel() * tensor.element_size() for tensor in deltas.tensors.values())
+    assert size <= 2 * (4 * 70 + 36) + 100
+    assert 0.3 < deltas.kept < 0.95
+
+
+def test_nothing_changed_is_nothing_to_keep():
+    deltas = factor(Tower(), Tower(), most_bytes=1000)
+    assert deltas.tensors == {}
+    assert deltas.kept == 1.0
+
+
+def test_another_architecture_is_refused():
+    start = Tower()
+    tensors = factor(changed(start, 3), start, 1000).tensors
+    with pytest.raises(KeyError):
+        apply(nn.Linear(6, 6), tensors)
