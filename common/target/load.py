@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,9 +134,11 @@ def _fetch(config: TargetConfig) -> tuple[Any, Any]:
 
 def _from_gguf(file: Path) -> tuple[Any, Any]:
     """Dequantise a GGUF file (a plain `gguf_file=` load could not be saved again)."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
     from transformers.utils.quantization_config import GgufConfig
 
+    quiet: Any = modeling_gguf_pytorch_utils  # its bar knows no switch: none where no terminal is
+    quiet.tqdm = partial(quiet.tqdm, disable=None)
     where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     quantization = GgufConfig(gguf_file=file.name, dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(
