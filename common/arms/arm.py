@@ -169,8 +169,9 @@ class Arm:
     def check(self, folder: RunFolder) -> None:
         """NlaError for a run of this arm that was made with other settings, data or code."""
         expected = json.loads(json.dumps(self.base_config(), default=str))
-        del expected["tuned"]
         found = folder.config
+        for name in self.experiment.params.search:  # the study chose them
+            expected["tuned"][name] = found.get("tuned", {}).get(name)
         if changed := [name for name, value in expected.items() if found.get(name) != value]:
             what = f"a run of other {', '.join(changed)} than today's"
             remedy = f"nla run {self.experiment.name} --arm {self.name}"

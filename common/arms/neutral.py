@@ -1,6 +1,7 @@
-"""One AR for all arms, trained on as much text of each, so that it flatters none of them."""
+"""One AR for all arms: it was trained with none of their AVs, and on as much text of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import polars as pl
 
@@ -20,9 +21,9 @@ from common.warm_start import CODE, fit_ar, load_ar_of
 
 
 def run_neutral(arms: Sequence[Arm]) -> None:
-    """Train the neutral AR on the teacher's texts and all arms' explanations, then test it.
+    """Train the neutral AR on as many explanations of each arm and of the teacher, then test it.
 
-    The explanations are of activations that no AV was optimised on.
+    They are of activations that no AV was optimised on.
     """
     first, folder = arms[0], RunFolder(neutral_run(arms[0].profile.name, arms[0].experiment.name))
     spoken = {run: own_texts(run) for run in runs_of(arms)}
@@ -35,14 +36,14 @@ def run_neutral(arms: Sequence[Arm]) -> None:
     with folder.locked():
         if folder.is_finished(config) and folder.rows_file.exists():
             return
-        pooled = balanced({r: t.filter(pl.col(SPLIT) == AR_SFT) for r, t in spoken.items()})
+        apart = balanced({r: t.filter(pl.col(SPLIT) == AR_SFT) for r, t in spoken.items()})
         taught = first.material.explanations(TEACHER).filter(pl.col(SPLIT) == AR_SFT)
-        pooled += examples_of(taught, first.profile.ar.examples)
+        pooled = [*chain(*apart), *examples_of(taught, len(apart[0]))]
         fit_ar(folder, config, first.material, pooled, lambda: _test(first, folder, spoken))
 
 
-def balanced(spoken: Mapping[RunFolder, pl.DataFrame]) -> list[Example]:
-    """As many explanations of each arm; what AVs alike have written counts once.
+def balanced(spoken: Mapping[RunFolder, pl.DataFrame]) -> list[list[Example]]:
+    """As many explanations of each arm; arms that have written the same count as one.
 
     An arm whose AV is not trained writes the same texts in every seed, and so do two such arms.
     """
@@ -51,7 +52,7 @@ def balanced(spoken: Mapping[RunFolder, pl.DataFrame]) -> list[Example]:
         arms.setdefault(run.identity[2], {})[tuple(table.sort(KEY)[EXPLANATION])] = table
     different = {frozenset(written): pl.concat(written.values()) for written in arms.values()}
     size = min(table.height for table in different.values())
-    return [example for table in different.values() for example in examples_of(table, size)]
+    return [examples_of(table, size) for table in different.values()]
 
 
 def runs_of(arms: Sequence[Arm]) -> Iterator[RunFolder]:

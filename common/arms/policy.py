@@ -111,6 +111,7 @@ class PolicyArm(Arm):
             precision=self.profile.trainer.precision,
             splice=self._splice if config.splice else None,
         )
+        torch.manual_seed(keyed_seed("adapters", seed) % 2**31)  # building an AR draws as it likes
         module = PolicyModule(verbalizer, reconstructor, config, around)
         shape = (config.activations, config.steps, module.batches_together)
         plan = plan_rollouts(self._unread_keys(), *shape, seed=around.seed)
@@ -121,6 +122,7 @@ class PolicyArm(Arm):
         fitted = fit(module, data, trainer, tracker, callbacks, resumable=trial is None)
         lengths = [v["rl_length"] for _, v in tracker.folder.metrics() if "rl_length" in v]
         rows = config.activations * config.samples / config.optimizer_steps
+        fitted["ar_learning_rate"] = config.ar_learning_rate
         fitted["train_tokens"] = round(sum(lengths) * rows)
         return Trained(verbalizer, reconstructor, module.untrained), fitted
 

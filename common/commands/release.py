@@ -5,21 +5,24 @@ from typing import Any
 
 from common.commands.explain import load_pair
 from common.evaluation.conditions import ORIGINAL
+from common.experiment import load_experiment
 from common.manifest import read_table
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.statistics import Interval, fve_interval
 from common.models.released import FOLDER, load_released, save_released
+from common.paths import run_folder
 from common.profile import Profile
-from common.provenance import git_commit
 from common.report.markdown import bounds, percent, plain
 from common.report.render import fill_template
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
 from common.schema import AV, DOC_ID, KEY, TEXT
+from common.tracking.note import commit_of
 
 EXAMPLES, SOURCE_CHARACTERS = 5, 200
+RATES = ("learning_rate", "ar_learning_rate")
 
 
 def release(run: str, name: str, profile: Profile) -> Path:
@@ -28,8 +31,11 @@ def release(run: str, name: str, profile: Profile) -> Path:
     The card's FVE is that of the released files, read back, on the test activations.
     """
     material, out = Material(profile), Path(FOLDER) / name
+    experiment, arm, seed = run.split("/")
+    one = load_experiment(experiment)
+    folder = RunFolder(run_folder(profile.name, experiment, arm, seed))
+    one.arm_class(one, arm, profile, material).check(folder)
     pair = load_pair(material, run)
-    folder = RunFolder(Path(pair.place))
     variance = material.test_variance()[0]
     save_released(
         out,
@@ -40,7 +46,7 @@ def release(run: str, name: str, profile: Profile) -> Path:
         variance=variance,
         run=pair.place,
         run_digest=folder.summary["digest"],
-        commit=git_commit(),
+        commit=commit_of(folder),
     )
     found = load_released(out, material.target)
     table, precision = material.test_table, profile.trainer.precision
@@ -77,6 +83,7 @@ def _of_run(folder: RunFolder, variance: float, resamples: int) -> Interval:
 
 def _facts(material: Material, folder: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:
     profile, summary = material.profile, folder.summary
+    rates = {name: summary[name] for name in RATES if name in summary}
     return {
         "manifest": manifest,
         "kept": {name: percent(share) for name, share in manifest["kept"].items()},
@@ -84,7 +91,7 @@ def _facts(material: Material, folder: RunFolder, manifest: dict[str, Any]) -> d
         "blocks": material.target.manifest["blocks"],
         "av_examples": material.av_run.summary["examples"],
         "teacher": profile.teacher.model or profile.teacher.kind,
-        "tuned": folder.config["tuned"],
+        "tuned": folder.config["tuned"] | rates,
         "seconds": round(summary["train_seconds"]),
         "device": summary.get("device", "unknown"),
     }

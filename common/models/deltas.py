@@ -6,8 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from common.errors import NlaError
+
 UP, DOWN, WHOLE = ".up", ".down", ".whole"
 BLOCK = ".layers."
+FROZEN = ("embed_tokens", "lm_head")
+"""Never trained; holding them in bfloat16 for speed is no change worth keeping."""
 BYTES = 2
 """Of a number: bfloat16."""
 REFINEMENTS = 6
@@ -36,7 +40,7 @@ def factor(trained: nn.Module, start: nn.Module, most_bytes: int) -> Deltas:
     changes = {
         name: (weight - before[name]).detach().float()
         for name, weight in trained.named_parameters()
-        if not torch.equal(weight, before[name])
+        if not any(part in name for part in FROZEN) and not torch.equal(weight, before[name])
     }
     matrices = [name for name, change in changes.items() if BLOCK in name and change.ndim == 2]
     rest = sum(change.numel() for name, change in changes.items() if name not in matrices)
@@ -66,12 +70,15 @@ def apply(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _rank(changes: Mapping[str, Tensor], matrices: list[str], numbers: int) -> int:
-    """The largest rank at which all factors together have so many numbers."""
+    """The largest rank at which all factors together have so many numbers; NlaError below 1."""
     if not matrices:
         return 0
     of_one = sum(sum(changes[name].shape) for name in matrices)
     largest = max(min(changes[name].shape) for name in matrices)
-    return max(1, min(numbers // of_one, largest))
+    if numbers < of_one:
+        what = f"rank 1 alone takes {of_one * BYTES:,} bytes of {max(0, numbers) * BYTES:,}"
+        raise NlaError(what, where="release", remedy="the model is too large to be released here")
+    return min(numbers // of_one, largest)
 
 
 def _factors(change: Tensor, rank: int) -> tuple[Tensor, Tensor]:

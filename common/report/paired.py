@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from common.metrics.statistics import Interval, clustered_bootstrap, holm, paired_p_value
+from common.metrics.statistics import Interval, clustered_bootstrap, holm, sign_flip_p_value
 from common.report.markdown import bounds, fixed
 from common.report.results import Results
 from common.report.tables import FEWEST_DOCUMENTS, ORIGINAL, UNDEFINED
@@ -21,7 +21,7 @@ class Over(NamedTuple):
     gain: Interval
     worst: float
     p_value: float
-    """Two-sided, of a zero difference."""
+    """Two-sided, of a zero difference: of documents, the training runs being as they are."""
 
     @property
     def shown(self) -> bool:
@@ -93,5 +93,5 @@ def _over(results: Results, rows: pl.DataFrame, arm: str, other: str, scale: flo
     interval, p_value = mean_interval(results, means), 1.0
     if means[DOC_ID].n_unique() >= FEWEST_DOCUMENTS:
         values, resamples = means["value"].to_numpy(), results.facts["resamples"]
-        p_value = paired_p_value(values, 0 * values, means[DOC_ID].to_list(), resamples)
+        p_value = sign_flip_p_value(values, means[DOC_ID].to_list(), resamples)
     return Over(interval, min(by_seed), p_value)

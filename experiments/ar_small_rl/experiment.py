@@ -6,6 +6,8 @@ Cost: as many rollouts an arm as `control` of `baseline`; see `reports/` for wha
 Decision rule: README.md in this folder, repeated in findings.py and applied by its `verdict`.
 """
 
+from pydantic import Field
+
 from common.arms.partner import Partner, finished
 from common.arms.policy import PolicyArm
 from common.config import Config, RLConfig
@@ -26,10 +28,12 @@ class ArmConfig(Config):
 
     ar: str
     """An arm of `ar_small`."""
+    steps: int | None = Field(default=None, ge=0)
+    """Of reinforcement learning; None: as many as the profile says."""
 
     def changed(self, config: RLConfig) -> RLConfig:
-        """The profile's reinforcement learning is the same for all arms."""
-        return config
+        """The profile's reinforcement learning is the same for all arms that learn."""
+        return config if self.steps is None else config.replace(steps=self.steps)
 
 
 def build(arm: ArmConfig, material: Material) -> Partner:

@@ -19,37 +19,47 @@ from common.report.spoken import spoken_sections
 from common.schema import AV, AV_NEUTRAL_AR
 
 RULE = """\
-Written before the first run on a real model. All differences are to `control`, whose AR is the
-largest, and paired on the same test activations. *Shown* means: p < 0.05 after Holm's correction
-for the number of other arms, and the difference on the same side of zero for every training seed.
+Written before the first run on a real model; amended, also before it, after a review. Differences
+are paired on the same test activations. *Shown* means: p < 0.05 (documents' signs flipped) after
+Holm's correction for the number of arms with a weaker AR, and the difference on the same side of
+zero for every training seed. It is a statement about these training runs.
 
 1. *A weaker AR makes the AV quote less* for an arm when the share of its explanations that stands
-   inside quotation marks is below the control's.
-2. *It makes the AV say more* for an arm when its explanations have a higher FVE than the control's
-   under the neutral AR, which was trained on as much text of each arm.
+   inside quotation marks is below that of `control`, whose AR is the largest, and no larger share
+   of its 4-grams stands verbatim in the source text.
+2. *It makes the AV say more* for an arm when its explanations have a higher FVE under the neutral
+   AR than those of `control`, and than those of `warm_start`, the AV before reinforcement: else an
+   AV that has learned nothing would look good beside one that has gone astray.
 3. *Weakening the AR is worth it* when one arm meets both.
 
-What does not meet a clause is reported as not shown. What an arm loses under its own AR is reported
-beside it and decides nothing: a weaker AR reads less whatever is said. A run that was stopped early
-because it had collapsed counts as it is, and is named."""
-QUOTES = "quote_share"
+What does not meet a clause is reported as not shown, and nothing is shown where `control` was
+stopped early because it had collapsed. What an arm loses under its own AR is reported beside it and
+decides nothing: a weaker AR reads less whatever is said."""
+QUOTES, VERBATIM, START = "quote_share", "verbatim_4gram_share", "warm_start"
 
 
 def verdict(results: Results) -> str:
     """One paragraph per clause of the decision rule; the first is what the index shows."""
-    others = [arm for arm in results.arms if arm != CONTROL]
+    others = [arm for arm in results.arms if arm not in (CONTROL, START)]
+    stopped = results.facts.get("stopped_early", {})
+    astray = any(run.startswith(f"{CONTROL}/") for run in stopped)
     less = {arm: measure_over(results, QUOTES, CONTROL, arm) for arm in others}
+    copied = {arm: measure_over(results, VERBATIM, arm, CONTROL) for arm in others}
     more = {arm: fve_over(results, AV_NEUTRAL_AR, arm, CONTROL) for arm in others}
-    quoting, saying = _shown(less), _shown(more)
+    learned = {arm: fve_over(results, AV_NEUTRAL_AR, arm, START) for arm in others}
+    copying = [arm for arm, over in copied.items() if over and over.gain.estimate > 0]
+    quoting = [arm for arm in _shown(less) if arm not in copying and not astray]
+    saying = [arm for arm in _shown(more) if arm in _shown(learned) and not astray]
     worth = [arm for arm in quoting if arm in saying]
     seeds = seeds_named(results.rows["seed"].n_unique())
     parts = [
-        f"For {seeds}, a weaker AR makes the AV quote less: {_told(less, quoting)}",
-        f"It makes the AV say more, under a neutral AR: {_told(more, saying)}",
+        f"For {seeds}, a weaker AR makes the AV quote less: {_told(less, quoting, 'less by')}"
+        + (f" A larger share of verbatim 4-grams: {listed(copying)}." if copying else ""),
+        f"It makes the AV say more, under a neutral AR: {_told(more, saying, 'above `control` by')}"
+        f" Above the AV before reinforcement: {_told(learned, _shown(learned), 'by')}",
         f"Weakening the AR is worth it: {f'shown for {listed(worth)}' if worth else 'not shown'}.",
         _losses(results, others),
     ]
-    stopped = results.facts.get("stopped_early", {})
     parts += [f"{code(run)} was stopped early: {reason}." for run, reason in stopped.items()]
     return "\n\n".join(parts)
 
@@ -76,14 +86,14 @@ def _shown(found: dict[str, Over | None]) -> list[str]:
     return [arm for arm, over in measured.items() if over.worst > 0 and p_values[arm] < LEVEL]
 
 
-def _told(found: dict[str, Over | None], shown: list[str]) -> str:
+def _told(found: dict[str, Over | None], shown: list[str], by: str) -> str:
     """What is shown and what is not, with difference, worst seed and corrected p-value."""
     measured = {arm: over for arm, over in found.items() if over}
     if not measured:
         return f"{NOT_MEASURED}."
     p_values = corrected(measured)
     numbers = {
-        arm: f"{code(arm)} ({bounds(over.gain)}, worst seed {fixed(over.worst)},"
+        arm: f"{code(arm)} ({by} {bounds(over.gain)}, worst seed {fixed(over.worst)},"
         f" corrected p = {amount(p_values[arm])})"
         for arm, over in measured.items()
     }

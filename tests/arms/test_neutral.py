@@ -23,7 +23,7 @@ def test_each_arm_gives_as_much_and_what_avs_alike_wrote_counts_once():
         run("frozen_av", 1): table("start"),
         run("warm_start", 0): table("start"),
     }
-    texts = [example.text.split()[0] for example in balanced(spoken)]
+    texts = [example.text.split()[0] for examples in balanced(spoken) for example in examples]
     assert texts.count("start") == 6
     assert texts.count("a") + texts.count("b") == 6
     assert {"a", "b"} < set(texts), "of every seed"

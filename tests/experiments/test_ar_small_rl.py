@@ -9,12 +9,17 @@ from common.schema import AV, AV_NEUTRAL_AR
 from experiments.ar_small_rl.findings import sections, verdict
 
 DOCUMENTS, SEEDS = 25, (0, 1, 2)
-ARMS = ("control", "blocks_1", "bag_of_words")
+ARMS = ("control", "blocks_1", "bag_of_words", "warm_start")
 SAME = dict.fromkeys(ARMS, 0.4)
 
 
-def results(quotes: dict[str, float], neutral: dict[str, float], bad_seed: float = 0.0) -> Results:
-    """Quote share and FVE by arm; `bad_seed` lowers the neutral FVE of blocks_1 in the last."""
+def results(
+    quotes: dict[str, float],
+    neutral: dict[str, float],
+    bad_seed: float = 0.0,
+    verbatim: dict[str, float] = SAME,
+) -> Results:
+    """Shares and FVE by arm; `bad_seed` lowers the neutral FVE of blocks_1 in the last."""
     rows, measures = [], []
     for seed in SEEDS:
         for arm in ARMS:
@@ -26,8 +31,14 @@ def results(quotes: dict[str, float], neutral: dict[str, float], bad_seed: float
                     fixed = {"source": source, "transform": "original", "applied": True}
                     error = 1 - fve + noise
                     rows.append(names | fixed | {"squared_error": error, "cosine": 0.5})
-                for name, value in (("quote_share", quotes[arm] + noise), ("best_of_1", 0.5)):
-                    measures.append(names | {"measure": name, "value": value})
+                values = {
+                    "quote_share": quotes[arm] + noise,
+                    "verbatim_4gram_share": verbatim[arm],
+                    "best_of_1": 0.5,
+                }
+                measures += [
+                    names | {"measure": name, "value": value} for name, value in values.items()
+                ]
     facts = {
         "profile": "test",
         "experiment": "ar_small_rl",
@@ -44,16 +55,17 @@ def results(quotes: dict[str, float], neutral: dict[str, float], bad_seed: float
     )
 
 
-WEAKER = {"control": 0.6, "blocks_1": 0.3, "bag_of_words": 0.6}
-RICHER = {"control": 0.4, "blocks_1": 0.5, "bag_of_words": 0.3}
+WEAKER = {"control": 0.6, "blocks_1": 0.3, "bag_of_words": 0.6, "warm_start": 0.6}
+RICHER = {"control": 0.4, "blocks_1": 0.5, "bag_of_words": 0.3, "warm_start": 0.2}
 
 
 def test_an_arm_that_quotes_less_and_says_more_is_worth_it():
     less, more, worth, losses = verdict(results(WEAKER, RICHER)).split("\n\n")
     assert less.startswith("For these 3 seeds, a weaker AR makes the AV quote less: shown for")
-    assert "shown for `blocks_1` (0.300 [" in less
+    assert "shown for `blocks_1` (less by 0.300 [" in less
     assert "Not shown for `bag_of_words`" in less
-    assert "shown for `blocks_1` (0.100 [" in more
+    assert "shown for `blocks_1` (above `control` by 0.100 [" in more
+    assert "before reinforcement: shown for `blocks_1` (by 0.300 [" in more
     assert worth == "Weakening the AR is worth it: shown for `blocks_1`."
     assert "`blocks_1` 0.000" in losses
 
@@ -67,6 +79,28 @@ def test_one_clause_is_not_enough(
     quotes: dict[str, float], neutral: dict[str, float], bad_seed: float
 ):
     assert "worth it: not shown" in verdict(results(quotes, neutral, bad_seed))
+
+
+def test_an_av_that_learned_nothing_says_no_more_beside_one_that_went_astray():
+    worse = RICHER | {"warm_start": 0.5}
+    less, more, worth, _ = verdict(results(WEAKER, worse)).split("\n\n")
+    assert "quote less: shown for `blocks_1`" in less
+    assert "neutral AR: shown for no arm" in more
+    assert "not shown" in worth
+
+
+def test_copying_without_quotation_marks_is_no_less_quoting():
+    less, *_ = verdict(results(WEAKER, RICHER, verbatim=SAME | {"blocks_1": 0.5})).split("\n\n")
+    assert "quote less: shown for no arm" in less
+    assert less.endswith("A larger share of verbatim 4-grams: `blocks_1`.")
+
+
+def test_nothing_is_shown_beside_a_control_that_collapsed():
+    found = results(WEAKER, RICHER)
+    told = verdict(found._replace(facts=found.facts | {"stopped_early": {"control/1": "why"}}))
+    assert "quote less: shown for no arm" in told
+    assert "worth it: not shown" in told
+    assert told.endswith("`control/1` was stopped early: why.")
 
 
 def test_nothing_is_measured_without_other_arms():

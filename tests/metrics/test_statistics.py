@@ -184,3 +184,22 @@ def test_takes_columns_of_a_table():
     missing = polars.Series([1.0, None, 2.0])
     with pytest.raises(NlaError, match="1 of 3 values are not finite"):
         statistics.clustered_bootstrap(missing, table["doc_id"])
+
+
+def test_few_documents_that_differ_prove_little():
+    """Four of 150 documents, all of one sign: 2 of 16 sign patterns are as extreme."""
+    values = [1.0, 1.0, 1.0, 1.0, *[0.0] * 146]
+    assert statistics.sign_flip_p_value(values, range(150)) == pytest.approx(2 / 16)
+    assert statistics.sign_flip_p_value([0.0] * 150, range(150)) == 1.0
+
+
+def test_rows_of_a_document_flip_together():
+    values = [1.0, 1.0, 1.0, 1.0]
+    assert statistics.sign_flip_p_value(values, ["a", "a", "b", "b"]) == pytest.approx(2 / 4)
+
+
+def test_sign_flips_keep_their_level():
+    generator = np.random.default_rng(0)
+    draws = generator.standard_normal((200, 30))
+    share = np.mean([statistics.sign_flip_p_value(row, range(30), 400) < 0.05 for row in draws])
+    assert 0.02 < share < 0.09

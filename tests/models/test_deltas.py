@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from common.errors import NlaError
 from common.models.deltas import apply, factor
+from common.target.load import Target
 
 
 class Tower(nn.Module):
@@ -55,6 +57,19 @@ def test_nothing_changed_is_nothing_to_keep():
     deltas = factor(Tower(), Tower(), most_bytes=1000)
     assert deltas.tensors == {}
     assert deltas.kept == 1.0
+
+
+def test_what_does_not_fit_at_all_is_refused():
+    start = Tower()
+    with pytest.raises(NlaError, match="rank 1 alone takes 140 bytes"):
+        factor(changed(start, 8), start, most_bytes=100)
+
+
+def test_an_embedding_held_in_low_precision_is_no_change(target: Target):
+    low = copy.deepcopy(target.model)
+    low.lm_head.weight.data = low.lm_head.weight.data.bfloat16()
+    low.get_input_embeddings().weight.data = low.get_input_embeddings().weight.data.bfloat16()
+    assert factor(low, target.model, 10_000).tensors == {}
 
 
 def test_another_architecture_is_refused():
