@@ -75,6 +75,7 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
     adapted = hasattr(verbalizer.model, "disable_adapter") and not low_precision
     linears = [m for m in verbalizer.language_model.modules() if type(m) is nn.Linear]
     weights = [module.weight.data for module in linears]
+    frozen = [p for p in verbalizer.parameters() if not p.requires_grad]
     if adapted:
         _fold(verbalizer.model)
     if low_precision:
@@ -86,6 +87,8 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
     finally:
         for module, weight in zip(linears, weights, strict=True):
             module.weight.data = weight
+        for parameter in frozen:  # peft lets adapters learn when it enables them again
+            parameter.requires_grad_(False)
 
 
 @torch.no_grad()

@@ -101,6 +101,15 @@ def test_merged_adapters_write_the_same(verbalizer: Verbalizer, activations: Ten
         assert greedy(verbalizer, activations) == apart
 
 
+def test_merging_leaves_who_learns_as_it_is(verbalizer: Verbalizer):
+    for _ in ("adapters learn", "nothing does"):
+        before = [p.requires_grad for p in verbalizer.parameters()]
+        with merged(verbalizer, low_precision=False):
+            pass
+        assert [p.requires_grad for p in verbalizer.parameters()] == before
+        verbalizer.requires_grad_(False)
+
+
 def test_an_adapter_too_small_for_bfloat16_weights_is_still_heard(make: Any, activations: Tensor):
     """Weights on the bfloat16 grid, and updates below half its spacing, as early in training."""
     verbalizer = make()
