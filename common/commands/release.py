@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from common.commands.explain import load_pair
+from common.device import best_device
+from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
 from common.experiment import load_experiment
 from common.manifest import read_table
@@ -31,6 +33,8 @@ def release(run: str, name: str, profile: Profile) -> Path:
     The card's FVE is that of the released files, read back, on the test activations.
     """
     material, out = Material(profile), Path(FOLDER) / name
+    if len(run.split("/")) != 3:
+        raise NlaError(f"{run!r} names no run", remedy="give <experiment>/<arm>/<seed>")
     experiment, arm, seed = run.split("/")
     one = load_experiment(experiment)
     folder = RunFolder(run_folder(profile.name, experiment, arm, seed))
@@ -52,6 +56,8 @@ def release(run: str, name: str, profile: Profile) -> Path:
     table, precision = material.test_table, profile.trainer.precision
     vectors = material.store[table[KEY].to_list()]
     greedy = profile.rollout.replace(temperature=0.0)
+    for model in (found.verbalizer, found.reconstructor):
+        model.to(best_device())
     texts = sample_explanations(found.verbalizer, vectors, greedy, precision=precision)
     size = profile.evaluation.batch_size
     read = reconstruct(found.reconstructor, texts, size, precision)

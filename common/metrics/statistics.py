@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.stats import permutation_test
 
 from common.errors import NlaError
 from common.seeding import keyed_seed
@@ -79,6 +78,8 @@ def sign_flip_p_value(values: ArrayLike, documents: ArrayLike, resamples: int = 
     For values that are zero in most documents a bootstrap believes too much: four documents of one
     sign give it .03, this test .125. Exact where there are no more sign patterns than `resamples`.
     """
+    from scipy.stats import permutation_test  # slow to import, and every run imports this file
+
     names, index = np.unique(np.asarray(documents), return_inverse=True)
     sums = np.bincount(index, weights=_column(values), minlength=len(names))
     found = permutation_test(

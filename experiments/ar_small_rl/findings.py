@@ -2,7 +2,6 @@
 
 from common.metrics.statistics import Interval
 from common.report.decisions import NOT_MEASURED, arm_rows, listed, seeds_named
-from common.report.figures import front_figure
 from common.report.markdown import amount, bounds, code, fixed
 from common.report.paired import (
     LEVEL,
@@ -66,6 +65,8 @@ def verdict(results: Results) -> str:
 
 def sections(results: Results) -> list[Section]:
     """The front of FVE against quotes, and what each arm's AV wrote."""
+    from common.report.figures import front_figure  # every run imports this file, none draws
+
     points = _points(results)
     if not points:
         return spoken_sections(results)
