@@ -12,7 +12,7 @@ from common.manifest import read_table
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.statistics import Interval, fve_interval
-from common.models.released import FOLDER, load_released, save_released
+from common.models.released import FOLDER, Released, load_released, save_released
 from common.paths import run_folder
 from common.profile import Profile
 from common.report.markdown import bounds, percent, plain
@@ -53,31 +53,40 @@ def release(run: str, name: str, profile: Profile) -> Path:
         commit=commit_of(folder),
     )
     found = load_released(out, material.target)
-    table, precision = material.test_table, profile.trainer.precision
-    vectors = material.store[table[KEY].to_list()]
-    greedy = profile.rollout.replace(temperature=0.0)
+    card = (
+        _facts(material, folder, found.manifest)
+        | _tested(material, found)
+        | {
+            "release": name,
+            "fve_of_run": bounds(_of_run(folder, variance, profile.evaluation.resamples)),
+        }
+    )
+    (out / "README.md").write_text(fill_template("card.md.j2", **card), encoding="utf-8")
+    return out
+
+
+def _tested(material: Material, found: Released) -> dict[str, Any]:
+    """Round trip of the released files on the test activations, and some examples of it."""
+    profile, table = material.profile, material.test_table
+    precision, variance = profile.trainer.precision, found.manifest["variance"]
     for model in (found.verbalizer, found.reconstructor):
         model.to(best_device())
+    vectors = material.store[table[KEY].to_list()]
+    greedy = profile.rollout.replace(temperature=0.0)
     texts = sample_explanations(found.verbalizer, vectors, greedy, precision=precision)
-    size = profile.evaluation.batch_size
-    read = reconstruct(found.reconstructor, texts, size, precision)
+    read = reconstruct(found.reconstructor, texts, profile.evaluation.batch_size, precision)
     errors = squared_errors(read, vectors).numpy()
     fve = fve_interval(errors, table[DOC_ID].to_list(), variance, profile.evaluation.resamples)
     shown = zip(table[TEXT], texts, cosines(read, vectors).tolist(), strict=True)
-    examples = [
-        {"source": plain(source[-SOURCE_CHARACTERS:]), "text": plain(text), "cosine": cosine}
-        for source, text, cosine in list(shown)[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]
-    ]
-    card = _facts(material, folder, found.manifest) | {
-        "release": name,
+    return {
         "fve": bounds(fve),
-        "fve_of_run": bounds(_of_run(folder, variance, profile.evaluation.resamples)),
         "activations": table.height,
         "documents": table[DOC_ID].n_unique(),
-        "examples": examples,
+        "examples": [
+            {"source": plain(source[-SOURCE_CHARACTERS:]), "text": plain(text), "cosine": cosine}
+            for source, text, cosine in list(shown)[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]
+        ],
     }
-    (out / "README.md").write_text(fill_template("card.md.j2", **card), encoding="utf-8")
-    return out
 
 
 def _of_run(folder: RunFolder, variance: float, resamples: int) -> Interval:
