@@ -1,6 +1,5 @@
 """New tokens per second while an AV writes: the engine against transformers' `generate`."""
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,7 +73,7 @@ def _endless(work: Workload) -> Verbalizer:
     """An untrained AV of the profile whose end token is one that it never writes."""
     target, tokens = work.material().target, TOKENS if work.is_real else QUICK_TOKENS
     config = work.profile.av.replace(max_explanation_tokens=tokens - 1, lora_rank=0)
-    verbalizer = Verbalizer(copy.deepcopy(target.model), target.tokenizer, config, 100.0)
+    verbalizer = Verbalizer(target.model, target.tokenizer, config, 100.0)
     marker = verbalizer.template.prompt_ids[verbalizer.template.slot_columns[0]]
     verbalizer.template = replace(verbalizer.template, end_id=marker)
     return verbalizer.eval()

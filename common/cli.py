@@ -236,7 +236,8 @@ def _arms(experiment: str, arm: str | None, profile: str | None) -> list:
 
     one = load_experiment(experiment)
     chosen, material = one.arms_at(scale.name), Material(scale)
-    if arm and arm not in chosen and one.arm(arm):
+    if arm and arm not in chosen:
+        one.arm(arm)  # an unknown one is an error
         _leave_out(scale.name, experiment, arm)
     names = [name for name in ([arm] if arm else chosen) if name in chosen]
     return [one.arm_class(one, name, scale, material) for name in names]

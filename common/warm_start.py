@@ -1,6 +1,5 @@
 """The supervised AV and AR of a profile: trained once, used by every experiment."""
 
-import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +38,7 @@ def build_av(material: Material) -> Verbalizer:
     config = material.profile.av
     alpha = config.alpha or material.manifest["norm_percentiles"]["75"]
     target = material.target
-    verbalizer = Verbalizer(copy.deepcopy(target.model), target.tokenizer, config, alpha)
+    verbalizer = Verbalizer(target.model, target.tokenizer, config, alpha)
     if material.profile.trainer.precision.startswith("bf16"):
         freeze_in_bfloat16(verbalizer)
     return verbalizer

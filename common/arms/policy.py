@@ -101,7 +101,6 @@ class PolicyArm(Arm):
         from common.training.reward import Surroundings
         from common.training.trainer import fit
 
-        torch.manual_seed(keyed_seed("train", seed) % 2**31)
         verbalizer, reconstructor = load_av(self.material), self.partner.load()
         config = config.replace(ar_learning_rate=config.ar_learning_rate * self.partner.pace)
         dev = self._dev_keys(config.validation_examples)
@@ -111,7 +110,7 @@ class PolicyArm(Arm):
             precision=self.profile.trainer.precision,
             splice=self._splice if config.splice else None,
         )
-        torch.manual_seed(keyed_seed("adapters", seed) % 2**31)  # building an AR draws as it likes
+        torch.manual_seed(keyed_seed("adapters", seed) % 2**31)
         module = PolicyModule(verbalizer, reconstructor, config, around)
         shape = (config.activations, config.steps, module.batches_together)
         plan = plan_rollouts(self._unread_keys(), *shape, seed=around.seed)

@@ -94,12 +94,16 @@ def load_pair(material: Material, name: str) -> Pair:
         if name == "newest"
         else RunFolder(Path("runs") / material.profile.name / name)
     )
-    _, experiment, arm_name, _ = folder.identity
     folder.summary  # noqa: B018 - raises when the run is unfinished
+    models, variance = arm_of(folder, material).load(folder), material.test_variance()[0]
+    return Pair(str(folder.path), *models, layer=material.layer, variance=variance)
+
+
+def arm_of(folder: RunFolder, material: Material) -> Any:
+    """The arm that a run belongs to."""
+    _, experiment, name, _ = folder.identity
     one = load_experiment(experiment)
-    arm = one.arm_class(one, arm_name, material.profile, material)
-    variance = material.test_variance()[0]
-    return Pair(str(folder.path), *arm.load(folder), layer=material.layer, variance=variance)
+    return one.arm_class(one, name, material.profile, material)
 
 
 def _newest(profile: str) -> RunFolder:

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from common.commands.explain import load_pair
+from common.commands.explain import arm_of, load_pair
 from common.device import best_device
 from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
-from common.experiment import load_experiment
 from common.manifest import read_table
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
@@ -35,19 +34,16 @@ def release(run: str, name: str, profile: Profile) -> Path:
     material, out = Material(profile), Path(FOLDER) / name
     if len(run.split("/")) != 3:
         raise NlaError(f"{run!r} names no run", remedy="give <experiment>/<arm>/<seed>")
-    experiment, arm, seed = run.split("/")
-    one = load_experiment(experiment)
-    folder = RunFolder(run_folder(profile.name, experiment, arm, seed))
-    one.arm_class(one, arm, profile, material).check(folder)
+    folder = RunFolder(run_folder(profile.name, *run.split("/")))
+    arm_of(folder, material).check(folder)
     pair = load_pair(material, run)
-    variance = material.test_variance()[0]
     save_released(
         out,
         pair.verbalizer,
         pair.reconstructor,
         material.target,
-        layer=material.layer,
-        variance=variance,
+        layer=pair.layer,
+        variance=pair.variance,
         run=pair.place,
         run_digest=folder.summary["digest"],
         commit=commit_of(folder),
@@ -58,7 +54,7 @@ def release(run: str, name: str, profile: Profile) -> Path:
         | _tested(material, found)
         | {
             "release": name,
-            "fve_of_run": bounds(_of_run(folder, variance, profile.evaluation.resamples)),
+            "fve_of_run": bounds(_of_run(folder, pair.variance, profile.evaluation.resamples)),
         }
     )
     (out / "README.md").write_text(fill_template("card.md.j2", **card), encoding="utf-8")

@@ -1,6 +1,5 @@
 """A released NLA: what training changed in AV and AR, small enough to be kept with the code."""
 
-import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,5 +99,5 @@ def _build(
 ) -> tuple[Verbalizer, TruncatedReconstructor]:
     """Both models as they are before any training."""
     config = AVConfig(examples=1, learning_rate=1.0, lora_rank=0, **writes)
-    verbalizer = Verbalizer(copy.deepcopy(target.model), target.tokenizer, config, alpha)
+    verbalizer = Verbalizer(target.model, target.tokenizer, config, alpha)
     return verbalizer, TruncatedReconstructor(target.model, target.tokenizer, **reads)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def shard(model: nn.Module, mesh: Any) -> None:
-    """Share out every decoder in `model` over the processes of a mesh, block by block.
+    """Share out every decoder in `model` over the processes of a mesh, block by block, once.
 
     Embeddings stay whole in each process: AVs and ARs look tokens up before they call the decoder.
     """
@@ -18,15 +18,20 @@ def shard(model: nn.Module, mesh: Any) -> None:
 
     decoders: list[Any] = [module for module in model.modules() if _is_decoder(module)]
     for decoder in decoders:
+        if is_sharded(decoder):
+            continue
         embeddings = set(decoder.get_input_embeddings().parameters())
         for block in decoder.layers:
             fully_shard(block, mesh=mesh)
         fully_shard(decoder, mesh=mesh, ignored_params=embeddings)
 
 
-def is_sharded(model: nn.Module) -> bool:
-    """Whether `shard` was called on a part of the model, or on all of it."""
-    return any(map(_is_fsdp, model.modules()))
+def is_sharded(module: nn.Module) -> bool:
+    """Whether this very decoder, or block, is shared out.
+
+    `fully_shard` gives a module the methods of FSDPModule, whose import takes a second.
+    """
+    return hasattr(module, "set_reshard_after_forward")
 
 
 @contextmanager
@@ -36,7 +41,7 @@ def whole(model: nn.Module) -> Iterator[None]:
     Sampling stops after a different number of tokens in each process, which would otherwise wait
     for one another for ever.
     """
-    parts: list[Any] = [module for module in model.modules() if _is_fsdp(module)]
+    parts: list[Any] = [module for module in model.modules() if is_sharded(module)]
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
@@ -64,11 +69,6 @@ def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
 
 def _is_decoder(module: nn.Module) -> bool:
     return isinstance(getattr(module, "layers", None), nn.ModuleList)
-
-
-def _is_fsdp(module: nn.Module) -> bool:
-    """`fully_shard` gives a module the methods of FSDPModule, whose import takes a second."""
-    return hasattr(module, "set_reshard_after_forward")
 
 
 def _is_distributed(tensor: Any) -> bool:

@@ -106,6 +106,12 @@ def trainable_parameters(results: Results, arm: str) -> int:
     return int(results.runs.filter(pl.col("arm") == arm)["trainable_parameters"].to_list()[0])
 
 
+def stopped_early(results: Results) -> list[str]:
+    """A sentence for each run that ended before its time."""
+    stopped = results.facts.get("stopped_early", {})
+    return [f"{code(run)} was stopped early: {reason}." for run, reason in stopped.items()]
+
+
 def seeds_named(count: int) -> str:
     """`these 3 seeds`: what a verdict holds for."""
     return f"these {count} seeds" if count > 1 else "this one seed"

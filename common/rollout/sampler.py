@@ -68,7 +68,7 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
     would vanish between two neighbouring bfloat16 weights, and the samples would be those of the
     model without it.
     """
-    if is_sharded(verbalizer):
+    if is_sharded(verbalizer.language_model.model):
         with whole(verbalizer):
             yield
         return

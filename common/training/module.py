@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.config import TrainingConfig
 from common.errors import NlaError
-from common.models.sharding import average_whole_gradients, is_sharded, shard, total_norm
+from common.models.sharding import average_whole_gradients, shard, total_norm
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class TrainingModule(L.LightningModule):
 
     def configure_model(self) -> None:
         """With the strategy `fsdp2`, share out the model's blocks over the processes."""
-        if self.device_mesh is not None and not is_sharded(self.model):
+        if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
 
     def rates(self) -> list[Rate]:
@@ -84,7 +84,7 @@ class TrainingModule(L.LightningModule):
                     # A bound method would be pickled into checkpoints; a lambda is left out.
                     schedules.append(lambda step, schedule=schedule: schedule(step))
         # Sharded and whole parameters cannot be updated in one go.
-        how = {"foreach": False} if is_sharded(self.model) else {"fused": True}
+        how = {"foreach": False} if self.device_mesh is not None else {"fused": True}
         optimizer = torch.optim.AdamW(
             groups, lr=self.config.learning_rate, betas=(0.9, 0.98), **how
         )
@@ -100,26 +100,28 @@ class TrainingModule(L.LightningModule):
 
         Lightning refuses to clip for a fused optimiser, and one norm serves both purposes.
         """
-        sharded = is_sharded(self.model)
+        sharded = self.device_mesh is not None
         for parameters, *_ in self.rates():
             if sharded:
                 average_whole_gradients(parameters)
-            gradients = [p.grad for p in parameters if p.grad is not None]
+            trained = [p for p in parameters if p.grad is not None]
             measure = total_norm if sharded else torch.nn.utils.get_total_norm
-            norm = float(measure(gradients))
-            if not math.isfinite(norm):
+            norm = measure([p.grad for p in trained if p.grad is not None])
+            if not torch.isfinite(norm):
                 self._skip(optimizer, norm)
                 return
             if norm > self.config.gradient_clip:  # a pass over all gradients: not for nothing
-                for gradient in gradients:
-                    gradient.mul_(self.config.gradient_clip / (norm + 1e-6))
+                at_once = False if sharded else None
+                torch.nn.utils.clip_grads_with_norm_(
+                    trained, self.config.gradient_clip, norm, foreach=at_once
+                )
         self.skipped_in_a_row = 0
 
-    def _skip(self, optimizer: torch.optim.Optimizer, norm: float) -> None:
+    def _skip(self, optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         self.skipped_steps += 1
         self.skipped_in_a_row += 1
-        log.warning("step %d skipped: gradient norm is %s", self.global_step, norm)
+        log.warning("step %d skipped: gradient norm is %s", self.global_step, float(norm))
         if self.skipped_in_a_row >= PATIENCE:
             what = f"{PATIENCE} steps in a row had a non-finite loss or gradient"
             remedy = "lower learning_rate, or set trainer.precision to 32-true"

@@ -1,7 +1,7 @@
 """The decision rule of `ar_small_rl`, applied to collected results, and what only it shows."""
 
 from common.metrics.statistics import Interval
-from common.report.decisions import NOT_MEASURED, arm_rows, listed, seeds_named
+from common.report.decisions import NOT_MEASURED, arm_rows, listed, seeds_named, stopped_early
 from common.report.markdown import amount, bounds, code, fixed
 from common.report.paired import (
     LEVEL,
@@ -40,27 +40,26 @@ QUOTES, VERBATIM, START = "quote_share", "verbatim_4gram_share", "warm_start"
 def verdict(results: Results) -> str:
     """One paragraph per clause of the decision rule; the first is what the index shows."""
     others = [arm for arm in results.arms if arm not in (CONTROL, START)]
-    stopped = results.facts.get("stopped_early", {})
-    astray = any(run.startswith(f"{CONTROL}/") for run in stopped)
+    astray = any(run.startswith(f"{CONTROL}/") for run in results.facts.get("stopped_early", {}))
     less = {arm: measure_over(results, QUOTES, CONTROL, arm) for arm in others}
     copied = {arm: measure_over(results, VERBATIM, arm, CONTROL) for arm in others}
     more = {arm: fve_over(results, AV_NEUTRAL_AR, arm, CONTROL) for arm in others}
     learned = {arm: fve_over(results, AV_NEUTRAL_AR, arm, START) for arm in others}
     copying = [arm for arm, over in copied.items() if over and over.gain.estimate > 0]
+    above_start = _shown(learned)
     quoting = [arm for arm in _shown(less) if arm not in copying and not astray]
-    saying = [arm for arm in _shown(more) if arm in _shown(learned) and not astray]
+    saying = [arm for arm in _shown(more) if arm in above_start and not astray]
     worth = [arm for arm in quoting if arm in saying]
     seeds = seeds_named(results.rows["seed"].n_unique())
     parts = [
         f"For {seeds}, a weaker AR makes the AV quote less: {_told(less, quoting, 'less by')}"
         + (f" A larger share of verbatim 4-grams: {listed(copying)}." if copying else ""),
         f"It makes the AV say more, under a neutral AR: {_told(more, saying, 'above `control` by')}"
-        f" Above the AV before reinforcement: {_told(learned, _shown(learned), 'by')}",
+        f" Above the AV before reinforcement: {_told(learned, above_start, 'by')}",
         f"Weakening the AR is worth it: {f'shown for {listed(worth)}' if worth else 'not shown'}.",
         _losses(results, others),
     ]
-    parts += [f"{code(run)} was stopped early: {reason}." for run, reason in stopped.items()]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *stopped_early(results)])
 
 
 def sections(results: Results) -> list[Section]:

@@ -3,8 +3,8 @@
 from math import isnan
 
 from common.metrics.statistics import Interval
-from common.report.decisions import NOT_MEASURED, arm_rows, seeds_named
-from common.report.markdown import ABSENT, bounds, code, fixed, table
+from common.report.decisions import NOT_MEASURED, arm_rows, seeds_named, stopped_early
+from common.report.markdown import ABSENT, bounds, fixed, table
 from common.report.paired import fve_over, measure_over, said, told
 from common.report.results import CONTROL, Results
 from common.report.section import Section
@@ -43,9 +43,7 @@ PUBLISHED_SHARES = {
 def verdict(results: Results) -> str:
     """One paragraph per clause of the decision rule; the first is what the index shows."""
     parts = [_works(results), _words(results), _who(results), _quotes(results)]
-    stopped = results.facts.get("stopped_early", {})
-    parts += [f"{code(run)} was stopped early: {reason}." for run, reason in stopped.items()]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *stopped_early(results)])
 
 
 def sections(results: Results) -> list[Section]:
