@@ -36,30 +36,46 @@ class Work(NamedTuple):
         return sum(map(len, self.positions))
 
 
-class Alternative:
+class Worker:
+    """A process that does one piece of work for each line that it is sent; idle otherwise."""
+
+    def __init__(self, name: str, process: subprocess.Popen[str], script: Path) -> None:
+        """Does not wait."""
+        self.name, self.process, self.script = name, process, script
+
+    def ask(self) -> str:
+        """Let it work once; its answer."""
+        assert self.process.stdin
+        self.process.stdin.write("again\n")
+        self.process.stdin.flush()
+        if not (answer := self.answer()):
+            raise self.failure("died")
+        return answer
+
+    def answer(self) -> str:
+        """The next line that it writes; "" when it has ended."""
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def failure(self, what: str) -> NlaError:
+        """What went wrong with it."""
+        remedy = "read its message above"
+        return NlaError(f"{self.name} {what}", where=self.script, remedy=remedy)
+
+
+class Alternative(Worker):
     """A running reader; `activations` are those of its first reading."""
 
     def __init__(self, name: str, process: subprocess.Popen[str], activations: Path) -> None:
         """Wait until the process has loaded its model and read everything once."""
-        self.name, self.process = name, process
-        if self._answer() != "ready":
-            remedy = "read its message above"
-            raise NlaError(f"{name} did not start", where=READERS, remedy=remedy)
+        super().__init__(name, process, READERS)
+        if self.answer() != "ready":
+            raise self.failure("did not start")
         self.activations = torch.load(activations)
 
     def seconds(self) -> float:
         """Let it read everything once more."""
-        assert self.process.stdin
-        self.process.stdin.write("again\n")
-        self.process.stdin.flush()
-        answer = self._answer()
-        if not answer:
-            raise NlaError(f"{self.name} died", where=READERS, remedy="read its message above")
-        return float(answer)
-
-    def _answer(self) -> str:
-        assert self.process.stdout
-        return self.process.stdout.readline().strip()
+        return float(self.ask())
 
 
 @contextmanager

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bench.alternatives import ROOT, environment
+from bench.alternatives import ROOT, Worker, environment
 from bench.timing import Rates, Ratio, alternate, ratio
 from bench.workload import Workload
-from common.errors import NlaError
-from common.models.templates import AVTemplate
+from common.models.templates import SUMMARY_AFTER, SUMMARY_BEFORE, AVTemplate
 
 TRL = "trl==1.16.0 peft==0.21.2"
 ACTIVATIONS, SAMPLES, TOKENS, QUICK_TOKENS = 4, 8, 48, 8
@@ -37,31 +36,27 @@ class Stepped(NamedTuple):
     missing: dict[str, str]
 
 
-class Worker:
-    """A process that takes a step when asked; idle otherwise."""
+class Stepper(Worker):
+    """A process that takes a step when asked."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         """Waits until the first step, a warm-up, is done."""
-        self.process, self.steps = process, []
-        while (line := self._line()) != "ready":
+        super().__init__(name, process, WORKER)
+        self.steps = []
+        while (line := self.answer()) != "ready":
             if not line:
-                raise NlaError("no first step", where=WORKER, remedy="read its message above")
+                raise self.failure("took no first step")
 
     def step(self, _: int) -> float:
         """Take a step; its rate in steps per hour."""
-        assert self.process.stdin
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        if not (line := self._line()):
-            raise NlaError("a worker died", where=WORKER, remedy="read its message above")
-        self.steps.append(json.loads(line))
+        self.steps.append(json.loads(self.ask()))
         return 3600 / self.steps[-1][0]
 
     def peak(self) -> float:
         """End it; its largest resident memory in GiB."""
         assert self.process.stdin
         self.process.stdin.close()
-        return float(self._line())
+        return float(self.answer())
 
     def parts(self) -> dict[str, float]:
         """Median seconds of each part, and of what is in none."""
@@ -69,10 +64,6 @@ class Worker:
         found = {name: median(parts[name] for _, parts in self.steps) for name in names}
         rest = median(seconds - sum(parts.values()) for seconds, parts in self.steps)
         return found | {"the rest": rest}
-
-    def _line(self) -> str:
-        assert self.process.stdout
-        return self.process.stdout.readline().strip()
 
 
 def measure_policy_steps(work: Workload, packages: bool) -> Stepped:
@@ -108,6 +99,7 @@ def _request(work: Workload) -> dict[str, Any]:
         "precision": work.profile.trainer.precision,
         "threads": torch.get_num_threads(),
         "prompt": tokenizer.decode(template.prompt_ids),
+        "frame": [SUMMARY_BEFORE, SUMMARY_AFTER],
     }
 
 
@@ -127,7 +119,9 @@ def _seconds(asked: dict[str, Any]) -> float:
 
 
 @contextmanager
-def _workers(wanted: dict[str, dict[str, Any]], python: Path | None) -> Iterator[dict[str, Worker]]:
+def _workers(
+    wanted: dict[str, dict[str, Any]], python: Path | None
+) -> Iterator[dict[str, Stepper]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         workers = {}
@@ -149,5 +143,5 @@ def _workers(wanted: dict[str, dict[str, Any]], python: Path | None) -> Iterator
                 )
             )
             stack.callback(process.kill)
-            workers[name] = Worker(process)
+            workers[name] = Stepper(name, process)
         yield workers

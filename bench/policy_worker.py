@@ -123,11 +123,9 @@ def _vectors(width: int) -> torch.Tensor:
 
 def _module(asked: SimpleNamespace) -> Any:
     """The AV under fresh adapters and the AR; no explanation ends, so that all are as long."""
-    from dataclasses import replace
-
+    from bench.rollouts import endless
     from common.config import AVConfig, RLConfig
     from common.models.reconstructor import TruncatedReconstructor
-    from common.models.verbalizer import Verbalizer
     from common.target.load import load_target
     from common.training.policy import PolicyModule
     from common.training.reward import Surroundings
@@ -137,12 +135,7 @@ def _module(asked: SimpleNamespace) -> Any:
     if asked.blocks:
         model.model.layers = model.model.layers[: asked.blocks]
         model.config.num_hidden_layers = asked.blocks
-    av = AVConfig(
-        examples=1, learning_rate=1e-5, lora_rank=0, max_explanation_tokens=asked.tokens - 1
-    )
-    verbalizer = Verbalizer(model, target.tokenizer, av, alpha=100.0)
-    marker = verbalizer.template.prompt_ids[verbalizer.template.slot_columns[0]]
-    verbalizer.template = replace(verbalizer.template, end_id=marker)
+    verbalizer = endless(target, AVConfig(examples=1, learning_rate=1e-5), asked.tokens)
     reconstructor = TruncatedReconstructor(model, target.tokenizer, asked.ar_blocks, asked.tokens)
     config = RLConfig(
         steps=ENDLESS,
@@ -223,7 +216,8 @@ def _reward(asked: SimpleNamespace, turns: Turns, tokenizer: Any) -> Callable[..
     low = asked.precision.startswith("bf16")
 
     def run(texts: list[str], truth: torch.Tensor) -> dict:
-        framed = [f"Summary of the following text: <text>{text}</text> <summary>" for text in texts]
+        before, after = asked.frame
+        framed = [before + text + after for text in texts]
         batch = tokenizer(framed, return_tensors="pt", padding=True, padding_side="right")
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             return model(batch["input_ids"], batch["attention_mask"], truth, truth)

@@ -9,10 +9,12 @@ import torch
 
 from bench.timing import Rates, Ratio, alternate, ratio
 from bench.workload import Workload
+from common.config import AVConfig
 from common.models.verbalizer import Verbalizer
 from common.rollout.engine import keyed_draws, roll_out, room_of
 from common.rollout.reference import generate
 from common.rollout.sampler import merged
+from common.target.load import Target
 
 ACTIVATIONS, SAMPLES, TOKENS, QUICK_TOKENS = 8, 8, 48, 8
 GOAL = 2.0
@@ -31,7 +33,8 @@ def measure_rollouts(work: Workload) -> Rolled:
 
     That leaves out what the engine gains where texts end early: it drops them, `generate` does not.
     """
-    verbalizer = _endless(work)
+    tokens = TOKENS if work.is_real else QUICK_TOKENS
+    verbalizer = endless(work.material().target, work.profile.av, tokens).eval()
     low, device = work.low_precision, next(verbalizer.parameters()).device
     generator = torch.Generator().manual_seed(0)
     vectors = 100 * torch.randn(
@@ -69,11 +72,10 @@ def measure_rollouts(work: Workload) -> Rolled:
     return Rolled(rates, [ratio(rates, OURS, PLAIN, GOAL)])
 
 
-def _endless(work: Workload) -> Verbalizer:
-    """An untrained AV of the profile whose end token is one that it never writes."""
-    target, tokens = work.material().target, TOKENS if work.is_real else QUICK_TOKENS
-    config = work.profile.av.replace(max_explanation_tokens=tokens - 1, lora_rank=0)
+def endless(target: Target, config: AVConfig, tokens: int) -> Verbalizer:
+    """An untrained AV whose end token is one that it never writes: all texts have `tokens`."""
+    config = config.replace(max_explanation_tokens=tokens - 1, lora_rank=0)
     verbalizer = Verbalizer(target.model, target.tokenizer, config, 100.0)
     marker = verbalizer.template.prompt_ids[verbalizer.template.slot_columns[0]]
     verbalizer.template = replace(verbalizer.template, end_id=marker)
-    return verbalizer.eval()
+    return verbalizer
