@@ -1,14 +1,13 @@
 """The decision rule of ar_small_rl on results made by hand."""
 
-import polars as pl
 import pytest
 
 from common.report.figures import save_figure
-from common.report.results import MEASURES_SCHEMA, ROWS_SCHEMA, Results
+from common.report.results import Results
 from common.schema import AV, AV_NEUTRAL_AR
 from experiments.ar_small_rl.findings import sections, verdict
+from tests.experiments.made import SEEDS, results_of
 
-DOCUMENTS, SEEDS = 25, (0, 1, 2)
 ARMS = ("control", "blocks_1", "bag_of_words", "warm_start")
 SAME = dict.fromkeys(ARMS, 0.4)
 
@@ -20,39 +19,17 @@ def results(
     verbatim: dict[str, float] = SAME,
 ) -> Results:
     """Shares and FVE by arm; `bad_seed` lowers the neutral FVE of blocks_1 in the last."""
-    rows, measures = [], []
-    for seed in SEEDS:
-        for arm in ARMS:
-            for document in range(DOCUMENTS):
-                names = {"arm": arm, "seed": seed, "key": f"{document}:16", "doc_id": str(document)}
-                noise = 0.02 * ((document * 7 + len(arm)) % 5 - 2)
-                lost = bad_seed * (arm == "blocks_1" and seed == SEEDS[-1])
-                for source, fve in ((AV, 0.5), (AV_NEUTRAL_AR, neutral[arm] - lost)):
-                    fixed = {"source": source, "transform": "original", "applied": True}
-                    error = 1 - fve + noise
-                    rows.append(names | fixed | {"squared_error": error, "cosine": 0.5})
-                values = {
-                    "quote_share": quotes[arm] + noise,
-                    "verbatim_4gram_share": verbatim[arm],
-                    "best_of_1": 0.5,
-                }
-                measures += [
-                    names | {"measure": name, "value": value} for name, value in values.items()
-                ]
-    facts = {
-        "profile": "test",
-        "experiment": "ar_small_rl",
-        "floors": [],
-        "variance": 1.0,
-        "resamples": 400,
-        "arms": list(ARMS),
-    }
-    return Results(
-        facts=facts,
-        text_metrics={},
-        rows=pl.DataFrame(rows, schema=ROWS_SCHEMA),
-        measures=pl.DataFrame(measures, schema=MEASURES_SCHEMA),
-    )
+
+    def values(arm: str, seed: int, noise: float) -> tuple[dict[str, float], dict[str, float]]:
+        lost = bad_seed * (arm == "blocks_1" and seed == SEEDS[-1])
+        errors = {AV: 1 - 0.5 + noise, AV_NEUTRAL_AR: 1 - (neutral[arm] - lost) + noise}
+        return errors, {
+            "quote_share": quotes[arm] + noise,
+            "verbatim_4gram_share": verbatim[arm],
+            "best_of_1": 0.5,
+        }
+
+    return results_of("ar_small_rl", ARMS, values, noise=0.02, resamples=400)
 
 
 WEAKER = {"control": 0.6, "blocks_1": 0.3, "bag_of_words": 0.6, "warm_start": 0.6}

@@ -2,11 +2,11 @@
 
 import polars as pl
 
-from common.report.results import MEASURES_SCHEMA, ROWS_SCHEMA, Results
+from common.report.results import Results
 from common.schema import AV, AV_NEUTRAL_AR
 from experiments.baseline.findings import sections, verdict
+from tests.experiments.made import SEEDS, results_of
 
-DOCUMENTS, SEEDS = 25, (0, 1, 2)
 ARMS = ("control", "frozen_ar", "frozen_av", "warm_start")
 LEARNED = {"control": 0.6, "frozen_ar": 0.5, "frozen_av": 0.3, "warm_start": 0.2}
 NOTHING = dict.fromkeys(ARMS, 0.2)
@@ -19,43 +19,22 @@ def results(
     bad_seed: float = 0.0,
 ) -> Results:
     """FVE by arm under own and neutral AR, variance 1; `bad_seed` lowers the last of control."""
-    rows, measures = [], []
-    for seed in SEEDS:
-        for arm in ARMS:
-            for document in range(DOCUMENTS):
-                names = {"arm": arm, "seed": seed, "key": f"{document}:16", "doc_id": str(document)}
-                noise = 0.01 * ((document * 7 + len(arm)) % 5 - 2)
-                lost = bad_seed * (arm == "control" and seed == SEEDS[-1])
-                for source, fves in ((AV, own), (AV_NEUTRAL_AR, neutral)):
-                    error = 1 - fves[arm] + noise + lost
-                    fixed = {"source": source, "transform": "original", "applied": True}
-                    rows.append(names | fixed | {"squared_error": error, "cosine": 0.5})
-                values = {
-                    "verbatim_4gram_share": (quotes or NOTHING)[arm] + noise,
-                    "tokens": 40.0,
-                    "quote_share": 0.5,
-                    "splice_kl": 1.0 - own[arm],
-                    "splice_kl_mean_direction": 2.0,
-                    "best_of_1": 1 - own[arm],
-                    "best_of_4": 0.9 - own[arm],
-                }
-                measures += [
-                    names | {"measure": name, "value": value} for name, value in values.items()
-                ]
-    facts = {
-        "profile": "test",
-        "experiment": "baseline",
-        "floors": [],
-        "variance": 1.0,
-        "resamples": 200,
-        "arms": list(ARMS),
-    }
-    return Results(
-        facts=facts,
-        text_metrics={},
-        rows=pl.DataFrame(rows, schema=ROWS_SCHEMA),
-        measures=pl.DataFrame(measures, schema=MEASURES_SCHEMA),
-    )
+
+    def values(arm: str, seed: int, noise: float) -> tuple[dict[str, float], dict[str, float]]:
+        lost = bad_seed * (arm == "control" and seed == SEEDS[-1])
+        read = {AV: own, AV_NEUTRAL_AR: neutral}
+        errors = {source: 1 - fves[arm] + noise + lost for source, fves in read.items()}
+        return errors, {
+            "verbatim_4gram_share": (quotes or NOTHING)[arm] + noise,
+            "tokens": 40.0,
+            "quote_share": 0.5,
+            "splice_kl": 1.0 - own[arm],
+            "splice_kl_mean_direction": 2.0,
+            "best_of_1": 1 - own[arm],
+            "best_of_4": 0.9 - own[arm],
+        }
+
+    return results_of("baseline", ARMS, values, noise=0.01, resamples=200)
 
 
 def clauses(found: Results) -> list[str]:
