@@ -1,4 +1,7 @@
-"""`python -m bench`: everything, in under twenty minutes; `--quick` for a look."""
+"""`python -m bench`: everything, in under twenty minutes; `--quick` for a look.
+
+What is whole and of a real model goes to reports/, all else to .bench/.
+"""
 
 import logging
 import platform
@@ -29,7 +32,7 @@ PARTS = ("startup", "extraction", "training", "rollouts", "policy")
 
 def main(
     quick: Annotated[bool, typer.Option(help="Tiny model, one round, to .bench/.")] = False,
-    only: Annotated[str, typer.Option(help=f"One of {', '.join(PARTS)}.")] = "",
+    only: Annotated[str, typer.Option(help=f"One of {', '.join(PARTS)}, to .bench/.")] = "",
     packages: Annotated[bool, typer.Option(help="With nnsight, TransformerLens and TRL.")] = True,
 ) -> None:
     """Measure speed against the public alternatives and write reports/bench.md."""
@@ -51,7 +54,7 @@ def main(
     measured = Measured(
         facts, work.is_real, peaks, found, missing, training, startup, rolled, stepped
     )
-    out = write_report(measured, TINY if quick else ROOT / "reports")
+    out = write_report(measured, ROOT / "reports" if work.is_real and not only else TINY)
     print(out.read_text())
     print(out.relative_to(ROOT))
 

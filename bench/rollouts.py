@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ class Rolled(NamedTuple):
 def measure_rollouts(work: Workload) -> Rolled:
     """Sample in turn, both in the same precision; no text ends, so that both write as much.
 
+    Where weights are bfloat16, they are so for both; weights packed for decoding are ours alone.
+
     That leaves out what the engine gains where texts end early: it drops them, `generate` does not.
     """
     tokens = TOKENS if work.is_real else QUICK_TOKENS
@@ -41,10 +44,10 @@ def measure_rollouts(work: Workload) -> Rolled:
         ACTIVATIONS, verbalizer.language_model.config.hidden_size, generator=generator
     )
 
-    def unit(write: Callable[[int], int]) -> Callable[[int], float]:
+    def unit(write: Callable[[int], int], prepared: bool = True) -> Callable[[int], float]:
         def measured(number: int) -> float:
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
-            with merged(verbalizer, low), autocast:
+            with merged(verbalizer, low) if prepared else nullcontext(), autocast:
                 started = time.perf_counter()
                 tokens = write(number)
                 return tokens / (time.perf_counter() - started)
@@ -64,7 +67,7 @@ def measure_rollouts(work: Workload) -> Rolled:
     units = {
         OURS: unit(ours),
         GREEDY: unit(lambda number: ours(number, 1)),
-        PLAIN: unit(plain),
+        PLAIN: unit(plain, prepared=low),
     }
     for one in units.values():
         one(-1)

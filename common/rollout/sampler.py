@@ -13,6 +13,7 @@ from common.models.sharding import is_sharded, whole
 from common.models.verbalizer import Verbalizer
 from common.progress import progress
 from common.rollout.engine import Rollouts, keyed_draws, roll_out, room_of
+from common.rollout.packing import pack, packs, unpack
 
 
 @torch.inference_mode()
@@ -64,9 +65,9 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
     """Weights made for decoding, for as long as nobody trains; they come back bit by bit.
 
     Decoding runs one token at a time, so that every extra matrix product and cast is felt: adapters
-    are folded in, or, in low precision, weights are held in bfloat16. Not both: a small adapter
-    would vanish between two neighbouring bfloat16 weights, and the samples would be those of the
-    model without it.
+    are folded in, and the sums packed where the CPU gains from it, or, in low precision, weights
+    are held in bfloat16. Not both: a small adapter would vanish between two neighbouring bfloat16
+    weights, and the samples would be those of the model without it.
     """
     if is_sharded(verbalizer.language_model.model):
         with whole(verbalizer):
@@ -76,26 +77,40 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
     linears = [m for m in verbalizer.language_model.modules() if type(m) is nn.Linear]
     weights = [module.weight.data for module in linears]
     frozen = [p for p in verbalizer.parameters() if not p.requires_grad]
-    if adapted:
-        _fold(verbalizer.model)
-    if low_precision:
-        for module in linears:
-            module.weight.data = module.weight.data.bfloat16()
     try:
         with verbalizer.model.disable_adapter() if adapted else nullcontext():
+            _prepare(verbalizer, linears, low_precision)
             yield
     finally:
         for module, weight in zip(linears, weights, strict=True):
             module.weight.data = weight
+            unpack(module)
         for parameter in frozen:  # peft lets adapters learn when it enables them again
             parameter.requires_grad_(False)
 
 
 @torch.no_grad()
-def _fold(model: Any) -> None:
-    """New weights W + s B A beneath the adapters, which must then be disabled."""
+def _prepare(verbalizer: Verbalizer, linears: list[nn.Linear], low_precision: bool) -> None:
+    if low_precision:
+        for module in linears:
+            module.weight.data = module.weight.data.bfloat16()
+        return
+    adapters = dict(_adapters(verbalizer.model))
+    packing = packs(next(verbalizer.parameters()).device)
+    for module in linears:
+        weight = module.weight.data.float()
+        if module in adapters:
+            up, down, scale = adapters[module]
+            weight = torch.addmm(weight, up, down, alpha=scale)
+        if packing:
+            pack(module, weight)
+        else:
+            module.weight.data = weight
+
+
+def _adapters(model: Any) -> Iterator[tuple[nn.Linear, tuple[Tensor, Tensor, float]]]:
+    """Of each adapted layer its W, and B, A and s of W + s B A."""
     for layer in model.modules():
         for name, down in getattr(layer, "lora_A", {}).items():
-            base = layer.get_base_layer().weight
-            up, scale = layer.lora_B[name].weight, layer.scaling[name]
-            base.data = torch.addmm(base.data.float(), up, down.weight, alpha=scale)
+            update = layer.lora_B[name].weight, down.weight, layer.scaling[name]
+            yield layer.get_base_layer(), update

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from common.config import RolloutConfig
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
+from common.rollout import sampler
 from common.rollout.engine import roll_out
 from common.rollout.sampler import merged, sample_explanations
 
@@ -62,25 +63,41 @@ def test_texts_depend_on_place_and_seed_alone(verbalizer: Verbalizer, activation
     assert drawn(64) == drawn(4) == drawn(1)
 
 
+@pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize("low_precision", [False, True])
 @pytest.mark.parametrize("frozen_low", [False, True])
-def test_merging_gives_the_weights_back_exactly(make: Any, frozen_low: bool, low_precision: bool):
+def test_merging_gives_the_weights_back_exactly(
+    make: Any,
+    frozen_low: bool,
+    low_precision: bool,
+    packing: bool,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(sampler, "packs", lambda _device: packing)
     verbalizer = make()
     if frozen_low:
         freeze_in_bfloat16(verbalizer)
     before = {name: p.detach().clone() for name, p in verbalizer.named_parameters()}
+    originals = {
+        layer: (
+            layer.get_base_layer().weight.clone(),
+            layer.lora_B["default"].weight,
+            layer.lora_A["default"].weight,
+        )
+        for layer in verbalizer.modules()
+        if hasattr(layer, "lora_A")
+    }
+    assert originals
     with torch.inference_mode(), merged(verbalizer, low_precision):
-        inside = dict(verbalizer.named_parameters())
-        merged_ones = [name for name, p in before.items() if "base_layer" in name]
-        assert merged_ones
-        for name in merged_ones:
-            rounded = before[name].bfloat16().float()
-            changed = not torch.equal(
-                inside[name].float(), rounded if low_precision else before[name].float()
-            )
-            assert changed != low_precision, "adapters are folded in, in full precision only"
+        for layer, (weight, up, down) in originals.items():
+            folded = weight.float() + layer.scaling["default"] * up @ down
+            expected = weight.bfloat16() if low_precision else folded
+            base = layer.get_base_layer()
+            product = base(torch.eye(weight.shape[1], dtype=expected.dtype)).T
+            torch.testing.assert_close(product, expected)
     with pytest.raises(RuntimeError, match="stop"), merged(verbalizer, low_precision):
         raise RuntimeError("stop")
+    assert not any("forward" in vars(module) for module in verbalizer.modules())
     for name, parameter in verbalizer.named_parameters():
         assert parameter.dtype == before[name].dtype
         assert torch.equal(parameter, before[name]), name
