@@ -27,6 +27,8 @@ WORKER = Path(__file__).parent / "policy_worker.py"
 class Stepped(NamedTuple):
     """Steps per hour in rounds, seconds of each part of a step, and peaks of memory in GiB."""
 
+    tokens: int
+    """Of each explanation."""
     rates: Rates
     ratios: list[Ratio]
     parts: dict[str, dict[str, float]]
@@ -81,7 +83,8 @@ def measure_policy_steps(work: Workload, packages: bool) -> Stepped:
     ratios = [ratio(rates, OURS, PLAIN, GOAL)] if python else []
     base = 3600 / median(rates[OURS])
     scaling = {name: _seconds(asked | change) / base for name, change in _sizes(asked).items()}
-    return Stepped(rates, ratios, parts, peaks, scaling, {} if python else {"TRL": why})
+    missing = {} if python else {"TRL": why}
+    return Stepped(asked["tokens"], rates, ratios, parts, peaks, scaling, missing)
 
 
 def _request(work: Workload) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 from bench.extraction import TOLERANCE, Extraction
 from bench.policy_step import ACTIVATIONS as POLICY_ACTIVATIONS
 from bench.policy_step import SAMPLES as POLICY_SAMPLES
-from bench.policy_step import TOKENS as POLICY_TOKENS
 from bench.policy_step import Stepped
-from bench.rollouts import ACTIVATIONS, SAMPLES, TOKENS, Rolled
+from bench.rollouts import ACTIVATIONS, SAMPLES, Rolled
 from bench.startup import GOALS
 from bench.timing import Rates, Ratio
 from bench.training import Training
@@ -86,9 +85,9 @@ def _extraction(found: Extraction, missing: dict[str, str], judged: bool) -> Ite
 def _rollouts(found: Rolled, judged: bool) -> Iterator[str]:
     yield "## Rollouts"
     yield (
-        f"{ACTIVATIONS} activations x {SAMPLES} samples x {TOKENS} tokens, sampled at temperature "
-        "1 by an untrained AV whose texts do not end, in the same precision. The other is "
-        "transformers' `generate(inputs_embeds=...)` on all rows in one batch."
+        f"{ACTIVATIONS} activations x {SAMPLES} samples x {found.tokens} tokens, sampled at "
+        "temperature 1 by an untrained AV whose texts do not end, in the same precision. The other "
+        "is transformers' `generate(inputs_embeds=...)` on all rows in one batch."
     )
     yield table([_rate(name, values, "new tokens/s") for name, values in found.rates.items()])
     yield table([_ratio(one, judged) for one in found.ratios])
@@ -97,7 +96,7 @@ def _rollouts(found: Rolled, judged: bool) -> Iterator[str]:
 def _policy(found: Stepped, judged: bool) -> Iterator[str]:
     yield "## A GRPO step"
     yield (
-        f"{POLICY_ACTIVATIONS} activations x {POLICY_SAMPLES} samples x {POLICY_TOKENS} tokens: "
+        f"{POLICY_ACTIVATIONS} activations x {POLICY_SAMPLES} samples x {found.tokens} tokens: "
         "sampling, scoring by the AR, KL to the AV without adapters, gradient and optimiser of "
         "adapters of rank 16 and of the whole AR, one step per rollout, same precision. TRL's "
         "`GRPOTrainer` gets a prompt of the same length, and a reward function that runs the same "

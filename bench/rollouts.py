@@ -23,8 +23,9 @@ OURS, GREEDY, PLAIN = "nla", "nla, one sample each", "generate"
 
 
 class Rolled(NamedTuple):
-    """Rates in new tokens per second."""
+    """Rates in new tokens per second, at so many tokens a text."""
 
+    tokens: int
     rates: Rates
     ratios: list[Ratio]
 
@@ -72,7 +73,7 @@ def measure_rollouts(work: Workload) -> Rolled:
     for one in units.values():
         one(-1)
     rates = alternate(units, work.scale.rounds, "rollouts")
-    return Rolled(rates, [ratio(rates, OURS, PLAIN, GOAL)])
+    return Rolled(tokens, rates, [ratio(rates, OURS, PLAIN, GOAL)])
 
 
 def endless(target: Target, config: AVConfig, tokens: int) -> Verbalizer:

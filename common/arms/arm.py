@@ -155,11 +155,12 @@ class Arm:
             fitted["evaluate_seconds"] = round(time.perf_counter() - started, 2)
             folder.finish(
                 {
-                    **fitted,
-                    **tested,
                     "learning_rate": chosen.learning_rate,
+                    "ar_learning_rate": None,
                     "weight_decay": chosen.weight_decay,
                     **best.params,
+                    **fitted,
+                    **tested,
                     "device": device_name(),
                     "digest": digest_of(config),
                 }

@@ -121,7 +121,9 @@ class PolicyArm(Arm):
         fitted = fit(module, data, trainer, tracker, callbacks, resumable=trial is None)
         lengths = [v["rl_length"] for _, v in tracker.folder.metrics() if "rl_length" in v]
         rows = config.activations * config.samples / config.optimizer_steps
-        fitted["ar_learning_rate"] = config.ar_learning_rate
+        learns = config.trained if config.steps else "nobody"
+        fitted["learning_rate"] = config.learning_rate if learns in ("both", "av") else None
+        fitted["ar_learning_rate"] = config.ar_learning_rate if learns in ("both", "ar") else None
         fitted["train_tokens"] = round(sum(lengths) * rows)
         return Trained(verbalizer, reconstructor, module.untrained), fitted
 

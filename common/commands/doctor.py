@@ -80,7 +80,7 @@ def _speed(profile: Profile) -> Finding:
         return Finding(f"{device_name()}, training in {profile.trainer.precision}")
     low = profile.trainer.precision.startswith("bf16")
     speed = multiplication_speed(torch.bfloat16 if low else torch.float32) / 1e9
-    note = "" if low else "; this CPU has no bfloat16 arithmetic, or the profile does not use it"
+    note = "" if low else "; `nla profile mini` is made for CPUs without bfloat16"
     return Finding(
         f"{device_name()}: {speed:.0f} GFLOP/s in matrix products, training in"
         f" {profile.trainer.precision}{note}"

@@ -75,7 +75,7 @@ def cell(text: str) -> str:
 
 def label(name: str) -> str:
     """A column's name in words."""
-    return name.replace("_", " ").replace("fve", "FVE")
+    return re.sub(r"\b(fve|ar)\b", lambda found: found[0].upper(), name.replace("_", " "))
 
 
 def writer(source: str) -> str:

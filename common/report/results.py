@@ -38,6 +38,7 @@ RUNS_SCHEMA = pl.Schema(
         "train_tokens": pl.Int64,
         "train_seconds": pl.Float64,
         "learning_rate": pl.Float64,
+        "ar_learning_rate": pl.Float64,
         "weight_decay": pl.Float64,
         "dev_fve": pl.Float64,
         "skipped_steps": pl.Int64,

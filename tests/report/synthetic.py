@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from common.report.results import ROWS_SCHEMA, Results
+from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA, Results
 
 VARIANCE = 0.8
 SEEDS = (0, 1, 2)
@@ -125,7 +125,8 @@ def _runs() -> pl.DataFrame:
             }
             for arm in ARMS
             for seed in SEEDS
-        ]
+        ],
+        schema=RUNS_SCHEMA,
     )
 
 
