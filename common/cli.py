@@ -38,7 +38,7 @@ ExperimentName = Annotated[str, typer.Argument(help="A folder of experiments/.")
 
 @app.command()
 def profile(
-    name: Annotated[str, typer.Argument(help="smoke, laptop, gpu, hub or your own.")],
+    name: Annotated[str, typer.Argument(help="smoke, mini, laptop, gpu, hub or your own.")],
 ) -> None:
     """Choose the profile that DVC uses: writes the word into params.yaml."""
     from common.profile import load_profile
@@ -67,7 +67,7 @@ def run(
 ) -> None:
     """Tune and run arms of an experiment; what is finished already is not run again."""
     for one in _arms(experiment, arm, profile):
-        if workers > 1:
+        if workers > 1 and one.experiment.params.search:
             _spawn_sweep(one, workers)
         best = one.tune()
         for each in one.profile.tuning.seeds if seed is None else [seed]:
@@ -83,6 +83,9 @@ def sweep(
 ) -> None:
     """Spend each arm's tuning budget; start it on as many machines as share the storage."""
     for one in _arms(experiment, arm, profile):
+        if not one.experiment.params.search:
+            typer.echo(f"{one.name}: nothing is tuned (`search` in params.yaml is empty)")
+            continue
         if workers > 1:
             _spawn_sweep(one, workers)
         best = one.tune()
@@ -204,7 +207,9 @@ def _exit_cleanly(command) -> None:
     try:
         command()
     except NlaError as error:
-        _end(f"error: {error}", 1)
+        # A remedy may name a stage, and those know nothing of the option.
+        hint = "--profile" in sys.argv and "dvc repro" in str(error)
+        _end(f"error: {error}{' (DVC goes by the profile in params.yaml)' if hint else ''}", 1)
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise

@@ -62,7 +62,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def test_unknown_profile(repository: Path, refused: Refusal, command: list[str]):
     line = refused(*command)
     assert "unknown profile 'nosuch'" in line
-    assert "laptop, smoke" in line
+    assert "gpu, hub, laptop, mini, smoke" in line
     assert (repository / "params.yaml").read_text() == "profile: smoke\n"
 
 
@@ -183,7 +183,39 @@ def test_missing_artefact(
 def test_missing_results(repository: Path, refused: Refusal):
     line = refused("report", "ar_small")
     assert "data/smoke/results/ar_small" in line
-    assert "dvc repro" in line
+    assert line.endswith("nla collect ar_small")
+
+
+def test_a_remedy_that_names_a_stage_knows_of_another_profile(repository: Path, refused: Refusal):
+    (repository / "params.yaml").write_text("profile: laptop\n")
+    line = refused("stage", "activations", "--profile", "smoke")
+    assert line.endswith("(DVC goes by the profile in params.yaml)")
+
+
+@pytest.mark.parametrize("command", [["collect", "baseline"], ["neutral", "baseline"]])
+def test_a_run_that_has_not_been_made(with_trunk: Path, refused: Refusal, command: list[str]):
+    line = refused(*command)
+    assert "this run has not been made [runs/smoke/baseline/control/0]" in line
+    assert line.endswith("nla run baseline --arm control")
+
+
+def test_no_neutral_ar_where_all_read_the_same(with_trunk: Path, refused: Refusal):
+    assert "read the same texts" in refused("neutral", "ar_small")
+
+
+@pytest.mark.parametrize("name", ["baseline/control", "baseline/control/0", "nosuch"])
+def test_explaining_with_a_run_that_is_not_there(with_trunk: Path, refused: Refusal, name: str):
+    text = "The committee met in Geneva to draft a treaty that would limit the use of certain arms"
+    assert f"{name!r} names no run" in refused("explain", text, "--ar", name)
+
+
+def test_a_sweep_where_nothing_is_tuned_says_so(
+    with_trunk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert end_of("sweep", "baseline", "--workers", "2", monkeypatch=monkeypatch) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all("nothing is tuned" in line for line in lines)
 
 
 def test_a_text_too_short_to_explain(with_trunk: Path, refused: Refusal):

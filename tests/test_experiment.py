@@ -101,7 +101,7 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
     losses = [values["train_loss"] for _, values in folder.metrics() if "train_loss" in values]
     assert len(losses) == 2
     assert all(map(math.isfinite, losses))
-    assert set(RUNS_SCHEMA) - {"arm", "seed", "weight_decay"} <= set(folder.summary)
+    assert set(RUNS_SCHEMA) - {"arm", "seed"} <= set(folder.summary)
 
     rows = pl.read_parquet(folder.rows_file)
     assert set(rows.columns) == set(ROWS_SCHEMA)

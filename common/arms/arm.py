@@ -4,10 +4,12 @@ import json
 import logging
 import shutil
 import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 import optuna
 
+from common.arms.record import OWN_TEXTS
 from common.config import TrainingConfig
 from common.device import device_name
 from common.errors import NlaError
@@ -135,11 +137,16 @@ class Arm:
         }
         folder = self.run_folder(seed)
         with folder.locked():
-            if folder.is_finished(config) and folder.rows_file.exists():
+            if folder.is_finished(config) and all(map(Path.exists, self._leaves(folder))):
                 log.info("%s is finished already", folder.path)
             else:
                 self._run(folder, config, seed, best)
         return folder
+
+    def _leaves(self, folder: RunFolder) -> list[Path]:
+        """The tables of a finished run."""
+        own = [folder.measures_file, folder.path / OWN_TEXTS] if self.has_own_texts else []
+        return [folder.rows_file, *own]
 
     def run_folder(self, seed: int | str) -> RunFolder:
         """The run of a seed, or of a trial."""
@@ -169,13 +176,15 @@ class Arm:
 
     def check(self, folder: RunFolder) -> None:
         """NlaError for a run of this arm that was made with other settings, data or code."""
+        remedy = f"nla run {self.experiment.name} --arm {self.name}"
+        if not folder.config_file.exists():
+            raise NlaError("this run has not been made", where=folder.path, remedy=remedy)
         expected = json.loads(json.dumps(self.base_config(), default=str))
         found = folder.config
         for name in self.experiment.params.search:  # the study chose them
             expected["tuned"][name] = found.get("tuned", {}).get(name)
         if changed := [name for name, value in expected.items() if found.get(name) != value]:
             what = f"a run of other {', '.join(changed)} than today's"
-            remedy = f"nla run {self.experiment.name} --arm {self.name}"
             raise NlaError(what, where=folder.path, remedy=remedy)
 
     def _space(self) -> SearchSpace:

@@ -10,6 +10,7 @@ from common.arms.record import OWN_TEXTS
 from common.data.activations import write_atomically
 from common.data.batches import Example, examples_of
 from common.device import best_device
+from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
 from common.manifest import read_table
 from common.paths import neutral_run
@@ -25,6 +26,9 @@ def run_neutral(arms: Sequence[Arm]) -> None:
 
     They are of activations that no AV was optimised on.
     """
+    if not arms[0].has_own_texts:
+        what = f"the arms of {arms[0].experiment.name} all read the same texts"
+        raise NlaError(what, remedy="no neutral AR is needed, go on with `nla collect`")
     first, folder = arms[0], RunFolder(neutral_run(arms[0].profile.name, arms[0].experiment.name))
     spoken = {run: own_texts(run) for run in runs_of(arms)}
     config = {

@@ -11,7 +11,7 @@ from common.runs import RunFolder
 from common.schema import AV, KEY, TEACHER, TEXT
 
 OWN_TEXTS = "spoken.parquet"
-"""Beside a run's rows: key, doc_id, split and explanation, of the test and of some rl documents."""
+"""Beside a run's rows: key, doc_id, split and explanation, of test and some ar_sft documents."""
 SAMPLES, SOURCE_CHARACTERS = 20, 240
 
 

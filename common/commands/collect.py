@@ -180,7 +180,7 @@ def _neutral_rows(folders: list[RunFolder]) -> pl.DataFrame:
         raise NlaError("no neutral AR", where=run.path, remedy=remedy)
     if run.config["runs"] != {str(one.path): one.summary["digest"] for one in folders}:
         raise NlaError("the neutral AR read other runs than today's", where=run.path, remedy=remedy)
-    return read_table(run.rows_file, f"{experiment}_neutral")
+    return read_table(run.rows_file, f"experiments/{experiment}")
 
 
 def _run(folder: RunFolder) -> dict:

@@ -89,14 +89,20 @@ def load_pair(material: Material, name: str) -> Pair:
         facts = found.manifest
         models = (found.verbalizer, found.reconstructor)
         return Pair(name, *models, layer=facts["layer"], variance=facts["variance"])
-    folder = (
-        _newest(material.profile.name)
-        if name == "newest"
-        else RunFolder(Path("runs") / material.profile.name / name)
-    )
+    profile = material.profile.name
+    folder = _newest(profile) if name == "newest" else named_run(profile, name)
     folder.summary  # noqa: B018 - raises when the run is unfinished
     models, variance = arm_of(folder, material).load(folder), material.test_variance()[0]
     return Pair(str(folder.path), *models, layer=material.layer, variance=variance)
+
+
+def named_run(profile: str, name: str) -> RunFolder:
+    """The run `<experiment>/<arm>/<seed>`; NlaError when there is none of that name."""
+    parts = name.split("/")
+    if len(parts) == 3 and run_folder(profile, *parts).exists():
+        return RunFolder(run_folder(profile, *parts))
+    remedy = "give <experiment>/<arm>/<seed> of a finished run"
+    raise NlaError(f"{name!r} names no run", where=f"runs/{profile}", remedy=remedy)
 
 
 def arm_of(folder: RunFolder, material: Material) -> Any:

@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from common.commands.explain import arm_of, load_pair
+from common.commands.explain import arm_of, load_pair, named_run
 from common.device import best_device
-from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
 from common.manifest import read_table
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.statistics import Interval, fve_interval
 from common.models.released import FOLDER, Released, load_released, save_released
-from common.paths import run_folder
 from common.profile import Profile
 from common.report.markdown import bounds, percent, plain
 from common.report.render import fill_template
@@ -32,9 +30,7 @@ def release(run: str, name: str, profile: Profile) -> Path:
     The card's FVE is that of the released files, read back, on the test activations.
     """
     material, out = Material(profile), Path(FOLDER) / name
-    if len(run.split("/")) != 3:
-        raise NlaError(f"{run!r} names no run", remedy="give <experiment>/<arm>/<seed>")
-    folder = RunFolder(run_folder(profile.name, *run.split("/")))
+    folder = named_run(profile.name, run)
     arm_of(folder, material).check(folder)
     pair = load_pair(material, run)
     save_released(

@@ -79,7 +79,12 @@ def load_released(folder: Path, target: Target) -> Released:
     expected = {"target": target.manifest["source"], "tokenizer": target.manifest["tokenizer"]}
     if not (folder / "manifest.json").exists():
         raise NlaError("no released NLA", where=folder, remedy="name a folder below released/")
-    manifest = read_manifest(folder, FOLDER, kind="released", **expected)
+    manifest = read_manifest(folder, FOLDER, kind="released")
+    for name, value in expected.items():
+        if manifest[name] != value:
+            what = f"its {name} is {manifest[name]!r}, expected {value!r}"
+            choose = "choose a profile of that target with `nla profile`"
+            raise NlaError(what, where=folder, remedy=choose)
     if content_of(folder) != manifest["content"]:
         raise NlaError("weights that the manifest does not name", where=folder, remedy=remedy)
     models = _build(target, manifest["av"], manifest["ar"], manifest["alpha"])

@@ -138,7 +138,7 @@ def load_results(folder: Path) -> Results:
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         what = f"collected results lack {', '.join(missing)}"
-        raise NlaError(what, where=folder, remedy="collect them again with `dvc repro`")
+        raise NlaError(what, where=folder, remedy=f"nla collect {folder.name}")
     stage = f"experiments/{folder.name}"
     tables = {name: read_table(folder / f"{name}.parquet", stage) for name in TABLES}
     results = Results(**tables, **json.loads((folder / "summary.json").read_text()))
@@ -157,7 +157,7 @@ def check_results(results: Results, where: object = None) -> None:
     ]
     if missing:
         what = f"collected results lack {', '.join(missing)}"
-        raise NlaError(what, where=where, remedy="collect them again with `dvc repro`")
+        raise NlaError(what, where=where, remedy="collect them again with `nla collect`")
     if results.arms and CONTROL not in results.arms:
         what = f"no arm is named {CONTROL!r} among {results.arms}"
         raise NlaError(what, where=where, remedy="run the control arm and collect again")

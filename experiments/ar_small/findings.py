@@ -151,8 +151,11 @@ def _channel(results: Results, source: str) -> str:
     if not p_values:
         return f"{said}: {NOT_MEASURED}, fewer than {FEWEST_DOCUMENTS} documents have any."
     shown, others = [], []
+    least = len(p_values) * 2 / (results.facts["resamples"] + 1)
     for arm, p_value in p_values.items():
-        told = f"{code(arm)} ({bounds(effects[arm])}, corrected p = {amount(p_value)}"
+        sign = "≤" if p_value <= least else "="
+        told = f"{code(arm)} ({bounds(effects[arm])}, corrected p {sign} {amount(p_value)}"
+        told += ", the other way" if effects[arm].low > 0 else ""
         if not rows[arm].fve.low > 0:
             others.append(f"{told}, its own FVE is not shown to be above zero)")
         else:
@@ -160,6 +163,7 @@ def _channel(results: Results, source: str) -> str:
             (shown if met else others).append(f"{told})")
     line = f"{said}: {', '.join(shown) or 'no arm'}."
     line += f" Not shown for: {', '.join(others)}." if others else ""
+    line += " (p-values: two-sided, bootstrap by document, Holm's correction over arms.)"
     missing = [arm for arm in results.arms if arm not in p_values]
     return line + (f" Not measured for: {listed(missing)}." if missing else "")
 

@@ -24,7 +24,7 @@ def test_control_comes_first_and_floors_are_no_arms(results: Results):
 def test_missing_file_is_named(results: Results, tmp_path):
     save_results(tmp_path, results)
     (tmp_path / "curves.parquet").unlink()
-    with pytest.raises(NlaError, match=r"lack curves\.parquet .*dvc repro"):
+    with pytest.raises(NlaError, match=r"lack curves\.parquet .*nla collect"):
         load_results(tmp_path)
 
 
