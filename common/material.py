@@ -20,7 +20,7 @@ from common.evaluation.conditions import (
 )
 from common.evaluation.paraphrase import api_paraphrases
 from common.evaluation.roundtrip import Judge
-from common.manifest import read_manifest, read_table
+from common.manifest import digest_of, read_manifest, read_table
 from common.metrics.fve import training_mean, variance
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
@@ -203,6 +203,14 @@ class Material:
         activations = self.judge.activations
         raw = (activations - self.training_activations.mean(0)).square().sum(1).mean()
         return variance(activations, self.mean), float(raw)
+
+    def floors_of(self) -> dict[str, Any]:
+        """What the floors depend on: the data, the texts they are fitted to and the embedder."""
+        chosen = self.profile.evaluation
+        return self.digests() | {
+            "examples": digest_of([tuple(example) for example in self.ar_examples()]),
+            "embedder": [chosen.embedder, chosen.embedder_sha256],
+        }
 
     def digests(self, *names: str) -> dict[str, Any]:
         """Manifest digests of the named artefacts (default: all that an arm depends on)."""

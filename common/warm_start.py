@@ -10,6 +10,7 @@ import torch
 
 from common.config import ARConfig
 from common.data.batches import Example, examples_of, in_order, plan_batches
+from common.errors import NlaError
 from common.manifest import digest_of
 from common.material import Material
 from common.models.checkpoint import load_trainable, save_trainable
@@ -31,6 +32,8 @@ CODE = (
     "common/warm_start.py",
 )
 """What the AV depends on, as its DVC stage says too."""
+AV_DATA = ("target", "activations", "explanations")
+"""What it is trained on."""
 
 
 def build_av(material: Material) -> Verbalizer:
@@ -52,7 +55,7 @@ def train_av(material: Material) -> None:
     run_config = {
         "av": profile.av.model_dump(),
         "trainer": profile.trainer.model_dump(),
-        "material": material.digests("target", "activations", "explanations"),
+        "material": material.digests(*AV_DATA),
         "code": code_digest(*CODE),
     }
     with folder.locked():
@@ -91,6 +94,7 @@ def load_av(material: Material) -> Verbalizer:
     """The trained AV; NlaError when its template, tokenizer, layer or shape differ from today's."""
     folder = material.av_run
     folder.summary  # noqa: B018 - raises when the run is unfinished
+    _check_data(folder, material.digests(*AV_DATA), "av")
     verbalizer = build_av(material)
     load_trainable(verbalizer, _checkpoint(folder), material.speaking_metadata(verbalizer))
     return verbalizer.eval()
@@ -143,6 +147,7 @@ def build_ar(material: Material) -> Reconstructor:
 def load_ar(material: Material) -> Reconstructor:
     """The trained AR; NlaError when its template, tokenizer, layer or shape differ from today's."""
     material.ar_run.summary  # noqa: B018 - raises when the run is unfinished
+    _check_data(material.ar_run, material.digests(), "ar")
     return load_ar_of(material.ar_run, material)
 
 
@@ -170,6 +175,13 @@ def reading_lesson(
     module = ReconstructorModule(model, config, len(plan), variance)
     batches = in_order(dev, material.profile.evaluation.batch_size)
     return module, NlaDataModule(plan, batches, material.store, collate)
+
+
+def _check_data(folder: RunFolder, data: dict[str, Any], stage: str) -> None:
+    """NlaError when a model was trained on data of which some may be test documents today."""
+    if folder.config["material"] != data:
+        remedy = f"`dvc repro {stage}`"
+        raise NlaError("trained on other data than today's", where=folder.path, remedy=remedy)
 
 
 def _checkpoint(folder: RunFolder) -> Path:

@@ -130,8 +130,11 @@ class PolicyArm(Arm):
     def finish(self, trained: Trained, folder: RunFolder, seed: int) -> dict[str, Any]:
         """Let the AV explain the test activations, and see how the ARs read that."""
         verbalizer, reconstructor, untrained = trained
+        # Small steps from the warm start would vanish between neighbouring bfloat16 weights.
+        low = self.profile.trainer.precision.startswith("bf16")
+        dtype = torch.bfloat16 if low else torch.float32
         for name, model, metadata in self._checkpoints(verbalizer, reconstructor):
-            save_trainable(model, folder.checkpoint / name, metadata)
+            save_trainable(model, folder.checkpoint / name, metadata, dtype)
             model.to(best_device()).eval()
         spoken = self._explain(verbalizer)
         write_atomically(spoken, folder.path / OWN_TEXTS)

@@ -31,6 +31,8 @@ from common.tuning.study import trials_table
 
 FLOORS = ["mean_direction", "tfidf_ridge", "embedding_ridge", "own_blocks"]
 CEILINGS = ["own_blocks"]
+FAILED = "fail"
+"""State of a trial that raised; the sweep has put another in its place."""
 
 
 def collect(experiment: Experiment, profile: Profile) -> None:
@@ -159,7 +161,7 @@ def _each(values: list[str]) -> list[str]:
 
 
 def _rows(folders: list[RunFolder], material: Material, own: bool) -> pl.DataFrame:
-    read_manifest(material.trunk.floors, "floors", **material.digests())
+    read_manifest(material.trunk.floors, "floors", **material.floors_of())
     floors = read_table(material.trunk.floors, "floors").with_columns(seed=pl.lit(0, pl.Int64))
     frames = [read_table(run.rows_file, f"experiments/{run.identity[1]}") for run in folders]
     if own:
@@ -194,8 +196,9 @@ def _trials(arm: Any) -> pl.DataFrame:
     if not sweep.space:
         return pl.DataFrame(schema=TRIALS_SCHEMA)
     table = trials_table(sweep.name, sweep.storage)
-    if table.height < sweep.budget:
-        what = f"only {table.height} of {sweep.budget} trials are done"
+    done = table.filter(pl.col("state") != FAILED).height
+    if done < sweep.budget:
+        what = f"only {done} of {sweep.budget} trials are done"
         raise NlaError(
             what, where=sweep.name, remedy=f"nla sweep {arm.experiment.name} --arm {arm.name}"
         )

@@ -147,7 +147,7 @@ def floors(profile: Profile) -> None:
     )
     frames.append(ceiling.with_columns(arm=pl.lit("own_blocks")))
     write_atomically(pl.concat(frames), material.trunk.floors)
-    write_manifest(material.trunk.floors, kind="floors", **material.digests())
+    write_manifest(material.trunk.floors, kind="floors", **material.floors_of())
 
 
 STAGES: dict[str, Callable[[Profile], None]] = {

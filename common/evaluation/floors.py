@@ -97,14 +97,18 @@ class Embedder:
         for start in range(0, len(new), self.batch_size):
             chunk = new[start : start + self.batch_size]
             batch = self.tokenizer(
-                chunk, padding=True, truncation=True, max_length=256, return_tensors="pt"
+                [text or " " for text in chunk],
+                padding=True,
+                truncation=True,
+                max_length=256,
+                return_tensors="pt",
             )
             inputs = {
                 name: batch[name].to(best_device()) for name in ("input_ids", "attention_mask")
             }
             hidden = self.model(**inputs).last_hidden_state
             mask = inputs["attention_mask"][..., None].float()
-            pooled = ((hidden * mask).sum(1) / mask.sum(1)).cpu()
+            pooled = ((hidden * mask).sum(1) / mask.sum(1).clamp(min=1)).cpu()
             self.known |= zip(
                 chunk, torch.nn.functional.normalize(pooled, dim=1).numpy(), strict=True
             )

@@ -82,8 +82,10 @@ def sign_flip_p_value(values: ArrayLike, documents: ArrayLike, resamples: int = 
 
     names, index = np.unique(np.asarray(documents), return_inverse=True)
     sums = np.bincount(index, weights=_column(values), minlength=len(names))
+    if np.count_nonzero(sums) < 2:
+        return 1.0  # both signs of one document are as far from zero
     found = permutation_test(
-        (sums[sums != 0],) if sums.any() else (np.zeros(2),),
+        (sums[sums != 0],),
         lambda drawn, axis: np.abs(drawn.sum(axis)),
         permutation_type="samples",
         vectorized=True,

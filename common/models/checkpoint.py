@@ -7,14 +7,19 @@ import torch
 from common.errors import NlaError
 
 
-def save_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
-    """The trainable weights alone, in bf16, as safetensors with what they depend on as metadata."""
+def save_trainable(
+    model: torch.nn.Module,
+    path: Path,
+    metadata: dict[str, str],
+    dtype: torch.dtype = torch.bfloat16,
+) -> None:
+    """The trainable weights alone as safetensors, with what they depend on as metadata."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     save_file(
-        {name: p.detach().cpu().bfloat16().contiguous() for name, p in trainable.items()},
+        {name: p.detach().cpu().to(dtype).contiguous() for name, p in trainable.items()},
         path,
         metadata,
     )

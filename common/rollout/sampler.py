@@ -96,6 +96,7 @@ def _prepare(verbalizer: Verbalizer, linears: list[nn.Linear], low_precision: bo
             module.weight.data = module.weight.data.bfloat16()
         return
     adapters = dict(_adapters(verbalizer.model))
+    assert adapters.keys() <= set(linears), "an adapter that could not be folded in"
     packing = packs(next(verbalizer.parameters()).device)
     for module in linears:
         weight = module.weight.data.float()

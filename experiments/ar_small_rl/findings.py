@@ -46,11 +46,11 @@ def verdict(results: Results) -> str:
     more = {arm: fve_over(results, AV_NEUTRAL_AR, arm, CONTROL) for arm in others}
     learned = {arm: fve_over(results, AV_NEUTRAL_AR, arm, START) for arm in others}
     copying = [arm for arm, over in copied.items() if over and over.gain.estimate > 0]
-    above_start = _shown(learned)
+    above_start = [] if astray else _shown(learned)
     quoting = [arm for arm in _shown(less) if arm not in copying and not astray]
-    saying = [arm for arm in _shown(more) if arm in above_start and not astray]
+    saying = [arm for arm in _shown(more) if arm in above_start]
     worth = [arm for arm in quoting if arm in saying]
-    seeds = seeds_named(results.rows["seed"].n_unique())
+    seeds = seeds_named(results.rows.filter(arm=CONTROL)["seed"].n_unique())
     parts = [
         f"For {seeds}, a weaker AR makes the AV quote less: {_told(less, quoting, 'less by')}"
         + (f" A larger share of verbatim 4-grams: {listed(copying)}." if copying else ""),

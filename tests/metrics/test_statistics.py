@@ -190,7 +190,8 @@ def test_few_documents_that_differ_prove_little():
     """Four of 150 documents, all of one sign: 2 of 16 sign patterns are as extreme."""
     values = [1.0, 1.0, 1.0, 1.0, *[0.0] * 146]
     assert statistics.sign_flip_p_value(values, range(150)) == pytest.approx(2 / 16)
-    assert statistics.sign_flip_p_value([0.0] * 150, range(150)) == 1.0
+    for few in ([0.0] * 150, [0.3] + [0.0] * 149):
+        assert statistics.sign_flip_p_value(few, range(150)) == 1.0
 
 
 def test_rows_of_a_document_flip_together():
