@@ -186,7 +186,7 @@ def test_quotes_are_the_channel_only_of_arms_that_lose_more_than_by_random_spans
         1, results(stripped={"control": 0.1, "blocks_4": 0.4, "blocks_1": 0.45})
     ).split(" Verbatim quotes")
     yes, _, no = teacher.partition("Not shown for")
-    assert "`control` (-0.300 [-0.300, -0.300], corrected p = 0.0299)" in yes
+    assert "`control` (-0.300 [-0.300, -0.300], corrected p ≤ 0.0299)" in yes
     assert "`blocks_4`" in no
     assert "`blocks_1`" in no
     assert "AV text for: no arm." in av
