@@ -110,10 +110,10 @@ def survival_part(results: Results, source: str, rows: Sequence[SurvivalRow]) ->
         for pair in (VERBATIM, ALL_QUOTES)
         for arm, effect in quote_effects(results, source, pair).items()
     ]
-    if none := [row for row in rows if row.share.low <= 0]:
+    if none := [r for r in rows if not math.isnan(r.fve.low) and not r.share.low > 0]:
         said = "Nothing is shown to survive (no interval wholly above zero)"
         sentences.append(f"{said}: {_by_transform(none)}.")
-    if worse := [row for row in rows if row.fve.high < 0]:
+    if worse := [r for r in rows if r.fve.high < 0]:
         said = "Worse than answering the mean activation (FVE wholly below zero)"
         sentences.append(f"{said}: {_by_transform(worse)}.")
     return Part(writer(source), table(cells), tuple(sentences))
