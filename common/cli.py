@@ -67,8 +67,7 @@ def run(
 ) -> None:
     """Tune and run arms of an experiment; what is finished already is not run again."""
     for one in _arms(experiment, arm, profile):
-        if workers > 1 and one.experiment.params.search:
-            _spawn_sweep(one, workers)
+        _spawn_sweep(one, workers)
         best = one.tune()
         for each in one.profile.tuning.seeds if seed is None else [seed]:
             one.run_seed(each, best)
@@ -83,16 +82,12 @@ def sweep(
 ) -> None:
     """Spend each arm's tuning budget; start it on as many machines as share the storage."""
     for one in _arms(experiment, arm, profile):
-        if not one.experiment.params.search:
-            typer.echo(f"{one.name}: nothing is tuned (`search` in params.yaml is empty)")
-            continue
-        if workers > 1:
-            _spawn_sweep(one, workers)
+        _spawn_sweep(one, workers)
         best = one.tune()
-        typer.echo(
-            f"{one.name}: trial {best.number} of {best.trials}, "
-            f"{best.values[0]:.4f} with {best.params}"
-        )
+        told = "nothing is tuned (`search` in params.yaml is empty)"
+        if best.values:
+            told = f"trial {best.number} of {best.trials}, {best.values[0]:.4f} with {best.params}"
+        typer.echo(f"{one.name}: {told}")
 
 
 @app.command()
@@ -257,6 +252,9 @@ def _leave_out(profile: str, experiment: str, arm: str) -> None:
 
 
 def _spawn_sweep(arm: Any, workers: int) -> None:
+    """Spend the arm's budget in several processes, if there is a budget and more than one."""
+    if workers <= 1 or not arm.experiment.params.search:
+        return
     import torch
 
     from common.tuning.study import open_study

@@ -60,13 +60,14 @@ def replace_text(file: Path, text: str) -> None:
     os.replace(partial, file)
 
 
-def read_manifest(artefact: Path, made_by: str, **expected: object) -> dict:
+def read_manifest(artefact: Path, made_by: str, *, remedy: str = "", **expected: object) -> dict:
     """Read the manifest of an artefact and assert that every expected field has the expected value.
 
-    `made_by` is the DVC stage that makes the artefact: the remedy in every message.
+    `made_by` is the DVC stage that makes the artefact: to run it is the remedy in every message,
+    unless another `remedy` is given.
     """
     file = manifest_file(artefact)
-    remedy = f"make it again with `dvc repro {made_by}`"
+    remedy = remedy or f"make it again with `dvc repro {made_by}`"
     if not artefact.exists() or not file.exists():
         raise NlaError("missing artefact", where=artefact, remedy=remedy)
     try:

@@ -16,6 +16,7 @@ from common.paths import neutral_run, results_folder
 from common.profile import Profile
 from common.report.results import (
     CURVES_SCHEMA,
+    FAILED,
     MEASURES_SCHEMA,
     ROWS_SCHEMA,
     RUNS_SCHEMA,
@@ -31,8 +32,6 @@ from common.tuning.study import trials_table
 
 FLOORS = ["mean_direction", "tfidf_ridge", "embedding_ridge", "own_blocks"]
 CEILINGS = ["own_blocks"]
-FAILED = "fail"
-"""State of a trial that raised; the sweep has put another in its place."""
 
 
 def collect(experiment: Experiment, profile: Profile) -> None:

@@ -99,8 +99,8 @@ def load_pair(material: Material, name: str) -> Pair:
 def named_run(profile: str, name: str) -> RunFolder:
     """The run `<experiment>/<arm>/<seed>`; NlaError when there is none of that name."""
     parts = name.split("/")
-    if len(parts) == 3 and run_folder(profile, *parts).exists():
-        return RunFolder(run_folder(profile, *parts))
+    if len(parts) == 3 and (place := run_folder(profile, *parts)).exists():
+        return RunFolder(place)
     remedy = "give <experiment>/<arm>/<seed> of a finished run"
     raise NlaError(f"{name!r} names no run", where=f"runs/{profile}", remedy=remedy)
 

@@ -65,11 +65,16 @@ def paired_p_value(
 ) -> float:
     """Two-sided p-value of a zero mean of `a - b`: the test that `paired_difference` inverts.
 
-    In [2 / (resamples + 1), 1]: no resample count proves more than that.
+    In [least_p_value(resamples), 1].
     """
     (means,) = _means([_differences(a, b)], documents, resamples, key)
     rarer_side = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    return min(1.0, 2 * (rarer_side + 1) / (resamples + 1))
+    return min(1.0, (rarer_side + 1) * least_p_value(resamples))
+
+
+def least_p_value(resamples: int) -> float:
+    """The smallest `paired_p_value` that so many resamples can give: they prove no more."""
+    return 2 / (resamples + 1)
 
 
 def sign_flip_p_value(values: ArrayLike, documents: ArrayLike, resamples: int = 2000) -> float:

@@ -75,16 +75,11 @@ def load_released(folder: Path, target: Target) -> Released:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    remedy = "take the folder as it was committed, and the target that its manifest names"
+    remedy = "take the folder as it was committed, and a profile of the target that it names"
     expected = {"target": target.manifest["source"], "tokenizer": target.manifest["tokenizer"]}
     if not (folder / "manifest.json").exists():
         raise NlaError("no released NLA", where=folder, remedy="name a folder below released/")
-    manifest = read_manifest(folder, FOLDER, kind="released")
-    for name, value in expected.items():
-        if manifest[name] != value:
-            what = f"its {name} is {manifest[name]!r}, expected {value!r}"
-            choose = "choose a profile of that target with `nla profile`"
-            raise NlaError(what, where=folder, remedy=choose)
+    manifest = read_manifest(folder, FOLDER, remedy=remedy, kind="released", **expected)
     if content_of(folder) != manifest["content"]:
         raise NlaError("weights that the manifest does not name", where=folder, remedy=remedy)
     models = _build(target, manifest["av"], manifest["ar"], manifest["alpha"])

@@ -20,7 +20,7 @@ from common.report.markdown import (
     table,
     writer,
 )
-from common.report.results import CONTROL, Results
+from common.report.results import CONTROL, FAILED, Results
 from common.report.tables import (
     ALL_QUOTES,
     ORIGINAL,
@@ -193,7 +193,7 @@ def tuning_part(results: Results) -> Part | None:
     studies = {arm: trials for arm, trials in studies.items() if trials.height}
     if not studies:
         return None
-    budgets = {trials.filter(pl.col("state") != "fail").height for trials in studies.values()}
+    budgets = {trials.filter(pl.col("state") != FAILED).height for trials in studies.values()}
     sentence = "**The tuning budgets of the arms differ**: compare them with care."
     if len(budgets) == 1:
         sentence = f"Every tuned arm got the same budget of {budgets.pop()} trials."

@@ -47,6 +47,8 @@ RUNS_SCHEMA = pl.Schema(
 TRIALS_SCHEMA = pl.Schema(
     {"arm": pl.String, "number": pl.Int64, "state": pl.String, "value": pl.Float64}
 )
+FAILED = "fail"
+"""State of a trial that raised: another was made in its place, so it spends no budget."""
 CURVES_SCHEMA = pl.Schema(
     {
         "arm": pl.String,

@@ -4,7 +4,7 @@ from math import isnan
 
 import polars as pl
 
-from common.metrics.statistics import Interval, ratio_difference
+from common.metrics.statistics import Interval, least_p_value, ratio_difference
 from common.report.decisions import (
     NOT_MEASURED,
     arm_rows,
@@ -151,7 +151,7 @@ def _channel(results: Results, source: str) -> str:
     if not p_values:
         return f"{said}: {NOT_MEASURED}, fewer than {FEWEST_DOCUMENTS} documents have any."
     shown, others = [], []
-    least = len(p_values) * 2 / (results.facts["resamples"] + 1)
+    least = len(p_values) * least_p_value(results.facts["resamples"])
     for arm, p_value in p_values.items():
         sign = "≤" if p_value <= least else "="
         told = f"{code(arm)} ({bounds(effects[arm])}, corrected p {sign} {amount(p_value)}"
