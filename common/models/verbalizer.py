@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ Decomposition = Callable[[Tensor, int], Tensor]
 """[batch, d_model] and the number of slots → [batch, slots, d_model]."""
 
 ADDITION_BLOCK = 1
+FRESH = "fresh"
+"""Name of the adapters that `adapt_anew` makes; those of the warm start have peft's usual name."""
 
 
 class Verbalizer(nn.Module):
@@ -54,13 +56,37 @@ class Verbalizer(nn.Module):
     def adapt_anew(self, rank: int, trainable: bool = True) -> None:
         """Freeze the AV as it is, adapters and all, under fresh adapters that change nothing yet.
 
-        With the adapters disabled it is the AV as it was: the reference needs no second copy.
+        Adapters that it has stay beside them: folded into bfloat16 weights they would lose what is
+        below half the spacing of these. See `as_before` for the AV without the fresh ones.
         """
-        base = self.model.merge_and_unload() if hasattr(self.model, "merge_adapter") else self.model
-        base.requires_grad_(False)
-        self.model = _with_adapters(base, rank)
-        if not trainable:
-            self.model.requires_grad_(False)
+        self.model.requires_grad_(False)
+        if hasattr(self.model, "peft_config"):
+            self.model.add_adapter(FRESH, _adapters(rank))
+            self.model.base_model.set_adapter([*self.model.active_adapters, FRESH])
+        else:
+            self.model = _with_adapters(self.model, rank, FRESH)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(trainable and f".{FRESH}." in name)
+
+    @contextmanager
+    def as_before(self) -> Iterator[None]:
+        """Within this context it is the AV before `adapt_anew`: a reference without a second copy.
+
+        Nothing learns in it.
+        """
+        learning = [p.requires_grad for p in self.model.parameters()]
+        active = list(self.model.active_adapters)
+        former = [name for name in active if name != FRESH]
+        try:
+            with nullcontext() if former else self.model.disable_adapter():
+                if former:
+                    self.model.base_model.set_adapter(former)
+                yield
+        finally:
+            if former:
+                self.model.base_model.set_adapter(active)
+            for parameter, learns in zip(self.model.parameters(), learning, strict=True):
+                parameter.requires_grad_(learns)
 
     def encode(
         self, texts: list[str], activations: Float[Tensor, "batch d_model"]
@@ -176,10 +202,16 @@ def _adapted(model: Any, config: AVConfig) -> Any:
     return _with_adapters(model, config.lora_rank)
 
 
-def _with_adapters(model: Any, rank: int) -> Any:
-    from peft import LoraConfig, get_peft_model
+def _with_adapters(model: Any, rank: int, name: str = "default") -> Any:
+    from peft import get_peft_model
 
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear"))
+    return get_peft_model(model, _adapters(rank), adapter_name=name)
+
+
+def _adapters(rank: int) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear")
 
 
 def freeze_in_bfloat16(model: nn.Module) -> None:

@@ -95,13 +95,12 @@ def _prepare(verbalizer: Verbalizer, linears: list[nn.Linear], low_precision: bo
         for module in linears:
             module.weight.data = module.weight.data.bfloat16()
         return
-    adapters = dict(_adapters(verbalizer.model))
+    adapters = adapters_of(verbalizer)
     assert adapters.keys() <= set(linears), "an adapter that could not be folded in"
     packing = packs(next(verbalizer.parameters()).device)
     for module in linears:
         weight = module.weight.data.float()
-        if module in adapters:
-            up, down, scale = adapters[module]
+        for up, down, scale in adapters.get(module, []):
             weight = torch.addmm(weight, up, down, alpha=scale)
         if packing:
             pack(module, weight)
@@ -109,9 +108,13 @@ def _prepare(verbalizer: Verbalizer, linears: list[nn.Linear], low_precision: bo
             module.weight.data = weight
 
 
-def _adapters(model: Any) -> Iterator[tuple[nn.Linear, tuple[Tensor, Tensor, float]]]:
-    """Of each adapted layer its W, and B, A and s of W + s B A."""
-    for layer in model.modules():
-        for name, down in getattr(layer, "lora_A", {}).items():
-            update = layer.lora_B[name].weight, down.weight, layer.scaling[name]
-            yield layer.get_base_layer(), update
+def adapters_of(verbalizer: Verbalizer) -> dict[nn.Linear, list[tuple[Tensor, Tensor, float]]]:
+    """Of each adapted layer W: the B, A and s of all that it adds, W + s B A + ..."""
+    return {
+        layer.get_base_layer(): [
+            (layer.lora_B[name].weight, layer.lora_A[name].weight, layer.scaling[name])
+            for name in layer.active_adapters
+        ]
+        for layer in verbalizer.model.modules()
+        if hasattr(layer, "lora_A")
+    }

@@ -220,8 +220,8 @@ class PolicyModule(TrainingModule):
         return torch.stack(list(terms.values())).sum() * share
 
     def _reference(self, *written: Any) -> Tensor:
-        """Log-probabilities under the warm start: the same weights without the adapters."""
-        with torch.no_grad(), self.verbalizer.model.disable_adapter():
+        """Log-probabilities under the warm start: the same weights without the fresh adapters."""
+        with torch.no_grad(), self.verbalizer.as_before():
             return self.verbalizer.sampled_log_probs(*written)
 
     def _errors(self, model: Reconstructor, texts: list[str], activations: Tensor) -> Tensor:

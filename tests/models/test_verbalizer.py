@@ -8,7 +8,12 @@ from torch.nn import functional
 
 from common.config import AVConfig
 from common.models.injection import repeat, replace
-from common.models.verbalizer import ADDITION_BLOCK, Verbalizer, freeze_in_bfloat16
+from common.models.verbalizer import (
+    ADDITION_BLOCK,
+    FRESH,
+    Verbalizer,
+    freeze_in_bfloat16,
+)
 from common.schema import TokenBatch, VerbalizationBatch
 from common.target.load import Target
 
@@ -31,10 +36,10 @@ def make(target: Target, av_config: AVConfig) -> Callable[..., Verbalizer]:
     return build
 
 
-def stir(verbalizer: Verbalizer) -> Verbalizer:
+def stir(verbalizer: Verbalizer, adapters: str = "default") -> Verbalizer:
     """Adapters that have learned something: fresh ones do nothing."""
     for name, parameter in verbalizer.named_parameters():
-        if "lora_B" in name:
+        if f"lora_B.{adapters}" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     return verbalizer
 
@@ -214,3 +219,40 @@ def test_only_frozen_weights_are_held_in_bfloat16(make: Any):
     freeze_in_bfloat16(verbalizer)
     dtypes = {(p.requires_grad, p.dtype) for n, p in verbalizer.named_parameters() if "proj" in n}
     assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_fresh_adapters_change_nothing_and_alone_learn(make: Any, activations: Tensor, rank: int):
+    verbalizer = stir(make(lora_rank=rank))
+    before = loss(verbalizer, activations)
+    verbalizer.adapt_anew(2)
+    torch.testing.assert_close(loss(verbalizer, activations), before, rtol=0, atol=1e-6)
+    learning = {name for name, p in verbalizer.named_parameters() if p.requires_grad}
+    assert learning
+    assert all(f".{FRESH}." in name for name in learning)
+    stir(verbalizer, FRESH)
+    after = loss(verbalizer, activations)
+    assert not torch.allclose(after, before, atol=1e-3)
+    with pytest.raises(RuntimeError, match="stop"), verbalizer.as_before():
+        torch.testing.assert_close(loss(verbalizer, activations), before, rtol=0, atol=1e-6)
+        raise RuntimeError("stop")
+    assert torch.equal(loss(verbalizer, activations), after)
+    assert {name for name, p in verbalizer.named_parameters() if p.requires_grad} == learning
+
+
+def test_a_warm_start_too_small_for_bfloat16_weights_stays_under_fresh_adapters(
+    make: Any, activations: Tensor
+):
+    """Base weights on the bfloat16 grid, and a warm start below half its spacing."""
+    verbalizer = stir(make())
+    with torch.no_grad():
+        for name, parameter in verbalizer.named_parameters():
+            if "lora_B" in name:
+                parameter *= 1e-2
+    freeze_in_bfloat16(verbalizer)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = loss(verbalizer, activations)
+        with verbalizer.model.disable_adapter():
+            assert not torch.equal(loss(verbalizer, activations), before), "it says a bit"
+        verbalizer.adapt_anew(2)
+        assert torch.equal(loss(verbalizer, activations), before)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from common.config import RolloutConfig
-from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
+from common.models.verbalizer import FRESH, Verbalizer, freeze_in_bfloat16
 from common.rollout import sampler
 from common.rollout.engine import roll_out
 from common.rollout.sampler import merged, sample_explanations
@@ -112,8 +112,25 @@ def test_training_goes_on_after_sampling(make: Any, activations: Tensor):
     assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_merged_adapters_write_the_same(verbalizer: Verbalizer, activations: Tensor):
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("adapted_twice", [False, True])
+def test_merged_adapters_write_the_same(
+    make: Any,
+    activations: Tensor,
+    adapted_twice: bool,
+    packing: bool,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(sampler, "packs", lambda _device: packing)
+    verbalizer = make()
+    once = greedy(verbalizer, activations)
+    if adapted_twice:
+        verbalizer.adapt_anew(2)
+        for name, parameter in verbalizer.named_parameters():
+            if f"lora_B.{FRESH}" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
     apart = greedy(verbalizer, activations)
+    assert (apart != once) == adapted_twice
     with merged(verbalizer, low_precision=False):
         assert greedy(verbalizer, activations) == apart
 
