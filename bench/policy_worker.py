@@ -65,14 +65,14 @@ def with_nla(asked: SimpleNamespace, turns: Turns) -> None:
     from common.config import TrainerConfig
     from common.data.batches import plan_rollouts
     from common.data.datamodule import NlaDataModule
+    from common.rollout import sampler
     from common.runs import RunFolder
     from common.schema import PolicyBatch
     from common.tracking.tracker import Tracker
-    from common.training import policy
     from common.training.trainer import fit
 
     module = _module(asked)
-    policy.roll_out = turns.watched(SAMPLING, policy.roll_out)
+    sampler.roll_out = turns.watched(SAMPLING, sampler.roll_out)
     for name, method in (
         (SCORING, "_rewards"),
         (REFERENCE, "_reference"),

@@ -190,6 +190,10 @@ class RolloutConfig(Config):
     batch_size: int = Field(default=64, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     """0: greedy."""
+    engine: Literal["own", "vllm"] = "own"
+    """`vllm` pays for large AVs on a GPU; it has to be installed, and holds a second copy."""
+    vllm_memory: float = Field(default=0.4, gt=0, lt=1)
+    """Share of the GPU's memory that vLLM may take, its weights included."""
 
 
 class TuningConfig(Config):

@@ -24,7 +24,7 @@ from common.models.learners import prepare_learners
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
 from common.rollout.reading import reconstruct
-from common.rollout.sampler import sample_explanations
+from common.rollout.sampler import engine_of, sample_explanations
 from common.runs import RunFolder
 from common.schema import (
     AR_SFT,
@@ -108,6 +108,7 @@ class PolicyArm(Arm):
             variance=self.material.variance_of(dev),
             seed=TRIAL_SEED if trial else seed,
             precision=self.profile.trainer.precision,
+            engine=engine_of(self.profile.rollout),
             splice=self._splice if config.splice else None,
         )
         torch.manual_seed(keyed_seed("adapters", seed) % 2**31)

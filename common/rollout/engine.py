@@ -4,7 +4,8 @@ The prompt before the slot is read once, slot and suffix once per activation, an
 newest token of rows that are still writing, with logits for that token alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +36,12 @@ class Rollouts(NamedTuple):
         """Token ids of each explanation without its last token: the end, or what came instead."""
         lengths = (self.mask.sum(1) - 1).tolist()
         return [ids[:length] for ids, length in zip(self.ids.tolist(), lengths, strict=True)]
+
+
+Write = Callable[..., Rollouts]
+"""`roll_out` of an AV that is known: activations, samples, temperature, draws → rollouts."""
+Engine = Callable[[Verbalizer, bool], AbstractContextManager[Write]]
+"""An AV made ready to write, in low precision or not, for as long as nobody trains."""
 
 
 @torch.no_grad()

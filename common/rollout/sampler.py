@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,8 @@ from common.config import RolloutConfig
 from common.models.sharding import is_sharded, whole
 from common.models.verbalizer import Verbalizer
 from common.progress import progress
-from common.rollout.engine import Rollouts, keyed_draws, roll_out, room_of
+from common.rollout.adapters import adapters_of
+from common.rollout.engine import Engine, Rollouts, Write, keyed_draws, roll_out, room_of
 from common.rollout.packing import pack, packs, unpack
 
 
@@ -36,7 +37,7 @@ def sample_explanations(
     at_once = max(1, config.batch_size // samples)
     texts: list[str] = []
     with (
-        merged(verbalizer, low),
+        engine_of(config)(verbalizer, low) as write,
         autocast,
         progress("explanations", len(activations), "row") as bar,
     ):
@@ -44,7 +45,7 @@ def sample_explanations(
             batch = activations[start : start + at_once].to(device)
             places = range(start, start + len(batch))
             draws = [keyed_draws((seed, place), samples, room) for place in places]
-            rows = roll_out(verbalizer, batch, samples, config.temperature, torch.cat(draws))
+            rows = write(batch, samples, config.temperature, torch.cat(draws))
             texts += texts_of(verbalizer, rows)
             bar.update(len(batch))
     return texts
@@ -58,6 +59,22 @@ def texts_of(
     if budgets:
         rows = [ids[:budget] for ids, budget in zip(rows, budgets, strict=True)]
     return [text.strip() for text in verbalizer.tokenizer.batch_decode(rows)]
+
+
+def engine_of(config: RolloutConfig) -> Engine:
+    """The engine that a profile names."""
+    if config.engine == "own":
+        return own_engine
+    from common.rollout.vllm_engine import vllm_engine
+
+    return vllm_engine(config.vllm_memory)
+
+
+@contextmanager
+def own_engine(verbalizer: Verbalizer, low_precision: bool) -> Iterator[Write]:
+    """The AV's own model, its weights made for decoding."""
+    with merged(verbalizer, low_precision):
+        yield partial(roll_out, verbalizer)
 
 
 @contextmanager
@@ -106,15 +123,3 @@ def _prepare(verbalizer: Verbalizer, linears: list[nn.Linear], low_precision: bo
             pack(module, weight)
         else:
             module.weight.data = weight
-
-
-def adapters_of(verbalizer: Verbalizer) -> dict[nn.Linear, list[tuple[Tensor, Tensor, float]]]:
-    """Of each adapted layer W: the B, A and s of all that it adds, W + s B A + ..."""
-    return {
-        layer.get_base_layer(): [
-            (layer.lora_B[name].weight, layer.lora_A[name].weight, layer.scaling[name])
-            for name in layer.active_adapters
-        ]
-        for layer in verbalizer.model.modules()
-        if hasattr(layer, "lora_A")
-    }

@@ -19,9 +19,9 @@ from common.metrics.quotes import quote_share
 from common.models.learners import prepare_learners
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
-from common.rollout.engine import Rollouts, keyed_draws, roll_out, room_of
+from common.rollout.engine import Rollouts, keyed_draws, room_of
 from common.rollout.reading import reconstruct
-from common.rollout.sampler import merged, texts_of
+from common.rollout.sampler import texts_of
 from common.schema import PolicyBatch, TokenBatch
 from common.training.module import Rate, TrainingModule, cosine
 from common.training.objectives import (
@@ -115,8 +115,8 @@ class PolicyModule(TrainingModule):
     def validation_step(self, batch: PolicyBatch, batch_index: int) -> None:
         """Greedy explanations, read by the AR as it is now and by the AR of the warm start."""
         low = self.around.precision.startswith("bf16")
-        with merged(self.verbalizer, low):
-            rollouts = roll_out(self.verbalizer, batch.activations)
+        with self.around.engine(self.verbalizer, low) as write:
+            rollouts = write(batch.activations)
         texts = texts_of(self.verbalizer, rollouts)
         own = self._errors(self.reconstructor, texts, batch.activations)
         other = self._errors(self.untrained, texts, batch.activations)
@@ -141,10 +141,9 @@ class PolicyModule(TrainingModule):
             keyed_draws((*place, key, batch.keys[:index].count(key)), config.samples, room_of(av))
             for index, key in enumerate(batch.keys)
         ]
-        with merged(av, self.around.precision.startswith("bf16")):
-            rollouts = roll_out(
-                av, batch.activations, config.samples, config.temperature, torch.cat(draws)
-            )
+        with self.around.engine(av, self.around.precision.startswith("bf16")) as write:
+            drawn = torch.cat(draws)
+            rollouts = write(batch.activations, config.samples, config.temperature, drawn)
         texts = texts_of(av, rollouts)
         valid = torch.tensor([bool(text) for text in texts], device=self.device)
         if config.must_end:

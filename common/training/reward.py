@@ -9,7 +9,8 @@ from torch import Tensor
 
 from common.errors import NlaError
 from common.metrics.fve import normalize
-from common.rollout.engine import Rollouts
+from common.rollout.engine import Engine, Rollouts
+from common.rollout.sampler import own_engine
 from common.seeding import keyed_random
 
 Splice = Callable[[list[str], Tensor], Tensor]
@@ -24,6 +25,8 @@ class Surroundings(NamedTuple):
     seed: int
     precision: str = "32-true"
     """As in TrainerConfig."""
+    engine: Engine = own_engine
+    """What samples."""
     splice: Splice | None = None
 
 

@@ -233,8 +233,10 @@ def test_fresh_adapters_change_nothing_and_alone_learn(make: Any, activations: T
     stir(verbalizer, FRESH)
     after = loss(verbalizer, activations)
     assert not torch.allclose(after, before, atol=1e-3)
-    with pytest.raises(RuntimeError, match="stop"), verbalizer.as_before():
+    with verbalizer.as_before():
         torch.testing.assert_close(loss(verbalizer, activations), before, rtol=0, atol=1e-6)
+    assert torch.equal(loss(verbalizer, activations), after)
+    with pytest.raises(RuntimeError, match="stop"), verbalizer.as_before():
         raise RuntimeError("stop")
     assert torch.equal(loss(verbalizer, activations), after)
     assert {name for name, p in verbalizer.named_parameters() if p.requires_grad} == learning

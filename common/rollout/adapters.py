@@ -1,0 +1,55 @@
+"""What adapters add to an AV's weights: for engines that fold them in, or take them beside."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from common.models.verbalizer import Verbalizer
+
+Adapters = dict[nn.Linear, list[tuple[Tensor, Tensor, float]]]
+"""Of each adapted layer W: the B, A and s of all that it adds, W + s B A + ..."""
+
+
+def adapters_of(verbalizer: Verbalizer) -> Adapters:
+    """All active adapters, those of the warm start among them."""
+    return {
+        layer.get_base_layer(): [
+            (layer.lora_B[name].weight, layer.lora_A[name].weight, layer.scaling[name])
+            for name in layer.active_adapters
+        ]
+        for layer in verbalizer.model.modules()
+        if hasattr(layer, "lora_A")
+    }
+
+
+def rank_of(verbalizer: Verbalizer) -> int:
+    """Of all adapters of a layer together; 0 without any."""
+    ranks = [sum(len(down) for _, down, _ in added) for added in adapters_of(verbalizer).values()]
+    return max(ranks, default=0)
+
+
+def save_adapters(verbalizer: Verbalizer, adapters: Adapters, folder: Path) -> None:
+    """Write them as one adapter of the format that peft, and others after it, read.
+
+    Side by side, B = [s1 B1, s2 B2, ...] and A = [A1; A2; ...], they add the same.
+    """
+    from safetensors.torch import save_file
+
+    names = {module: name for name, module in verbalizer.language_model.named_modules()}
+    tensors, targets = {}, set()
+    for module, added in adapters.items():
+        name = names[module].removesuffix(".base_layer")
+        targets.add(name.rpartition(".")[2])
+        up = torch.cat([scale * up for up, _, scale in added], 1)
+        down = torch.cat([down for _, down, _ in added])
+        for side, weight in (("A", down), ("B", up)):
+            key = f"base_model.model.{name}.lora_{side}.weight"
+            tensors[key] = weight.detach().cpu().contiguous()
+    rank = rank_of(verbalizer)
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none"}
+    settings |= {"r": rank, "lora_alpha": rank, "target_modules": sorted(targets)}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    save_file(tensors, folder / "adapter_model.safetensors")
