@@ -86,8 +86,9 @@ def _rollouts(found: Rolled, judged: bool) -> Iterator[str]:
     yield "## Rollouts"
     yield (
         f"{ACTIVATIONS} activations x {SAMPLES} samples x {found.tokens} tokens, sampled at "
-        "temperature 1 by an untrained AV whose texts do not end, in the same precision. The other "
-        "is transformers' `generate(inputs_embeds=...)` on all rows in one batch."
+        "temperature 1 by an untrained AV whose texts do not end, in the same precision. "
+        "`generate` is transformers' with `inputs_embeds`, on all rows in one batch; `vllm`, where "
+        "it is installed, is our other engine. Getting weights ready is not timed."
     )
     yield table([_rate(name, values, "new tokens/s") for name, values in found.rates.items()])
     yield table([_ratio(one, judged) for one in found.ratios])

@@ -1,25 +1,30 @@
-"""New tokens per second while an AV writes: the engine against transformers' `generate`."""
+"""New tokens per second while an AV writes: the engine against transformers' `generate`.
+
+And against vLLM, where it is installed.
+"""
 
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 
 from bench.timing import Rates, Ratio, alternate, ratio
 from bench.workload import Workload
-from common.config import AVConfig
+from common.config import AVConfig, RolloutConfig
 from common.models.verbalizer import Verbalizer
-from common.rollout.engine import keyed_draws, roll_out, room_of
+from common.rollout.engine import Engine, Write, keyed_draws, room_of
 from common.rollout.reference import generate
-from common.rollout.sampler import merged
+from common.rollout.sampler import engine_of, own_engine
 from common.target.load import Target
 
 ACTIVATIONS, SAMPLES, TOKENS, QUICK_TOKENS = 8, 8, 48, 8
 GOAL = 2.0
-OURS, GREEDY, PLAIN = "nla", "nla, one sample each", "generate"
+OURS, GREEDY, PLAIN, VLLM = "nla", "nla, one sample each", "generate", "vllm"
 
 
 class Rolled(NamedTuple):
@@ -45,35 +50,39 @@ def measure_rollouts(work: Workload) -> Rolled:
         ACTIVATIONS, verbalizer.language_model.config.hidden_size, generator=generator
     )
 
-    def unit(write: Callable[[int], int], prepared: bool = True) -> Callable[[int], float]:
+    def unit(write: Callable[..., int], engine: Engine | None) -> Callable[[int], float]:
         def measured(number: int) -> float:
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
-            with merged(verbalizer, low) if prepared else nullcontext(), autocast:
+            with engine(verbalizer, low) if engine else nullcontext() as roll_out, autocast:
                 started = time.perf_counter()
-                tokens = write(number)
+                tokens = write(number, roll_out)
                 return tokens / (time.perf_counter() - started)
 
         return measured
 
-    def ours(number: int, samples: int = SAMPLES) -> int:
+    def ours(number: int, roll_out: Write, samples: int = SAMPLES) -> int:
         room = room_of(verbalizer)
         draws = [keyed_draws((number, row), samples, room) for row in range(ACTIVATIONS)]
-        return int(roll_out(verbalizer, vectors, samples, 1.0, torch.cat(draws)).mask.sum())
+        return int(roll_out(vectors, samples, 1.0, torch.cat(draws)).mask.sum())
 
-    def plain(number: int) -> int:
+    def plain(number: int, _: object) -> int:
         torch.manual_seed(number)
         rows = generate(verbalizer, vectors, SAMPLES, 1.0)
         return len(rows) * room_of(verbalizer)
 
     units = {
-        OURS: unit(ours),
-        GREEDY: unit(lambda number: ours(number, 1)),
-        PLAIN: unit(plain, prepared=low),
+        OURS: unit(ours, own_engine),
+        GREEDY: unit(partial(ours, samples=1), own_engine),
+        PLAIN: unit(plain, own_engine if low else None),
     }
+    ratios = [(PLAIN, GOAL)]
+    if find_spec(VLLM) and work.is_real:  # it has no kernels for the tiny model
+        units[VLLM] = unit(ours, engine_of(RolloutConfig(engine=VLLM)))
+        ratios.append((VLLM, None))
     for one in units.values():
         one(-1)
     rates = alternate(units, work.scale.rounds, "rollouts")
-    return Rolled(tokens, rates, [ratio(rates, OURS, PLAIN, GOAL)])
+    return Rolled(tokens, rates, [ratio(rates, OURS, other, goal) for other, goal in ratios])
 
 
 def endless(target: Target, config: AVConfig, tokens: int) -> Verbalizer:
