@@ -203,7 +203,8 @@ def _exit_cleanly(command) -> None:
         command()
     except NlaError as error:
         # A remedy may name a stage, and those know nothing of the option.
-        hint = "--profile" in sys.argv and "dvc repro" in str(error)
+        named = any(word.partition("=")[0] == "--profile" for word in sys.argv)
+        hint = named and "dvc repro" in str(error)
         _end(f"error: {error}{' (DVC goes by the profile in params.yaml)' if hint else ''}", 1)
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:

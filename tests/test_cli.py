@@ -186,9 +186,12 @@ def test_missing_results(repository: Path, refused: Refusal):
     assert line.endswith("nla collect ar_small")
 
 
-def test_a_remedy_that_names_a_stage_knows_of_another_profile(repository: Path, refused: Refusal):
+@pytest.mark.parametrize("option", [("--profile", "smoke"), ("--profile=smoke",)])
+def test_a_remedy_that_names_a_stage_knows_of_another_profile(
+    repository: Path, refused: Refusal, option: tuple[str, ...]
+):
     (repository / "params.yaml").write_text("profile: laptop\n")
-    line = refused("stage", "activations", "--profile", "smoke")
+    line = refused("stage", "activations", *option)
     assert line.endswith("(DVC goes by the profile in params.yaml)")
 
 
