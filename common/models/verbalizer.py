@@ -61,7 +61,7 @@ class Verbalizer(nn.Module):
         """
         self.model.requires_grad_(False)
         if hasattr(self.model, "peft_config"):
-            self.model.add_adapter(FRESH, _adapters(rank))
+            self.model.add_adapter(FRESH, _lora(rank))
             self.model.base_model.set_adapter([*self.model.active_adapters, FRESH])
         else:
             self.model = _with_adapters(self.model, rank, FRESH)
@@ -205,10 +205,10 @@ def _adapted(model: Any, config: AVConfig) -> Any:
 def _with_adapters(model: Any, rank: int, name: str = "default") -> Any:
     from peft import get_peft_model
 
-    return get_peft_model(model, _adapters(rank), adapter_name=name)
+    return get_peft_model(model, _lora(rank), adapter_name=name)
 
 
-def _adapters(rank: int) -> Any:
+def _lora(rank: int) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear")

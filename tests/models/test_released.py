@@ -17,17 +17,22 @@ TEXTS = ["On rivers, cold and deep.", "Music."]
 
 @pytest.fixture
 def pair(target: Target, av_config: AVConfig) -> tuple[Verbalizer, Reconstructor]:
-    """An AV under adapters and an AR that have both learned something."""
+    """An AV, before and under fresh adapters, and an AR that have all learned something."""
     torch.manual_seed(0)
     verbalizer = Verbalizer(target.model, target.tokenizer, av_config.replace(slots=2), alpha=7.0)
+    learn(verbalizer)
     verbalizer.adapt_anew(4)
     reconstructor = TruncatedReconstructor(target.model, target.tokenizer, 3, 24)
-    with torch.no_grad():
-        for model in (verbalizer, reconstructor):
-            for parameter in model.parameters():
-                if parameter.requires_grad:
-                    parameter += 0.02 * torch.randn_like(parameter)
+    learn(verbalizer)
+    learn(reconstructor)
     return verbalizer, reconstructor
+
+
+@torch.no_grad()
+def learn(model: torch.nn.Module) -> None:
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter += 0.02 * torch.randn_like(parameter)
 
 
 def losses(verbalizer: Verbalizer) -> torch.Tensor:
