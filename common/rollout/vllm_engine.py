@@ -4,6 +4,7 @@ vLLM runs in this process and holds a second copy of the model on the same devic
 first sends it what has changed: the adapters, or whatever weights learn.
 """
 
+import gc
 import os
 import tempfile
 import weakref
@@ -45,7 +46,8 @@ class VllmEngine:
         verbalizer.language_model.config.save_pretrained(self.folder.name)
         on_cpu = next(verbalizer.parameters()).device.type == "cpu"
         adapted = {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1} if rank else {}
-        with _undisturbed():
+        threads = torch.get_num_threads()
+        with _undisturbed(), torch.random.fork_rng():
             self.model = import_module("vllm").LLM(
                 self.folder.name,
                 load_format="dummy",
@@ -58,6 +60,8 @@ class VllmEngine:
                 enforce_eager=on_cpu,
                 **adapted,
             )
+        torch.set_num_threads(threads)  # vLLM thinks that it has the process for itself
+        gc.unfreeze()
         self._holds: weakref.ref[Verbalizer] | None = None
         self._adapters: Any = None
         self._syncs = 0
@@ -74,7 +78,7 @@ class VllmEngine:
         adapters = adapters_of(verbalizer)
         known = self._holds is not None and self._holds() is verbalizer
         if not (known and adapters):
-            weights = _weights(verbalizer)
+            weights, self._holds = _weights(verbalizer), None
             with _undisturbed():
                 self.model.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
                 self.model.apply_model(_prepare_head)
@@ -131,7 +135,7 @@ def vllm_engine(memory: float) -> Engine:
 
     @contextmanager
     def ready(verbalizer: Verbalizer, low_precision: bool) -> Iterator[Write]:
-        _check(verbalizer)
+        _check(verbalizer, low_precision)
         engine = _started(verbalizer, low_precision, memory)
         engine.sync(verbalizer)
         yield partial(engine.roll_out, verbalizer)
@@ -144,7 +148,7 @@ _running: dict[tuple[Any, ...], VllmEngine] = {}
 
 def _started(verbalizer: Verbalizer, low_precision: bool, memory: float) -> VllmEngine:
     total = rank_of(verbalizer)
-    rank = next((rank for rank in RANKS if rank >= total), total) if total else 0
+    rank = next(rank for rank in RANKS if rank >= total) if total else 0
     key = (
         verbalizer.language_model.config.to_json_string(),
         len(verbalizer.template.prompt_ids) + room_of(verbalizer),
@@ -157,7 +161,7 @@ def _started(verbalizer: Verbalizer, low_precision: bool, memory: float) -> Vllm
             _running.popitem()[1].close()
         try:
             _running[key] = VllmEngine(verbalizer, rank, low_precision, memory)
-        except (ValueError, RuntimeError, NotImplementedError, ImportError) as error:
+        except (ValueError, RuntimeError, AssertionError, ImportError) as error:
             remedy = f"lower rollout.vllm_memory if memory is short, or {REMEDY}"
             what = f"vLLM does not start ({error})"
             raise NlaError(what, where="rollout.engine", remedy=remedy) from error
@@ -174,13 +178,34 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
-def _check(verbalizer: Verbalizer) -> None:
-    if find_spec("vllm") is None:
-        remedy = f"pip install 'nla-lab[vllm]', or {REMEDY}"
-        raise NlaError("vLLM is not installed", where="rollout.engine", remedy=remedy)
-    if verbalizer.config.injection != "replace":
-        what = f"vLLM cannot inject by `{verbalizer.config.injection}`"
-        raise NlaError(what, where="rollout.engine", remedy=f"{REMEDY}, or av.injection to replace")
+def _check(verbalizer: Verbalizer, low_precision: bool) -> None:
+    """NlaError for what vLLM cannot do, before it is started."""
+    rank, injection = rank_of(verbalizer), verbalizer.config.injection
+    on_cpu = next(verbalizer.parameters()).device.type == "cpu"
+    refused = {
+        "vLLM is not installed": (find_spec("vllm") is None, "pip install --editable '.[vllm]'"),
+        f"vLLM cannot inject by `{injection}`": (
+            injection != "replace",
+            "set av.injection to replace",
+        ),
+        "vLLM samples for one process": (_several_processes(), "set trainer.devices to 1"),
+        f"vLLM has no adapters of rank {rank}": (
+            rank > RANKS[-1],
+            f"keep av.lora_rank and rl.lora_rank together at most {RANKS[-1]}",
+        ),
+        "vLLM has no adapters in float32 on a GPU": (
+            bool(rank) and not (low_precision or on_cpu),
+            "set trainer.precision to bf16-mixed",
+        ),
+    }
+    for what, (applies, remedy) in refused.items():
+        if applies:
+            raise NlaError(what, where="rollout.engine", remedy=f"{remedy}, or {REMEDY}")
+
+
+def _several_processes() -> bool:
+    distributed = torch.distributed
+    return distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def _weights(verbalizer: Verbalizer) -> Iterator[tuple[str, Tensor]]:
@@ -192,8 +217,9 @@ def _weights(verbalizer: Verbalizer) -> Iterator[tuple[str, Tensor]]:
 
 def _prepare_head(model: Any) -> None:
     """A head that is tied to the embeddings keeps its old packed copy on a CPU (vLLM 0.32)."""
-    head = getattr(model.lm_head, "base_layer", model.lm_head)
-    head.quant_method.process_weights_after_loading(head)
+    if head := getattr(model, "lm_head", None):
+        head = getattr(head, "base_layer", head)
+        head.quant_method.process_weights_after_loading(head)
 
 
 def _collected(texts: list[Any], end_id: int, device: torch.device) -> Rollouts:

@@ -3,6 +3,7 @@
 The errors are tested everywhere, the rest where vLLM is installed.
 """
 
+import gc
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import pairwise
@@ -161,13 +162,30 @@ def test_what_is_sampled_in_training_is_of_the_weights_as_they_are(
 def test_what_vllm_cannot_do_is_said_at_once(
     target: Target, av_config: AVConfig, monkeypatch: pytest.MonkeyPatch
 ):
-    added = Verbalizer(target.model, target.tokenizer, av_config.replace(injection="add"), 5.0)
+    def refusal(**settings: object) -> str:
+        config = av_config.replace(**settings)
+        verbalizer = Verbalizer(target.model, target.tokenizer, config, 5.0)
+        with pytest.raises(NlaError) as refused, engine_of(CONFIG)(verbalizer, False):
+            pass
+        line = str(refused.value)
+        assert line.endswith("or set rollout.engine to `own`")
+        return line
+
     monkeypatch.setattr(vllm_engine, "find_spec", lambda name: name)
-    with pytest.raises(NlaError, match=r"`add`.*av.injection"), engine_of(CONFIG)(added, False):
-        pass
+    assert "`add`" in refusal(injection="add")
+    assert "rank 600" in refusal(lora_rank=600)
+    monkeypatch.setattr(vllm_engine, "_several_processes", lambda: True)
+    assert "trainer.devices" in refusal()
     monkeypatch.setattr(vllm_engine, "find_spec", lambda _name: None)
-    with (
-        pytest.raises(NlaError, match=r"not installed.*pip install"),
-        engine_of(CONFIG)(added, False),
-    ):
-        pass
+    assert "pip install" in refusal()
+
+
+@needs_vllm
+def test_what_goes_on_beside_vllm_is_as_before(make: Any, activations: Tensor):
+    verbalizer = make(lora_rank=16)
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    with engine_of(CONFIG)(verbalizer, False) as write:
+        write(activations)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+    assert gc.get_freeze_count() == 0
