@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -68,23 +68,23 @@ class Verbalizer(nn.Module):
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(trainable and f".{FRESH}." in name)
 
-    @contextmanager
-    def as_before(self) -> Iterator[None]:
+    def as_before(self) -> AbstractContextManager[None]:
         """Within this context it is the AV before `adapt_anew`: a reference without a second copy.
 
         Nothing learns in it.
         """
+        return self.adapted_by([name for name in self.model.active_adapters if name != FRESH])
+
+    @contextmanager
+    def adapted_by(self, names: list[str]) -> Iterator[None]:
+        """Within this context only these adapters act; who learns is as before afterwards."""
         learning = [p.requires_grad for p in self.model.parameters()]
         active = list(self.model.active_adapters)
-        former = [name for name in active if name != FRESH]
         try:
-            with nullcontext() if former else self.model.disable_adapter():
-                if former:
-                    self.model.base_model.set_adapter(former)
-                yield
+            self.model.base_model.set_adapter(names)
+            yield
         finally:
-            if former:
-                self.model.base_model.set_adapter(active)
+            self.model.base_model.set_adapter(active)
             for parameter, learns in zip(self.model.parameters(), learning, strict=True):
                 parameter.requires_grad_(learns)
 

@@ -24,9 +24,9 @@ def adapters_of(verbalizer: Verbalizer) -> Adapters:
     }
 
 
-def rank_of(verbalizer: Verbalizer) -> int:
+def rank_of(adapters: Adapters) -> int:
     """Of all adapters of a layer together; 0 without any."""
-    ranks = [sum(len(down) for _, down, _ in added) for added in adapters_of(verbalizer).values()]
+    ranks = [sum(len(down) for _, down, _ in added) for added in adapters.values()]
     return max(ranks, default=0)
 
 
@@ -47,7 +47,7 @@ def save_adapters(verbalizer: Verbalizer, adapters: Adapters, folder: Path) -> N
         for side, weight in (("A", down), ("B", up)):
             key = f"base_model.model.{name}.lora_{side}.weight"
             tensors[key] = weight.detach().cpu().contiguous()
-    rank = rank_of(verbalizer)
+    rank = rank_of(adapters)
     settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none"}
     settings |= {"r": rank, "lora_alpha": rank, "target_modules": sorted(targets)}
     folder.mkdir(parents=True, exist_ok=True)

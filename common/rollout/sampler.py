@@ -12,7 +12,7 @@ from common.config import RolloutConfig
 from common.models.sharding import is_sharded, whole
 from common.models.verbalizer import Verbalizer
 from common.progress import progress
-from common.rollout.adapters import adapters_of
+from common.rollout.adapters import Adapters, adapters_of
 from common.rollout.engine import Engine, Rollouts, Write, keyed_draws, roll_out, room_of
 from common.rollout.packing import pack, packs, unpack
 
@@ -90,31 +90,27 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
         with whole(verbalizer):
             yield
         return
-    adapted = hasattr(verbalizer.model, "disable_adapter") and not low_precision
+    adapters = {} if low_precision else adapters_of(verbalizer)
     linears = [m for m in verbalizer.language_model.modules() if type(m) is nn.Linear]
     weights = [module.weight.data for module in linears]
-    frozen = [p for p in verbalizer.parameters() if not p.requires_grad]
     try:
-        with verbalizer.model.disable_adapter() if adapted else nullcontext():
-            _prepare(verbalizer, linears, low_precision)
+        with verbalizer.adapted_by([]) if adapters else nullcontext():
+            _prepare(linears, adapters, low_precision)
             yield
     finally:
         for module, weight in zip(linears, weights, strict=True):
             module.weight.data = weight
             unpack(module)
-        for parameter in frozen:  # peft lets adapters learn when it enables them again
-            parameter.requires_grad_(False)
 
 
 @torch.no_grad()
-def _prepare(verbalizer: Verbalizer, linears: list[nn.Linear], low_precision: bool) -> None:
+def _prepare(linears: list[nn.Linear], adapters: Adapters, low_precision: bool) -> None:
     if low_precision:
         for module in linears:
             module.weight.data = module.weight.data.bfloat16()
         return
-    adapters = adapters_of(verbalizer)
     assert adapters.keys() <= set(linears), "an adapter that could not be folded in"
-    packing = packs(next(verbalizer.parameters()).device)
+    packing = packs(linears[0].weight.device)
     for module in linears:
         weight = module.weight.data.float()
         for up, down, scale in adapters.get(module, []):

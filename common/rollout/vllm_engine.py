@@ -1,7 +1,7 @@
 """An optional engine for large AVs: vLLM, fed with prompt embeddings and with the AV's own weights.
 
 vLLM runs in this process and holds a second copy of the model on the same device. Each rollout
-first sends it what has changed: the adapters, or whatever weights learn.
+first sends it what may have changed: the adapters, or all weights of an AV without any.
 """
 
 import gc
@@ -55,7 +55,7 @@ class VllmEngine:
                 enable_prompt_embeds=True,
                 logprobs_mode="processed_logprobs",
                 dtype="bfloat16" if low_precision else "float32",
-                max_model_len=len(verbalizer.template.prompt_ids) + room_of(verbalizer),
+                max_model_len=_longest(verbalizer),
                 gpu_memory_utilization=memory,
                 enforce_eager=on_cpu,
                 **adapted,
@@ -74,7 +74,7 @@ class VllmEngine:
         self.folder.cleanup()
 
     def sync(self, verbalizer: Verbalizer) -> None:
-        """Hand over what may have changed: adapters always, other weights if any of them learns."""
+        """Hand over adapters, and all weights of another AV or of one without adapters."""
         adapters = adapters_of(verbalizer)
         known = self._holds is not None and self._holds() is verbalizer
         if not (known and adapters):
@@ -110,22 +110,21 @@ class VllmEngine:
         if draws is not None and temperature:
             high, low = (draws[:, :2].cpu() * 2**24).long().unbind(1)
             seeds = (high * 2**24 + low).tolist()
-        wanted = [
-            import_module("vllm").SamplingParams(
-                temperature=temperature,
-                seed=seed,
-                max_tokens=room_of(verbalizer),
-                stop_token_ids=[end],
-                ignore_eos=True,
-                logprobs=0,
-                detokenize=False,
-            )
-            for seed in seeds
-        ]
-        prompts = [{"prompt_embeds": row} for row in rows]
+        wanted = partial(
+            import_module("vllm").SamplingParams,
+            temperature=temperature,
+            max_tokens=room_of(verbalizer),
+            stop_token_ids=[end],
+            ignore_eos=True,
+            logprobs=0,
+            detokenize=False,
+        )
         with _undisturbed():
             outputs = self.model.generate(
-                prompts, wanted, use_tqdm=False, lora_request=self._adapters
+                [{"prompt_embeds": row} for row in rows],
+                [wanted(seed=seed) for seed in seeds],
+                use_tqdm=False,
+                lora_request=self._adapters,
             )
         return _collected([output.outputs[0] for output in outputs], end, device)
 
@@ -135,8 +134,9 @@ def vllm_engine(memory: float) -> Engine:
 
     @contextmanager
     def ready(verbalizer: Verbalizer, low_precision: bool) -> Iterator[Write]:
-        _check(verbalizer, low_precision)
-        engine = _started(verbalizer, low_precision, memory)
+        rank = rank_of(adapters_of(verbalizer))
+        _check(verbalizer, rank, low_precision)
+        engine = _started(verbalizer, rank, low_precision, memory)
         engine.sync(verbalizer)
         yield partial(engine.roll_out, verbalizer)
 
@@ -146,12 +146,11 @@ def vllm_engine(memory: float) -> Engine:
 _running: dict[tuple[Any, ...], VllmEngine] = {}
 
 
-def _started(verbalizer: Verbalizer, low_precision: bool, memory: float) -> VllmEngine:
-    total = rank_of(verbalizer)
-    rank = next(rank for rank in RANKS if rank >= total) if total else 0
+def _started(verbalizer: Verbalizer, rank: int, low_precision: bool, memory: float) -> VllmEngine:
+    rank = next(most for most in RANKS if most >= rank) if rank else 0
     key = (
         verbalizer.language_model.config.to_json_string(),
-        len(verbalizer.template.prompt_ids) + room_of(verbalizer),
+        _longest(verbalizer),
         next(verbalizer.parameters()).device,
         rank,
         low_precision,
@@ -168,6 +167,11 @@ def _started(verbalizer: Verbalizer, low_precision: bool, memory: float) -> Vllm
     return _running[key]
 
 
+def _longest(verbalizer: Verbalizer) -> int:
+    """Tokens of the prompt and of the longest explanation."""
+    return len(verbalizer.template.prompt_ids) + room_of(verbalizer)
+
+
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Always in inference mode, so that weights can be replaced, and never under autocast."""
@@ -178,9 +182,9 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
-def _check(verbalizer: Verbalizer, low_precision: bool) -> None:
+def _check(verbalizer: Verbalizer, rank: int, low_precision: bool) -> None:
     """NlaError for what vLLM cannot do, before it is started."""
-    rank, injection = rank_of(verbalizer), verbalizer.config.injection
+    injection = verbalizer.config.injection
     on_cpu = next(verbalizer.parameters()).device.type == "cpu"
     refused = {
         "vLLM is not installed": (find_spec("vllm") is None, "pip install --editable '.[vllm]'"),

@@ -16,6 +16,7 @@ from common.models.verbalizer import (
 )
 from common.schema import TokenBatch, VerbalizationBatch
 from common.target.load import Target
+from tests.adapters import stir
 
 ALPHA = 5.0
 TEXTS = ["On rivers, cold and deep.", 'Ends with "the shore"; next may be "of".', "Music."]
@@ -34,14 +35,6 @@ def make(target: Target, av_config: AVConfig) -> Callable[..., Verbalizer]:
         return Verbalizer(target.model, target.tokenizer, config, ALPHA, decompose)
 
     return build
-
-
-def stir(verbalizer: Verbalizer, adapters: str = "default") -> Verbalizer:
-    """Adapters that have learned something: fresh ones do nothing."""
-    for name, parameter in verbalizer.named_parameters():
-        if f"lora_B.{adapters}" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    return verbalizer
 
 
 @torch.no_grad()

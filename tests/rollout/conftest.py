@@ -7,6 +7,7 @@ from torch import Tensor
 from common.config import AVConfig
 from common.models.verbalizer import Verbalizer
 from common.target.load import Target
+from tests.adapters import stir
 
 ROWS = 8
 
@@ -24,9 +25,6 @@ def make(target: Target, av_config: AVConfig) -> Callable[..., Verbalizer]:
         torch.manual_seed(0)
         verbalizer = Verbalizer(target.model, target.tokenizer, av_config.replace(**settings), 5.0)
         generator = torch.Generator().manual_seed(0)
-        for name, parameter in verbalizer.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.1, generator=generator)
-        return verbalizer.eval()
+        return stir(verbalizer, generator=generator).eval()
 
     return build

@@ -9,6 +9,7 @@ from torch import Tensor
 from common.models.verbalizer import FRESH, Verbalizer
 from common.rollout.adapters import adapters_of, rank_of, save_adapters
 from common.rollout.engine import roll_out
+from tests.adapters import stir
 
 
 @pytest.fixture
@@ -16,17 +17,14 @@ def adapted_twice(make: Callable[..., Verbalizer]) -> Verbalizer:
     """Adapters of a warm start, of rank 4, and fresh ones of rank 2 that have learned too."""
     verbalizer = make()
     verbalizer.adapt_anew(2)
-    for name, parameter in verbalizer.named_parameters():
-        if f"lora_B.{FRESH}" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    return verbalizer
+    return stir(verbalizer, FRESH)
 
 
 def test_every_block_has_both(adapted_twice: Verbalizer):
     added = adapters_of(adapted_twice)
     assert len(added) == 7 * len(adapted_twice.language_model.model.layers)
     assert {tuple(len(down) for _, down, _ in both) for both in added.values()} == {(4, 2)}
-    assert rank_of(adapted_twice) == 6
+    assert rank_of(added) == 6
 
 
 def test_peft_reads_them_as_one(
@@ -37,7 +35,7 @@ def test_peft_reads_them_as_one(
 ):
     save_adapters(adapted_twice, adapters_of(adapted_twice), tmp_path)
     plain = make(lora_rank=0)
-    assert rank_of(plain) == 0
+    assert rank_of(adapters_of(plain)) == 0
     plain.model = PeftModel.from_pretrained(plain.model, str(tmp_path)).eval()
     read, known = (roll_out(av, activations) for av in (plain, adapted_twice))
     assert read.written() == known.written()

@@ -11,6 +11,7 @@ from common.models.verbalizer import FRESH, Verbalizer, freeze_in_bfloat16
 from common.rollout import sampler
 from common.rollout.engine import roll_out
 from common.rollout.sampler import merged, sample_explanations
+from tests.adapters import stir
 
 ROWS = 8
 GREEDY = RolloutConfig(temperature=0, batch_size=ROWS)
@@ -126,9 +127,7 @@ def test_merged_adapters_write_the_same(
     once = greedy(verbalizer, activations)
     if adapted_twice:
         verbalizer.adapt_anew(2)
-        for name, parameter in verbalizer.named_parameters():
-            if f"lora_B.{FRESH}" in name:
-                torch.nn.init.normal_(parameter, std=0.3)
+        stir(verbalizer, FRESH, 0.3)
     apart = greedy(verbalizer, activations)
     assert (apart != once) == adapted_twice
     with merged(verbalizer, low_precision=False):

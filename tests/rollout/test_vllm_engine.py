@@ -23,6 +23,7 @@ from common.rollout.engine import keyed_draws, roll_out, room_of
 from common.rollout.sampler import engine_of, sample_explanations
 from common.runs import RunFolder
 from common.target.load import Target
+from tests.adapters import stir
 from tests.training import runs
 
 CONFIG = RolloutConfig(engine="vllm")
@@ -45,18 +46,9 @@ def make(wide: Target, av_config: AVConfig) -> Callable[..., Verbalizer]:
     def build(**settings: object) -> Verbalizer:
         torch.manual_seed(0)
         config = av_config.replace(**settings)
-        return stir(Verbalizer(wide.model, wide.tokenizer, config, 5.0), "default").eval()
+        return stir(Verbalizer(wide.model, wide.tokenizer, config, 5.0), std=0.2).eval()
 
     return build
-
-
-def stir(verbalizer: Verbalizer, adapters: str) -> Verbalizer:
-    """Adapters that have learned something: fresh ones do nothing."""
-    with torch.no_grad():
-        for name, parameter in verbalizer.named_parameters():
-            if f"lora_B.{adapters}" in name:
-                parameter.normal_(std=0.2)
-    return verbalizer
 
 
 def agree(verbalizer: Verbalizer, activations: Tensor) -> list[list[int]]:
@@ -90,7 +82,7 @@ def test_weights_follow_the_av(make: Any, activations: Tensor, rank: int):
     verbalizer.adapt_anew(2)
     assert agree(verbalizer, activations) == seen[-1]
     for _ in range(2):
-        stir(verbalizer, FRESH)
+        stir(verbalizer, FRESH, 0.2)
         seen.append(agree(verbalizer, activations))
     seen.append(agree(make(lora_rank=rank, slots=2), activations))
     assert all(one != next_one for one, next_one in pairwise(seen))
