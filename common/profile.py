@@ -62,12 +62,12 @@ def load_profile(name: str) -> Profile:
 
 def _with_precision(profile: Profile) -> Profile:
     """What `auto` means on this machine, so that every run records what it really did."""
-    low = gains_from_bfloat16()
     changes: dict[str, object] = {}
     if profile.trainer.precision == "auto":
-        changes["trainer"] = profile.trainer.replace(precision="bf16-mixed" if low else "32-true")
+        precision = "bf16-mixed" if gains_from_bfloat16() else "32-true"
+        changes["trainer"] = profile.trainer.replace(precision=precision)
     if profile.activations.precision == "auto":
-        name = "bfloat16" if low else "float32"
+        name = "bfloat16" if gains_from_bfloat16() else "float32"
         changes["activations"] = profile.activations.replace(precision=name)
     return profile.replace(**changes) if changes else profile
 
