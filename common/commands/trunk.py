@@ -143,7 +143,7 @@ def floors(profile: Profile) -> None:
         material.target, material.layer, material.test_table["token_ids"].to_list()
     )
     ceiling = material.judge.rows(
-        lambda _: own, {"original": material.test_table["text"].to_list()}, TEACHER
+        lambda _: own, {"original": material.test_table[KEY].to_list()}, TEACHER
     )
     frames.append(ceiling.with_columns(arm=pl.lit("own_blocks")))
     write_atomically(pl.concat(frames), material.trunk.floors)

@@ -43,14 +43,14 @@ class Judge:
 
     def rows(self, predict: Predict, conditions: Conditions, source: str) -> pl.DataFrame:
         """Results rows, without arm and seed, of one writer's texts."""
-        wanted = [text for texts in conditions.values() for text in texts if text is not None]
-        predictions = predict(wanted)
-        frames, start = [], 0
+        given = [text for texts in conditions.values() for text in texts if text is not None]
+        places = {text: place for place, text in enumerate(dict.fromkeys(given))}
+        predictions = predict([*places])  # a text is read once, however many conditions hold it
+        frames = []
         for name, texts in conditions.items():
-            applied = [row for row, text in enumerate(texts) if text is not None]
-            part = predictions[start : start + len(applied)]
-            start += len(applied)
-            frames.append(self._frame(name, source, applied, part))
+            applied = {row: places[text] for row, text in enumerate(texts) if text is not None}
+            part = predictions[[*applied.values()]]
+            frames.append(self._frame(name, source, [*applied], part))
         return pl.concat(frames)
 
     def _frame(

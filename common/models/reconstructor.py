@@ -77,7 +77,9 @@ class TruncatedReconstructor(Reconstructor):
         """Residual stream of the last real token."""
         shared = common_length(tokens)
         embeddings = self.decoder.get_input_embeddings()(tokens.ids)
-        hidden = after_prefix(self.decoder, embeddings[:1, :shared], embeddings[:, shared:])
+        hidden = after_prefix(
+            self.decoder, embeddings[:1, :shared], embeddings[:, shared:], tokens.mask[:, shared:]
+        )
         last = tokens.mask.sum(1) - 1 - shared
         return hidden[torch.arange(len(last), device=last.device), last].float()
 

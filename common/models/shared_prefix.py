@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from common.models.ragged import read_ragged
 from common.models.sharding import is_sharded
 from common.schema import TokenBatch
 
@@ -22,22 +23,19 @@ def after_prefix(
     decoder: Any,
     prefix: Float[Tensor, "1 shared d_model"],
     rest: Float[Tensor, "batch time d_model"],
+    mask: Bool[Tensor, "batch time"],
 ) -> Float[Tensor, "batch time d_model"]:
     """Last hidden states of `rest`, as if `prefix` stood before each row; gradients reach both.
 
-    A prompt is a good part of a short text: keys and values of its tokens are the same in every row
-    of a causal model. Rows are right-padded, so that no attention mask is needed.
+    A prompt is a good part of a short text: what a causal model makes of its tokens is the same in
+    every row. `mask` marks the real tokens of right-padded rows; what stands on padding is
+    arbitrary.
     """
-    if not prefix.shape[1]:
-        return decoder(inputs_embeds=rest, use_cache=False).last_hidden_state
     if is_sharded(decoder):
-        # FSDP2 frees a block's weights after its backward, and the cache goes around its hooks:
-        # one call for each backward.
         together = torch.cat([prefix.expand(len(rest), -1, -1), rest], 1)
         hidden = decoder(inputs_embeds=together, use_cache=False).last_hidden_state
         return hidden[:, prefix.shape[1] :]
-    _, cache = read_on(decoder, prefix)
-    return read_on(decoder, rest, cache)[0]
+    return read_ragged(decoder, prefix, rest, mask)
 
 
 def read_on(

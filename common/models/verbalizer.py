@@ -111,12 +111,15 @@ class Verbalizer(nn.Module):
         """Log-probability of each explanation token, after the prompt; 0 on padding."""
         ids = batch.tokens.ids
         embeddings = self.embed(ids, batch.activations)
-        # What stands before the first slot is the same in every row, if nothing is added there.
-        shared = self.template.slot_columns[0] if self.config.injection == "replace" else 0
-        with self.injected(batch.activations):
-            hidden = after_prefix(
-                self.language_model.model, embeddings[:1, :shared], embeddings[:, shared:]
-            )
+        decoder, mask = self.language_model.model, batch.tokens.mask
+        if self.config.injection == "add":  # acts on columns of padded rows
+            shared = 0
+            with self.injected(batch.activations):
+                hidden = decoder(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        else:
+            shared = self.template.slot_columns[0]  # what stands before is the same in every row
+            parts = embeddings[:1, :shared], embeddings[:, shared:], mask[:, shared:]
+            hidden = after_prefix(decoder, *parts)
         first = len(self.template.prompt_ids) - 1
         predicts = batch.is_explanation[:, 1 + first :]
         states = hidden[:, first - shared : -1]
