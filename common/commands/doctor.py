@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from rich.console import Console
 
-from common.device import device_name, gains_from_bfloat16, multiplication_speed
+from common.device import device_name, multiplication_speed
 from common.errors import NlaError
 from common.manifest import read_manifest
 from common.packages import is_package, package_path
@@ -29,6 +29,8 @@ LIBRARIES = (
     "litellm",
 )
 MIN_FREE_GIB = 10
+SLOW = 200
+"""GFLOP/s below which the laptop profile takes most of a day."""
 
 
 class Finding(NamedTuple):
@@ -80,8 +82,7 @@ def _speed(profile: Profile) -> Finding:
         return Finding(f"{device_name()}, training in {profile.trainer.precision}")
     low = profile.trainer.precision.startswith("bf16")
     speed = multiplication_speed(torch.bfloat16 if low else torch.float32) / 1e9
-    slow = not gains_from_bfloat16()
-    note = "; `nla profile mini` is made for CPUs without bfloat16" if slow else ""
+    note = "; `nla profile mini` is made for CPUs as slow as this" if speed < SLOW else ""
     return Finding(
         f"{device_name()}: {speed:.0f} GFLOP/s in matrix products, training in"
         f" {profile.trainer.precision}{note}"

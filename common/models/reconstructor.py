@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from common.metrics.fve import normalized_mse
-from common.models.shared_prefix import after_prefix, common_length
 from common.models.templates import ARTemplate
+from common.models.tree import common_length, read_tree
 from common.schema import TokenBatch
 
 
@@ -77,9 +77,8 @@ class TruncatedReconstructor(Reconstructor):
         """Residual stream of the last real token."""
         shared = common_length(tokens)
         embeddings = self.decoder.get_input_embeddings()(tokens.ids)
-        hidden = after_prefix(
-            self.decoder, embeddings[:1, :shared], embeddings[:, shared:], tokens.mask[:, shared:]
-        )
+        levels = embeddings[:1, :shared], embeddings[:, shared:]
+        _, hidden = read_tree(self.decoder, levels, tokens.mask[:, shared:])
         last = tokens.mask.sum(1) - 1 - shared
         return hidden[torch.arange(len(last), device=last.device), last].float()
 

@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from common.config import AVConfig
+from common.models.frozen_head import log_probs_of
 from common.models.injection import add_norm_matched, repeat, replace
-from common.models.sharding import is_sharded
-from common.models.shared_prefix import after_prefix, read_on
 from common.models.templates import AVTemplate
+from common.models.tree import read_tree
 from common.schema import TokenBatch, VerbalizationBatch
 
 Decomposition = Callable[[Tensor, int], Tensor]
@@ -109,21 +108,9 @@ class Verbalizer(nn.Module):
 
     def token_log_probs(self, batch: VerbalizationBatch) -> Float[Tensor, "batch written"]:
         """Log-probability of each explanation token, after the prompt; 0 on padding."""
-        ids = batch.tokens.ids
-        embeddings = self.embed(ids, batch.activations)
-        decoder, mask = self.language_model.model, batch.tokens.mask
-        if self.config.injection == "add":  # acts on columns of padded rows
-            shared = 0
-            with self.injected(batch.activations):
-                hidden = decoder(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        else:
-            shared = self.template.slot_columns[0]  # what stands before is the same in every row
-            parts = embeddings[:1, :shared], embeddings[:, shared:], mask[:, shared:]
-            hidden = after_prefix(decoder, *parts)
-        first = len(self.template.prompt_ids) - 1
-        predicts = batch.is_explanation[:, 1 + first :]
-        states = hidden[:, first - shared : -1]
-        return self._picked(states, ids[:, 1 + first :], predicts)
+        ids, first = batch.tokens.ids, len(self.template.prompt_ids)
+        counted = batch.is_explanation[:, first:]
+        return self.sampled_log_probs(ids[:, first:], counted, batch.activations, samples=1)
 
     def sampled_log_probs(
         self,
@@ -133,27 +120,20 @@ class Verbalizer(nn.Module):
         samples: int,
         temperature: float = 1.0,
     ) -> Float[Tensor, "rows time"]:
-        """Log-probability of each sampled token; 0 where `mask` is False.
+        """Log-probability of each written token; 0 where `mask` is False.
 
         `samples` rows in turn belong to one activation: like the rollout, this reads the prompt
         before the slot once, and slot and suffix once for each activation.
         """
-        decoder, shared = self.language_model.model, self.template.slot_columns[0]
+        shared = self.template.slot_columns[0]
         prompt = torch.tensor(self.template.prompt_ids, device=ids.device)
         embeddings = self.embed(prompt.expand(len(activations), -1), activations)
         written = self.language_model.get_input_embeddings()(ids[:, :-1]).float()
-        if is_sharded(decoder):  # one call for each backward, see `after_prefix`
-            rows = torch.cat([embeddings.repeat_interleave(samples, 0), written], 1)
-            with self.injected(activations.repeat_interleave(samples, 0)):
-                hidden = decoder(inputs_embeds=rows, use_cache=False).last_hidden_state
-            return self._picked(hidden[:, len(prompt) - 1 :], ids, mask, temperature)
-        _, cache = read_on(decoder, embeddings[:1, :shared])
+        levels = embeddings[:1, :shared], embeddings[:, shared:], written
         with self.injected(activations, first_column=shared):
-            hidden, cache = read_on(decoder, embeddings[:, shared:], cache)
-        states = hidden[:, -1:].repeat_interleave(samples, 0)
-        if written.shape[1]:
-            states = torch.cat([states, read_on(decoder, written, cache)[0]], 1)
-        return self._picked(states, ids, mask, temperature)
+            _, asked, states = read_tree(self.language_model.model, levels, mask[:, 1:])
+        first = asked[:, -1:].repeat_interleave(samples, 0)
+        return self._picked(torch.cat([first, states], 1), ids, mask, temperature)
 
     def _picked(
         self,
@@ -162,10 +142,9 @@ class Verbalizer(nn.Module):
         mask: Bool[Tensor, "rows time"],
         temperature: float = 1.0,
     ) -> Float[Tensor, "rows time"]:
-        """Log-probability of the token that follows each state; logits only where asked for."""
-        logits = self.language_model.lm_head(hidden[mask]).float()
-        scaled = logits if temperature == 1 else logits / temperature
-        picked = -functional.cross_entropy(scaled, ids[mask], reduction="none")
+        """Log-probability of the token that follows each state."""
+        head = self.language_model.get_output_embeddings()
+        picked = log_probs_of(head, hidden[mask], ids[mask], temperature)
         return torch.zeros(mask.shape, device=picked.device).masked_scatter(mask, picked)
 
     def embed(self, ids: Tensor, activations: Tensor) -> Float[Tensor, "batch time d_model"]:
@@ -178,17 +157,25 @@ class Verbalizer(nn.Module):
 
     @contextmanager
     def injected(self, activations: Tensor, first_column: int = 0) -> Iterator[None]:
-        """Within this context `add` injection acts after block 1, on inputs from a column on."""
+        """Within this context `add` injection acts after block 1, on inputs from a column on.
+
+        In a tree it acts on the second level, which has a row for each activation.
+        """
         if self.config.injection != "add":
             yield
             return
         vectors = self.decompose(activations, self.config.slots)
         columns = [column - first_column for column in self.template.slot_columns]
 
-        def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-            return add_norm_matched(output, columns, vectors)
+        def hook(_module: Any, _inputs: Any, options: Any, output: Tensor) -> Tensor:
+            if "tree" not in options:
+                return add_norm_matched(output, columns, vectors)
+            levels = options["tree"].split(output[0])
+            levels[1] = add_norm_matched(levels[1], columns, vectors)
+            return options["tree"].join(levels)[None]
 
-        handle = self.language_model.model.layers[ADDITION_BLOCK].register_forward_hook(hook)
+        block = self.language_model.model.layers[ADDITION_BLOCK]
+        handle = block.register_forward_hook(hook, with_kwargs=True)
         try:
             yield
         finally:

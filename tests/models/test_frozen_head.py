@@ -1,0 +1,51 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common.models import frozen_head
+from common.models.frozen_head import log_probs_of
+
+ROWS, WIDTH, WORDS = 7, 8, 50
+
+
+@pytest.fixture
+def head() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(WIDTH, WORDS, bias=False).requires_grad_(False)
+
+
+def plain(head: nn.Linear, states: Tensor, ids: Tensor, temperature: float) -> Tensor:
+    return -functional.cross_entropy(head(states).float() / temperature, ids, reduction="none")
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("at_once", [1, 3 * WORDS, 1000 * WORDS])
+@pytest.mark.parametrize("low", [False, True])
+def test_values_and_gradients_are_those_of_cross_entropy(
+    head: nn.Linear, monkeypatch: pytest.MonkeyPatch, temperature: float, at_once: int, low: bool
+) -> None:
+    monkeypatch.setitem(frozen_head.LOGITS_AT_ONCE, "cpu", at_once)
+    states = torch.randn(ROWS, WIDTH, requires_grad=True)
+    ids, weights = torch.randint(WORDS, (ROWS,)), torch.randn(ROWS)
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        expected = plain(head, states, ids, temperature)
+        found = log_probs_of(head, states, ids, temperature)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    (slow,) = torch.autograd.grad(expected, states, weights)
+    (fast,) = torch.autograd.grad(found, states, weights)
+    torch.testing.assert_close(fast, slow, rtol=0, atol=5e-2 if low else 1e-5)
+
+
+def test_no_row_is_no_log_probability(head: nn.Linear) -> None:
+    none = torch.zeros(0, WIDTH, requires_grad=True)
+    found = log_probs_of(head, none, torch.zeros(0, dtype=torch.long))
+    found.sum().backward()
+    assert found.shape == (0,)
+    assert none.grad is not None
+
+
+def test_a_head_that_learns_is_refused(head: nn.Linear) -> None:
+    with pytest.raises(AssertionError, match="frozen"):
+        log_probs_of(head.requires_grad_(True), torch.randn(1, WIDTH), torch.tensor([0]))
