@@ -45,6 +45,11 @@ class LowRankReconstructor(TruncatedReconstructor):
             up.bias.copy_(mean)
         self.head = nn.Sequential(down, up)
 
+    @property
+    def last_bias(self) -> nn.Parameter | None:
+        """That of the way up."""
+        return self.head[1].bias
+
 
 class BagOfWordsReconstructor(Reconstructor):
     """The target's frozen embeddings, averaged without order, and two linear layers.
@@ -71,6 +76,11 @@ class BagOfWordsReconstructor(Reconstructor):
         nn.init.zeros_(self.head.weight)
         with torch.no_grad():
             self.head.bias.copy_(mean)
+
+    @property
+    def last_bias(self) -> nn.Parameter | None:
+        """The head's."""
+        return self.head.bias
 
     def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
         """Mean embedding of the explanation's tokens (the template's cancel in the norm), mixed."""

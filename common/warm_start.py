@@ -1,5 +1,6 @@
 """The supervised AV and AR of a profile: trained once, used by every experiment."""
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,8 @@ CODE = (
 """What the AV depends on, as its DVC stage says too."""
 AV_DATA = ("target", "activations", "explanations")
 """What it is trained on."""
+CENTRED_ON = 64
+"""Explanations whose mean activation a fresh AR answers on the average."""
 
 
 def build_av(material: Material) -> Verbalizer:
@@ -161,10 +164,15 @@ def load_ar_of(folder: RunFolder, material: Material) -> Reconstructor:
 def reading_lesson(
     material: Material, model: Reconstructor, config: ARConfig, plan: list[list[Example]]
 ) -> tuple[Any, Any]:
-    """The LightningModule and the data that train an AR on a plan of explanations."""
+    """The LightningModule and the data that train a fresh AR on a plan of explanations.
+
+    The AR is centred on the plan's first ones.
+    """
     from common.data.datamodule import NlaDataModule
     from common.training.sft_ar import ReconstructorModule
 
+    first = list(itertools.islice(itertools.chain.from_iterable(plan), CENTRED_ON))
+    model.centre([example.text for example in first], material.store[[e.key for e in first]])
     half = config.validation_examples // 2
     dev = [example for source in (TEACHER, AV) for example in material.dev_examples(source, half)]
 

@@ -21,7 +21,8 @@ def log_probs_of(
     Logits of many tokens are the largest tensors of a training step. As the head does not learn,
     one gradient per row is all that its backward needs: it is found along the way, in batches.
     """
-    assert head.bias is None and not head.weight.requires_grad, "the head must be frozen"
+    assert head.bias is None, "the head must be a plain one"
+    assert not head.weight.requires_grad, "the head must be frozen"
     return _LogProbs.apply(states, head.weight, ids, temperature)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from common.metrics.fve import normalized_mse
+from common.metrics.fve import normalize, normalized_mse
 from common.models.templates import ARTemplate
 from common.models.tree import common_length, read_tree
 from common.schema import TokenBatch
@@ -50,12 +50,32 @@ class Reconstructor(nn.Module):
         """Named terms whose sum is minimised; always has `mse` = 2(1 - cos)."""
         return {"mse": normalized_mse(predictions, activations)}
 
+    @property
+    def last_bias(self) -> nn.Parameter | None:
+        """What is added to every answer at the very end, if there is such a thing."""
+        return None
+
+    @torch.no_grad()
+    def centre(self, texts: list[str], activations: Float[Tensor, "batch d_model"]) -> None:
+        """Before training: the mean answer to some texts becomes their mean activation.
+
+        By the last bias alone, at the scale that answers have. Otherwise the first steps of a short
+        training are spent on a vector that could be counted.
+        """
+        if (bias := self.last_bias) is None:
+            return
+        answers = self(self.encode(texts))
+        wanted = normalize(activations.float()).mean(0)
+        scale = answers.norm(dim=1).mean() / activations.shape[1] ** 0.5
+        bias += scale * wanted - answers.mean(0)
+
 
 class TruncatedReconstructor(Reconstructor):
     """The published AR: the target's first blocks without final norm, and a linear head.
 
-    The head reads the last token's state and starts as the identity. Embeddings stay frozen, so
-    that arms of different depth train the same kind of parameters.
+    The head reads the last token's state and starts as the identity (and the bias where `centre`
+    puts it). Embeddings stay frozen, so that arms of different depth train the same kind of
+    parameters.
     """
 
     def __init__(
@@ -68,6 +88,11 @@ class TruncatedReconstructor(Reconstructor):
         self.head = nn.Linear(width, width, bias=True)
         nn.init.eye_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+
+    @property
+    def last_bias(self) -> nn.Parameter | None:
+        """The head's."""
+        return self.head.bias
 
     def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
         """Head of the last real token's state after the last block."""

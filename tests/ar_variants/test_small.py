@@ -126,3 +126,16 @@ def test_variants_leave_the_target_as_it_is(
     train(bag, activations)
     after = target.model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("kind", ["low_rank", "bag"])
+def test_small_ars_can_be_centred(
+    kind: str, activations: Tensor, request: pytest.FixtureRequest
+) -> None:
+    model: Reconstructor = request.getfixturevalue(kind)
+    truth = activations[: len(TEXTS)]
+    model.centre(TEXTS, truth)
+    with torch.no_grad():
+        mean = model(model.encode(TEXTS)).mean(0)
+    cosine = torch.nn.functional.cosine_similarity(mean, normalize(truth).mean(0), dim=0)
+    assert cosine == pytest.approx(1, abs=1e-4)

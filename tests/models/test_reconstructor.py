@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.data.activations import load_activations, vectors_of
 from common.material import Material
-from common.metrics.fve import fve, squared_errors, training_mean, variance
+from common.metrics.fve import fve, normalize, squared_errors, training_mean, variance
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.schema import AR_SFT, DOC_ID, EXPLANATION, KEY, TEACHER, TEST, TOKEN_IDS, TokenBatch
 from common.target.load import Target, load_target
@@ -181,3 +181,15 @@ def test_true_labels_teach_about_other_documents_and_shuffled_ones_do_not(make: 
         scores[name] = score(model, model.encode(dev_texts), dev, training_mean(activations))
     assert scores["true"] > 0.5
     assert scores["shuffled"] <= 0
+
+
+def test_a_centred_ar_answers_the_mean_activation_on_the_average(make: Any, material: Material):
+    activations = material.store[material.test_table[KEY].to_list()[: len(TEXTS)]]
+    model = make()
+    before = model(model.encode(TEXTS)).norm(dim=1).mean()
+    model.centre(TEXTS, activations)
+    with torch.no_grad():
+        answers = model(model.encode(TEXTS))
+    wanted = before / activations.shape[1] ** 0.5 * normalize(activations).mean(0)
+    torch.testing.assert_close(answers.mean(0), wanted, rtol=0, atol=1e-4)
+    assert torch.equal(model.head.weight, torch.eye(len(wanted))), "still the identity"
