@@ -48,7 +48,7 @@ class LowRankReconstructor(TruncatedReconstructor):
     @property
     def last_bias(self) -> nn.Parameter | None:
         """That of the way up."""
-        return self.head[1].bias
+        return self.head.get_parameter("1.bias")
 
 
 class BagOfWordsReconstructor(Reconstructor):
