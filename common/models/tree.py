@@ -7,8 +7,7 @@ makes of it is the same in every continuation.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from transformers import AttentionInterface
 
+from common.models.attention import attending
 from common.schema import TokenBatch
 
 ATTENTION = "nla_tree"
@@ -41,8 +41,9 @@ def read_tree(
     once. For models whose attention sees all that came before, as far as these texts are long.
     """
     shapes = [(len(level), level.shape[1]) for level in levels]
-    tree = Tree(shapes, mask.flatten().nonzero().squeeze(1), _kernel_of(decoder))
-    with _attending(decoder):
+    places = mask.flatten().nonzero().squeeze(1)
+    with attending(decoder, ATTENTION, _attend) as kernel:
+        tree = Tree(shapes, places, kernel)
         output = decoder(
             inputs_embeds=tree.join(levels)[None],
             position_ids=tree.positions[None],
@@ -108,21 +109,6 @@ class _Chosen(torch.autograd.Function):
         return whole.index_copy_(0, places, gradient), None
 
 
-def _kernel_of(decoder: Any) -> str:
-    return decoder.config._attn_implementation
-
-
-@contextmanager
-def _attending(decoder: Any) -> Iterator[None]:
-    """Within this context the decoder's layers attend by `_attend`."""
-    usual = _kernel_of(decoder)
-    decoder.config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        decoder.config._attn_implementation = usual
-
-
 def _attend(
     module: Any,
     query: Float[Tensor, "1 heads tokens d_head"],
@@ -163,6 +149,3 @@ def _later(size: int, like: Tensor) -> Float[Tensor, "size size"]:
     """What is added to hide later tokens from earlier ones."""
     lowest = torch.finfo(like.dtype).min
     return torch.full((size, size), lowest, dtype=like.dtype, device=like.device).triu(1)
-
-
-AttentionInterface.register(ATTENTION, _attend)

@@ -1,13 +1,14 @@
 """Keys and values while an AV writes: the common beginning read once, and room for what follows."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+
+from common.models.attention import attending
 
 ATTENTION = "nla_rollout"
 """Name under which `attend` is known to transformers."""
@@ -74,15 +75,6 @@ def attend(
     return read.transpose(1, 2), None
 
 
-@contextmanager
-def rollout_attention(model: Any) -> Iterator[None]:
+def rollout_attention(model: Any) -> AbstractContextManager[str]:
     """Within this context the model attends with `attend`."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(ATTENTION, attend)
-    usual = model.config._attn_implementation
-    model.config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = usual
+    return attending(model, ATTENTION, attend)
