@@ -15,6 +15,7 @@ import torch
 from bench.alternatives import ROOT, Worker, environment
 from bench.timing import Rates, Ratio, alternate, ratio
 from bench.workload import Workload
+from common.errors import NlaError
 from common.models.templates import SUMMARY_AFTER, SUMMARY_BEFORE, AVTemplate
 
 TRL = "trl==1.16.0 peft==0.21.2"
@@ -41,13 +42,21 @@ class Stepped(NamedTuple):
 class Stepper(Worker):
     """A process that takes a step when asked."""
 
-    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
-        """Waits until the first step, a warm-up, is done."""
+    def __init__(self, name: str, process: subprocess.Popen[str], complaints: Path) -> None:
+        """Waits until the first step, a warm-up, is done; `complaints` is its standard error."""
         super().__init__(name, process, WORKER)
+        self.complaints = complaints
         self.steps = []
         while (line := self.answer()) != "ready":
             if not line:
                 raise self.failure("took no first step")
+
+    def failure(self, what: str) -> NlaError:
+        """What went wrong, with the last line that it wrote about it."""
+        status = self.process.wait()
+        said = self.complaints.read_text().strip().splitlines() or ["without a word"]
+        remedy = "free memory if it was killed (-9), or mend what it says"
+        return NlaError(f"{self.name} {what} ({status}): {said[-1]}", where=WORKER, remedy=remedy)
 
     def step(self, _: int) -> float:
         """Take a step; its rate in steps per hour."""
@@ -129,7 +138,7 @@ def _workers(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         workers = {}
         for number, (name, asked) in enumerate(wanted.items()):
-            request = folder / f"{number}.json"
+            request, complaints = folder / f"{number}.json", folder / f"{number}.log"
             request.write_text(json.dumps(asked))
             # TRL's process has none of our modules but those beside the script.
             command = [sys.executable, "-m", "bench.policy_worker", str(request)]
@@ -141,10 +150,10 @@ def _workers(
                     cwd=ROOT,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
+                    stderr=stack.enter_context(complaints.open("w")),
                     text=True,
                 )
             )
             stack.callback(process.kill)
-            workers[name] = Stepper(name, process)
+            workers[name] = Stepper(name, process, complaints)
         yield workers
