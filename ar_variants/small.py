@@ -1,5 +1,6 @@
 """ARs with less room: fewer blocks, a narrow head, or no blocks at all."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,25 @@ from common.errors import NlaError
 from common.metrics.fve import normalize
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.schema import TokenBatch
+
+PROBED_ON = 1200
+"""Explanations that a probe is fitted to, where there are as many."""
+READ_TOGETHER = 16
+
+
+class ShallowReconstructor(TruncatedReconstructor):
+    """Fewer blocks than lie below the activation; the head starts at the linear probe.
+
+    The state after block 4 is written in another code than the activation of block 15, so that the
+    identity, the right start for a full copy, is none here: a short training would mostly learn the
+    change of code.
+    """
+
+    prepared_on = PROBED_ON
+
+    def prepare(self, texts: list[str], activations: Float[Tensor, "batch d_model"]) -> None:
+        """Fit the head to the untrained last states, at the scale that answers had."""
+        start_at_probe(self.head, _features(self, self.last_state, texts), activations)
 
 
 class LowRankReconstructor(TruncatedReconstructor):
@@ -77,13 +97,52 @@ class BagOfWordsReconstructor(Reconstructor):
         with torch.no_grad():
             self.head.bias.copy_(mean)
 
-    @property
-    def last_bias(self) -> nn.Parameter | None:
-        """The head's."""
-        return self.head.bias
+    def prepare(self, texts: list[str], activations: Float[Tensor, "batch d_model"]) -> None:
+        """Fit the head to the untrained hidden layer."""
+        start_at_probe(self.head, _features(self, self.mixed, texts), activations)
 
     def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
+        """What is mixed, read out."""
+        return self.head(self.mixed(tokens)).float()
+
+    def mixed(self, tokens: TokenBatch) -> Float[Tensor, "batch hidden"]:
         """Mean embedding of the explanation's tokens (the template's cancel in the norm), mixed."""
         mask = tokens.mask[..., None].float()
         mean = (self.embed(tokens.ids) * mask).sum(1) / mask.sum(1)
-        return self.head(self.mix(mean)).float()
+        return self.mix(mean)
+
+
+@torch.no_grad()
+def start_at_probe(
+    head: nn.Linear,
+    features: Float[Tensor, "batch width"],
+    activations: Float[Tensor, "batch d_model"],
+) -> None:
+    """Set a head to the ridge regression from features to n(h).
+
+    The penalty is the features' own mean variance, strong enough for some hundred texts. Answers
+    get the mean length of the features, as an identity's would have.
+    """
+    from sklearn.linear_model import Ridge
+
+    penalty = len(features) * float(features.var(0, correction=0).mean())
+    found = Ridge(penalty, solver="cholesky").fit(
+        features.double(), normalize(activations).double()
+    )
+    scale = float(features.norm(dim=1).mean()) / activations.shape[1] ** 0.5
+    head.weight.copy_(torch.from_numpy(scale * found.coef_))
+    head.bias.copy_(torch.from_numpy(scale * found.intercept_))
+
+
+@torch.no_grad()
+def _features(
+    model: Reconstructor, read: Callable[[TokenBatch], Tensor], texts: list[str]
+) -> Float[Tensor, "batch width"]:
+    """What an AR's head would see of each text, on the CPU."""
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    device, found = next(model.parameters()).device, {}
+    for start in range(0, len(order), READ_TOGETHER):
+        rows = order[start : start + READ_TOGETHER]
+        states = read(model.encode([texts[row] for row in rows]).to(device))
+        found |= dict(zip(rows, states.cpu(), strict=True))
+    return torch.stack([found[row] for row in range(len(texts))])

@@ -78,17 +78,20 @@ class Stepper(Worker):
 
 
 def measure_policy_steps(work: Workload, packages: bool) -> Stepped:
-    """Steps in turn, each process idle while another works, then single steps at other sizes."""
+    """Steps in turn, each process idle while another works, then single steps at other sizes.
+
+    Two processes at a time: three of them want more memory than many a machine has.
+    """
     asked = _request(work)
     python, why = environment("TRL", TRL) if packages else (None, "not asked for")
-    wanted = {OURS: asked, FROZEN: asked | {"train_ar": False}}
-    if python:
-        wanted[PLAIN] = asked | {"kind": "trl"}
-    with _workers(wanted, python) as workers:
-        units = {name: worker.step for name, worker in workers.items()}
-        rates = alternate(units, work.scale.rounds, "GRPO steps")
-        parts = {name: worker.parts() for name, worker in workers.items()}
-        peaks = {name: worker.peak() for name, worker in workers.items()}
+    pair = {OURS: asked} | ({PLAIN: asked | {"kind": "trl"}} if python else {})
+    rates, parts, peaks = {}, {}, {}
+    for wanted in (pair, {FROZEN: asked | {"train_ar": False}}):
+        with _workers(wanted, python) as workers:
+            units = {name: worker.step for name, worker in workers.items()}
+            rates |= alternate(units, work.scale.rounds, "GRPO steps")
+            parts |= {name: worker.parts() for name, worker in workers.items()}
+            peaks |= {name: worker.peak() for name, worker in workers.items()}
     ratios = [ratio(rates, OURS, PLAIN, GOAL)] if python else []
     base = 3600 / median(rates[OURS])
     scaling = {name: _seconds(asked | change) / base for name, change in _sizes(asked).items()}

@@ -10,6 +10,7 @@ Axis names used in tensor annotations everywhere:
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -43,6 +44,10 @@ class TokenBatch(NamedTuple):
 
     ids: Int[Tensor, "batch time"]
     mask: Bool[Tensor, "batch time"]
+
+    def to(self, device: torch.device) -> "TokenBatch":
+        """The same on another device."""
+        return TokenBatch(self.ids.to(device), self.mask.to(device))
 
 
 class ReconstructionBatch(NamedTuple):

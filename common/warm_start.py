@@ -11,6 +11,7 @@ import torch
 
 from common.config import ARConfig
 from common.data.batches import Example, examples_of, in_order, plan_batches
+from common.device import best_device
 from common.errors import NlaError
 from common.manifest import digest_of
 from common.material import Material
@@ -35,8 +36,6 @@ CODE = (
 """What the AV depends on, as its DVC stage says too."""
 AV_DATA = ("target", "activations", "explanations")
 """What it is trained on."""
-CENTRED_ON = 64
-"""Explanations whose mean activation a fresh AR answers on the average."""
 
 
 def build_av(material: Material) -> Verbalizer:
@@ -166,13 +165,14 @@ def reading_lesson(
 ) -> tuple[Any, Any]:
     """The LightningModule and the data that train a fresh AR on a plan of explanations.
 
-    The AR is centred on the plan's first ones.
+    The AR is prepared on the plan's first ones.
     """
     from common.data.datamodule import NlaDataModule
     from common.training.sft_ar import ReconstructorModule
 
-    first = list(itertools.islice(itertools.chain.from_iterable(plan), CENTRED_ON))
-    model.centre([example.text for example in first], material.store[[e.key for e in first]])
+    first = list(itertools.islice(itertools.chain.from_iterable(plan), model.prepared_on))
+    model.to(best_device())
+    model.prepare([example.text for example in first], material.store[[e.key for e in first]])
     half = config.validation_examples // 2
     dev = [example for source in (TEACHER, AV) for example in material.dev_examples(source, half)]
 

@@ -21,6 +21,9 @@ class Reconstructor(nn.Module):
     direction of the output counts: loss and metrics normalise it.
     """
 
+    prepared_on = 64
+    """How many explanations `prepare` wants."""
+
     def __init__(self, tokenizer: Any, max_explanation_tokens: int) -> None:
         """The tokenizer is the target's; longer explanations are cut."""
         super().__init__()
@@ -56,16 +59,16 @@ class Reconstructor(nn.Module):
         return None
 
     @torch.no_grad()
-    def centre(self, texts: list[str], activations: Float[Tensor, "batch d_model"]) -> None:
+    def prepare(self, texts: list[str], activations: Float[Tensor, "batch d_model"]) -> None:
         """Before training: the mean answer to some texts becomes their mean activation.
 
         By the last bias alone, at the scale that answers have. Otherwise the first steps of a short
-        training are spent on a vector that could be counted.
+        training are spent on a vector that could be counted. A subclass may do more.
         """
         if (bias := self.last_bias) is None:
             return
-        answers = self(self.encode(texts))
-        wanted = normalize(activations.float()).mean(0)
+        answers = self(self.encode(texts).to(bias.device))
+        wanted = normalize(activations.to(bias).float()).mean(0)
         scale = answers.norm(dim=1).mean() / activations.shape[1] ** 0.5
         bias += scale * wanted - answers.mean(0)
 
@@ -73,7 +76,7 @@ class Reconstructor(nn.Module):
 class TruncatedReconstructor(Reconstructor):
     """The published AR: the target's first blocks without final norm, and a linear head.
 
-    The head reads the last token's state and starts as the identity (and the bias where `centre`
+    The head reads the last token's state and starts as the identity (and the bias where `prepare`
     puts it). Embeddings stay frozen, so that arms of different depth train the same kind of
     parameters.
     """

@@ -21,8 +21,7 @@ def reconstruct(
     model.eval()
     with torch.autocast(device.type, torch.bfloat16, enabled=low):
         for start in range(0, len(distinct), batch_size):
-            tokens = model.encode(distinct[start : start + batch_size])
-            tokens = type(tokens)(*(part.to(device) for part in tokens))
+            tokens = model.encode(distinct[start : start + batch_size]).to(device)
             predictions.append(model(tokens).float().cpu())
     model.train(was_training)
     place = {text: row for row, text in enumerate(distinct)}

@@ -7,7 +7,11 @@ Decision rule: README.md in this folder, repeated in findings.py and applied by 
 
 from pydantic import Field, model_validator
 
-from ar_variants.small import BagOfWordsReconstructor, LowRankReconstructor
+from ar_variants.small import (
+    BagOfWordsReconstructor,
+    LowRankReconstructor,
+    ShallowReconstructor,
+)
 from common.arms.reconstructor import ReconstructorArm
 from common.config import Config
 from common.errors import NlaError
@@ -53,7 +57,8 @@ def build(arm: ArmConfig, material: Material) -> Reconstructor:
     if arm.rank:
         activations = material.training_activations
         return LowRankReconstructor(model, tokenizer, blocks, limit, arm.rank, activations)
-    return TruncatedReconstructor(model, tokenizer, blocks, limit)
+    kind = TruncatedReconstructor if blocks == whole else ShallowReconstructor
+    return kind(model, tokenizer, blocks, limit)
 
 
 EXPERIMENT = Experiment(

@@ -2,11 +2,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ar_variants.small import BagOfWordsReconstructor, LowRankReconstructor
+from ar_variants.small import (
+    BagOfWordsReconstructor,
+    LowRankReconstructor,
+    ShallowReconstructor,
+    start_at_probe,
+)
 from common.errors import NlaError
-from common.metrics.fve import normalize
+from common.metrics.fve import normalize, normalized_mse
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.schema import TokenBatch
 from common.target.load import Target
@@ -23,6 +28,11 @@ def activations() -> Tensor:
 @pytest.fixture
 def low_rank(target: Target, activations: Tensor) -> LowRankReconstructor:
     return LowRankReconstructor(target.model, target.tokenizer, 3, 96, RANK, activations).eval()
+
+
+@pytest.fixture
+def shallow(target: Target) -> ShallowReconstructor:
+    return ShallowReconstructor(target.model, target.tokenizer, 2, 96).eval()
 
 
 @pytest.fixture
@@ -128,14 +138,46 @@ def test_variants_leave_the_target_as_it_is(
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-@pytest.mark.parametrize("kind", ["low_rank", "bag"])
-def test_small_ars_can_be_centred(
-    kind: str, activations: Tensor, request: pytest.FixtureRequest
-) -> None:
-    model: Reconstructor = request.getfixturevalue(kind)
+def test_a_narrow_ar_can_be_centred(low_rank: LowRankReconstructor, activations: Tensor) -> None:
     truth = activations[: len(TEXTS)]
-    model.centre(TEXTS, truth)
+    low_rank.prepare(TEXTS, truth)
     with torch.no_grad():
-        mean = model(model.encode(TEXTS)).mean(0)
+        mean = low_rank(low_rank.encode(TEXTS)).mean(0)
     cosine = torch.nn.functional.cosine_similarity(mean, normalize(truth).mean(0), dim=0)
     assert cosine == pytest.approx(1, abs=1e-4)
+
+
+@torch.no_grad()
+def test_a_probe_is_the_ridge_regression_of_its_penalty() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, truth = torch.randn(50, 4, generator=generator), torch.randn(50, 6)
+    head = nn.Linear(4, 6)
+    start_at_probe(head, features, truth)
+    x, y = features - features.mean(0), normalize(truth) - normalize(truth).mean(0)
+    penalty = 50 * features.var(0, correction=0).mean()
+    scale = features.norm(dim=1).mean() / 6**0.5
+    expected = scale * torch.linalg.solve(x.T @ x + penalty * torch.eye(4), x.T @ y).T
+    torch.testing.assert_close(head.weight.data, expected, rtol=1e-4, atol=1e-5)
+    mean = head(features.mean(0))
+    torch.testing.assert_close(mean, scale * normalize(truth).mean(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["shallow", "bag"])
+def test_an_ar_that_starts_at_a_probe_has_learned_before_it_trains(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    words = ["river", "song", "bridge", "war", "cell", "tax"]
+    texts = [f"It is about a {words[number % 6]}, part {number}." for number in range(48)]
+    kinds = 30 * torch.randn(6, 64, generator=torch.Generator().manual_seed(1))
+    truth = kinds[torch.arange(48) % 6]
+    model: Reconstructor = request.getfixturevalue(kind)
+    before = error(model, texts[36:], truth[36:])
+    of_others = error(model, texts[36:], truth[35:47])
+    assert abs(before - of_others) < 0.2, "an untrained AR knows nothing"
+    model.prepare(texts[:36], truth[:36])
+    assert error(model, texts[36:], truth[36:]) < 0.5 * before
+
+
+@torch.no_grad()
+def error(model: Reconstructor, texts: list[str], activations: Tensor) -> float:
+    return float(normalized_mse(model(model.encode(texts)), activations))
