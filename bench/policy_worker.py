@@ -74,7 +74,7 @@ def with_nla(asked: SimpleNamespace, turns: Turns) -> None:
     module = _module(asked)
     sampler.roll_out = turns.watched(SAMPLING, sampler.roll_out)
     for name, method in (
-        (SCORING, "_rewards"),
+        (SCORING, "_answers"),
         (REFERENCE, "_reference"),
         (FORWARD, "_policy_loss"),
         (READING, "_reading_loss"),

@@ -1,13 +1,19 @@
 """Log-probabilities of given tokens under a frozen vocabulary, without ever holding all logits."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from common.models.packing import packed, packs
+
 LOGITS_AT_ONCE = {"cpu": 7_000_000, "cuda": 270_000_000}
 """On a CPU below the largest block of memory that `common.allocator` has reused."""
+
+WORTH_PACKING = 512
+"""Rows from which laying out the vocabulary anew costs less than it saves."""
 
 
 def log_probs_of(
@@ -38,9 +44,10 @@ class _LogProbs(torch.autograd.Function):
         found = torch.empty(len(states), device=states.device)
         slopes = torch.empty_like(states) if wanted else None
         size = max(1, LOGITS_AT_ONCE[kind] // len(weight))
+        logits_of = _product_with(weight, len(states))
         for start in range(0, len(states), size):
             rows = slice(start, start + size)
-            logits = (states[rows].to(weight.dtype) @ weight.T).float()
+            logits = logits_of(states[rows].to(weight.dtype)).float()
             scaled = logits if temperature == 1 else logits.div_(temperature)
             log_probs = scaled.log_softmax(-1)
             found[rows] = log_probs.gather(1, ids[rows, None]).squeeze(1)
@@ -54,3 +61,9 @@ class _LogProbs(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (slopes,) = ctx.saved_tensors
         return gradients[0][:, None].to(slopes.dtype) * slopes, None, None, None
+
+
+def _product_with(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
+    if weight.dtype == torch.float32 and rows >= WORTH_PACKING and packs(weight.device):
+        return packed(weight)
+    return lambda states: states @ weight.T

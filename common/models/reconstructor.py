@@ -23,6 +23,8 @@ class Reconstructor(nn.Module):
 
     prepared_on = 64
     """How many explanations `prepare` wants."""
+    noisy_in_training = False
+    """Whether `forward` answers otherwise while training (dropout): not what a reward is for."""
 
     def __init__(self, tokenizer: Any, max_explanation_tokens: int) -> None:
         """The tokenizer is the target's; longer explanations are cut."""

@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.config import RolloutConfig
+from common.models.packing import pack, packs, unpack
 from common.models.sharding import is_sharded, whole
 from common.models.verbalizer import Verbalizer
 from common.progress import progress
 from common.rollout.adapters import Adapters, adapters_of
 from common.rollout.engine import Engine, Rollouts, Write, keyed_draws, roll_out, room_of
-from common.rollout.packing import pack, packs, unpack
 
 
 @torch.inference_mode()

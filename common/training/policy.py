@@ -22,7 +22,7 @@ from common.models.verbalizer import Verbalizer
 from common.rollout.engine import Rollouts, keyed_draws, room_of
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import texts_of
-from common.schema import PolicyBatch, TokenBatch
+from common.schema import PolicyBatch
 from common.training.module import Rate, TrainingModule, cosine
 from common.training.objectives import (
     best_of_group,
@@ -152,8 +152,8 @@ class PolicyModule(TrainingModule):
         if config.truncation:
             budgets = truncation_budgets(place, batch.keys, config.truncation)
             read = texts_of(av, rollouts, budgets.repeat_interleave(config.samples).tolist())
-        activations = batch.activations.repeat_interleave(config.samples, 0)
-        rewards = self._rewards(batch.keys, read, activations, rollouts)
+        answers = self._answers(read)
+        rewards = self._rewards(batch, answers.detach(), rollouts)
         shape = (-1, config.samples)
         grouped = checked_rewards(rewards.view(shape), valid.view(shape), config.invalid_reward)
         rewards, valid = (part.flatten() for part in grouped)
@@ -166,20 +166,28 @@ class PolicyModule(TrainingModule):
             written = (rollouts.ids, rollouts.mask, batch.activations, config.samples)
             reference = self._reference(*written, config.temperature)
         self._watch(rollouts, texts, rewards, valid)
-        return Scored(rollouts, read, valid, rewards, weights.flatten(), reference)
+        kept = answers if answers.requires_grad else None
+        return Scored(rollouts, read, valid, rewards, weights.flatten(), reference, kept)
+
+    def _answers(self, texts: list[str]) -> Float[Tensor, "rows d_model"]:
+        """The AR's; with gradients where it learns from a rollout in one piece: it reads once."""
+        in_one_piece = self.batches_together == 1 and not self.reconstructor.noisy_in_training
+        if in_one_piece and self.config.trained != "av":
+            return self.reconstructor(self.reconstructor.encode(texts).to(self.device))
+        read = reconstruct(self.reconstructor, texts, READ_AT_ONCE, self.around.precision)
+        return read.to(self.device)
 
     def _rewards(
-        self, keys: list[str], texts: list[str], activations: Tensor, rollouts: Rollouts
+        self, batch: PolicyBatch, read: Tensor, rollouts: Rollouts
     ) -> Float[Tensor, " rows"]:
-        """What each text is worth; not finite where the AR's answer is not."""
-        read = reconstruct(self.reconstructor, texts, READ_AT_ONCE, self.around.precision)
-        read = read.to(activations.device)
+        """What each answer of the AR is worth; not finite where it is not."""
+        activations = batch.activations.repeat_interleave(self.config.samples, 0)
         rewards = reading_rewards(read, activations, self.config.reward)
         share = rollouts.mask.sum(1) / self.verbalizer.config.max_explanation_tokens
         rewards = rewards - self.config.length_penalty * share
         if self.config.splice:
             assert self.around.splice, "rl.splice needs the target"
-            rewards = rewards - self.config.splice * self.around.splice(keys, read).to(share)
+            rewards = rewards - self.config.splice * self.around.splice(batch.keys, read).to(share)
         return rewards
 
     def _policy_loss(self, scored: Scored, activations: Tensor, groups: range) -> Tensor:
@@ -211,10 +219,13 @@ class PolicyModule(TrainingModule):
         valid = scored.valid[rows].nonzero().squeeze(1).tolist()
         share = len(valid) / (rows.stop - rows.start)
         valid = valid or [0]  # weighs nothing, but processes call their models equally often
-        texts = [scored.texts[rows.start + row] for row in valid]
         truth = activations.repeat_interleave(self.config.samples, 0)[rows][valid]
-        tokens = TokenBatch(*(part.to(self.device) for part in self.reconstructor.encode(texts)))
-        terms = self.reconstructor.loss_terms(self.reconstructor(tokens), truth)
+        if scored.answers is not None:
+            answers = scored.answers[valid]
+        else:
+            texts = [scored.texts[rows.start + row] for row in valid]
+            answers = self.reconstructor(self.reconstructor.encode(texts).to(self.device))
+        terms = self.reconstructor.loss_terms(answers, truth)
         self._tell({f"ar_{name}": term.detach() for name, term in terms.items()})
         return torch.stack(list(terms.values())).sum() * share
 

@@ -42,6 +42,8 @@ class Scored(NamedTuple):
     """Of each row in the policy's loss: advantages, or who is best."""
     log_probs: Float[Tensor, "rows time"] | None
     """Of the reference; None where no KL is asked for."""
+    answers: Float[Tensor, "rows d_model"] | None
+    """Of the AR, with its graph, where it learns from them; None where it reads again."""
 
 
 def reading_rewards(

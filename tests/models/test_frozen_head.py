@@ -21,10 +21,17 @@ def plain(head: nn.Linear, states: Tensor, ids: Tensor, temperature: float) -> T
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("at_once", [1, 3 * WORDS, 1000 * WORDS])
+@pytest.mark.parametrize("worth_packing", [1, 512])
 @pytest.mark.parametrize("low", [False, True])
 def test_values_and_gradients_are_those_of_cross_entropy(
-    head: nn.Linear, monkeypatch: pytest.MonkeyPatch, temperature: float, at_once: int, low: bool
+    head: nn.Linear,
+    monkeypatch: pytest.MonkeyPatch,
+    temperature: float,
+    at_once: int,
+    low: bool,
+    worth_packing: int,
 ) -> None:
+    monkeypatch.setattr(frozen_head, "WORTH_PACKING", worth_packing)
     monkeypatch.setitem(frozen_head.LOGITS_AT_ONCE, "cpu", at_once)
     states = torch.randn(ROWS, WIDTH, requires_grad=True)
     ids, weights = torch.randint(WORDS, (ROWS,)), torch.randn(ROWS)

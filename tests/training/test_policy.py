@@ -51,7 +51,7 @@ class Preferring(PolicyModule):
 
     token: int
 
-    def _rewards(self, keys: Any, texts: Any, activations: Any, rollouts: Any) -> Tensor:
+    def _rewards(self, batch: Any, read: Any, rollouts: Any) -> Tensor:
         return (rollouts.ids[:, 0] == self.token).float()
 
 

@@ -1,0 +1,41 @@
+"""Matrix products on a CPU with weights laid out once in the order oneDNN reads them.
+
+With few rows, as in decoding, or with as many columns as a vocabulary has, an ordinary matrix
+product spends much of its time on the weight's layout.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+ROWS = 16
+"""Rows that the layout is chosen for; it serves any number of them."""
+
+
+def packs(device: torch.device) -> bool:
+    """Whether weights can be packed there: on CPUs for which torch was built with oneDNN."""
+    return device.type == "cpu" and torch.backends.mkldnn.is_available()
+
+
+def packed(weight: Tensor, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """The product with a packed copy of a float32 weight [out, in]; it has no gradient."""
+    laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+
+    def product(input: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(input, laid_out, bias, "none", [], "")
+
+    return product
+
+
+def pack(module: nn.Linear, weight: Tensor) -> None:
+    """Let the module multiply with a packed copy of a weight until `unpack`, in inference.
+
+    Its own weight is neither read nor changed.
+    """
+    module.forward = packed(weight, module.bias)
+
+
+def unpack(module: nn.Linear) -> None:
+    """Let the module multiply with its own weight again."""
+    vars(module).pop("forward", None)
