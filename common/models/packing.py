@@ -22,8 +22,8 @@ def packed(weight: Tensor, bias: Tensor | None = None) -> Callable[[Tensor], Ten
     """The product with a packed copy of a float32 weight [out, in]; it has no gradient."""
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
 
-    def product(input: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(input, laid_out, bias, "none", [], "")
+    def product(states: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(states, laid_out, bias, "none", [], "")
 
     return product
 
@@ -33,7 +33,12 @@ def pack(module: nn.Linear, weight: Tensor) -> None:
 
     Its own weight is neither read nor changed.
     """
-    module.forward = packed(weight, module.bias)
+    product = packed(weight, module.bias)
+
+    def forward(input: Tensor) -> Tensor:
+        return product(input)
+
+    module.forward = forward
 
 
 def unpack(module: nn.Linear) -> None:
