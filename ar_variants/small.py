@@ -15,6 +15,9 @@ from common.schema import TokenBatch
 PROBED_ON = 1200
 """Explanations that a probe is fitted to, where there are as many."""
 READ_TOGETHER = 16
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""Of a probe, in units of its features' mean variance times their number."""
+FOLDS = 5
 
 
 class ShallowReconstructor(TruncatedReconstructor):
@@ -27,9 +30,15 @@ class ShallowReconstructor(TruncatedReconstructor):
 
     prepared_on = PROBED_ON
 
-    def prepare(self, texts: list[str], activations: Float[Tensor, "batch d_model"]) -> None:
+    def prepare(
+        self,
+        texts: list[str],
+        activations: Float[Tensor, "batch d_model"],
+        documents: list[str],
+    ) -> None:
         """Fit the head to the untrained last states, at the scale that answers had."""
-        start_at_probe(self.head, _features(self, self.last_state, texts), activations)
+        states = _features(self, self.last_state, texts)
+        start_at_probe(self.head, states, activations, documents)
 
 
 class LowRankReconstructor(TruncatedReconstructor):
@@ -97,9 +106,15 @@ class BagOfWordsReconstructor(Reconstructor):
         with torch.no_grad():
             self.head.bias.copy_(mean)
 
-    def prepare(self, texts: list[str], activations: Float[Tensor, "batch d_model"]) -> None:
+    def prepare(
+        self,
+        texts: list[str],
+        activations: Float[Tensor, "batch d_model"],
+        documents: list[str],
+    ) -> None:
         """Fit the head to the untrained hidden layer."""
-        start_at_probe(self.head, _features(self, self.mixed, texts), activations)
+        states = _features(self, self.mixed, texts)
+        start_at_probe(self.head, states, activations, documents)
 
     def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
         """What is mixed, read out."""
@@ -117,18 +132,24 @@ def start_at_probe(
     head: nn.Linear,
     features: Float[Tensor, "batch width"],
     activations: Float[Tensor, "batch d_model"],
+    documents: list[str],
 ) -> None:
     """Set a head to the ridge regression from features to n(h).
 
-    The penalty is the features' own mean variance, strong enough for some hundred texts. Answers
-    get the mean length of the features, as an identity's would have.
+    The penalty is the best of `PENALTIES` when whole documents are left out: texts of one document
+    are too alike. Answers get the mean length of the features, as an identity's would have.
     """
     from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV, GroupKFold
 
-    penalty = len(features) * float(features.var(0, correction=0).mean())
-    found = Ridge(penalty, solver="cholesky").fit(
-        features.double(), normalize(activations).double()
+    variance = len(features) * float(features.var(0, correction=0).mean())
+    folds = GroupKFold(min(FOLDS, len(set(documents))))
+    penalties = {"alpha": [variance * penalty for penalty in PENALTIES]}
+    search = GridSearchCV(
+        Ridge(solver="cholesky"), penalties, cv=folds, scoring="neg_mean_squared_error"
     )
+    wanted = normalize(activations.cpu()).double().numpy()
+    found = search.fit(features.double().numpy(), wanted, groups=documents).best_estimator_
     scale = float(features.norm(dim=1).mean()) / activations.shape[1] ** 0.5
     head.weight.copy_(torch.from_numpy(scale * found.coef_))
     head.bias.copy_(torch.from_numpy(scale * found.intercept_))

@@ -171,8 +171,11 @@ def reading_lesson(
     from common.training.sft_ar import ReconstructorModule
 
     first = list(itertools.islice(itertools.chain.from_iterable(plan), model.prepared_on))
+    keys = [example.key for example in first]
     model.to(best_device())
-    model.prepare([example.text for example in first], material.store[[e.key for e in first]])
+    model.prepare(
+        [example.text for example in first], material.store[keys], material.documents_of(keys)
+    )
     half = config.validation_examples // 2
     dev = [example for source in (TEACHER, AV) for example in material.dev_examples(source, half)]
 

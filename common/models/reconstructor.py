@@ -61,11 +61,17 @@ class Reconstructor(nn.Module):
         return None
 
     @torch.no_grad()
-    def prepare(self, texts: list[str], activations: Float[Tensor, "batch d_model"]) -> None:
+    def prepare(
+        self,
+        texts: list[str],
+        activations: Float[Tensor, "batch d_model"],
+        documents: list[str],
+    ) -> None:
         """Before training: the mean answer to some texts becomes their mean activation.
 
         By the last bias alone, at the scale that answers have. Otherwise the first steps of a short
-        training are spent on a vector that could be counted. A subclass may do more.
+        training are spent on a vector that could be counted. A subclass may do more, and know which
+        texts are of one document.
         """
         if (bias := self.last_bias) is None:
             return

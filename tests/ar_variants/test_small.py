@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ar_variants import small
 from ar_variants.small import (
     BagOfWordsReconstructor,
     LowRankReconstructor,
@@ -140,7 +141,7 @@ def test_variants_leave_the_target_as_it_is(
 
 def test_a_narrow_ar_can_be_centred(low_rank: LowRankReconstructor, activations: Tensor) -> None:
     truth = activations[: len(TEXTS)]
-    low_rank.prepare(TEXTS, truth)
+    low_rank.prepare(TEXTS, truth, TEXTS)
     with torch.no_grad():
         mean = low_rank(low_rank.encode(TEXTS)).mean(0)
     cosine = torch.nn.functional.cosine_similarity(mean, normalize(truth).mean(0), dim=0)
@@ -148,18 +149,35 @@ def test_a_narrow_ar_can_be_centred(low_rank: LowRankReconstructor, activations:
 
 
 @torch.no_grad()
-def test_a_probe_is_the_ridge_regression_of_its_penalty() -> None:
+def test_a_probe_is_the_ridge_regression_of_its_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "PENALTIES", (2.0,))
     generator = torch.Generator().manual_seed(0)
     features, truth = torch.randn(50, 4, generator=generator), torch.randn(50, 6)
     head = nn.Linear(4, 6)
-    start_at_probe(head, features, truth)
+    start_at_probe(head, features, truth, [str(row) for row in range(50)])
     x, y = features - features.mean(0), normalize(truth) - normalize(truth).mean(0)
-    penalty = 50 * features.var(0, correction=0).mean()
+    penalty = 2 * 50 * features.var(0, correction=0).mean()
     scale = features.norm(dim=1).mean() / 6**0.5
     expected = scale * torch.linalg.solve(x.T @ x + penalty * torch.eye(4), x.T @ y).T
     torch.testing.assert_close(head.weight.data, expected, rtol=1e-4, atol=1e-5)
     mean = head(features.mean(0))
     torch.testing.assert_close(mean, scale * normalize(truth).mean(0), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_probe_is_not_misled_by_two_texts_of_one_document() -> None:
+    """Noise that comes twice, once per text, looks like something to learn from unless both go."""
+    generator = torch.Generator().manual_seed(0)
+    noise, truth = (torch.randn(30, 40, generator=generator).repeat(2, 1) for _ in range(2))
+    weights = {}
+    for name, documents in {
+        "together": [str(row % 30) for row in range(60)],
+        "apart": [str(row) for row in range(60)],
+    }.items():
+        head = nn.Linear(40, 40)
+        start_at_probe(head, noise, truth, documents)
+        weights[name] = float(head.weight.norm())
+    assert weights["together"] < 0.2 * weights["apart"]
 
 
 @pytest.mark.parametrize("kind", ["shallow", "bag"])
@@ -174,7 +192,7 @@ def test_an_ar_that_starts_at_a_probe_has_learned_before_it_trains(
     before = error(model, texts[36:], truth[36:])
     of_others = error(model, texts[36:], truth[35:47])
     assert abs(before - of_others) < 0.2, "an untrained AR knows nothing"
-    model.prepare(texts[:36], truth[:36])
+    model.prepare(texts[:36], truth[:36], texts[:36])
     assert error(model, texts[36:], truth[36:]) < 0.5 * before
 
 

@@ -187,7 +187,7 @@ def test_a_centred_ar_answers_the_mean_activation_on_the_average(make: Any, mate
     activations = material.store[material.test_table[KEY].to_list()[: len(TEXTS)]]
     model = make()
     before = model(model.encode(TEXTS)).norm(dim=1).mean()
-    model.prepare(TEXTS, activations)
+    model.prepare(TEXTS, activations, TEXTS)
     with torch.no_grad():
         answers = model(model.encode(TEXTS))
     wanted = before / activations.shape[1] ** 0.5 * normalize(activations).mean(0)
