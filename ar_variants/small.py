@@ -1,6 +1,5 @@
 """ARs with less room: fewer blocks, a narrow head, or no blocks at all."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,27 +7,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.errors import NlaError
+from common.evaluation.ridge import fit_by_document
 from common.metrics.fve import normalize
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
+from common.rollout.reading import read_in_batches
 from common.schema import TokenBatch
 
-PROBED_ON = 1200
-"""Explanations that a probe is fitted to, where there are as many."""
 READ_TOGETHER = 16
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Of a probe, in units of its features' mean variance times their number."""
-FOLDS = 5
 
 
-class ShallowReconstructor(TruncatedReconstructor):
-    """Fewer blocks than lie below the activation; the head starts at the linear probe.
+class ProbedReconstructor(Reconstructor):
+    """An AR whose head starts at the linear probe of its own untrained states."""
 
-    The state after block 4 is written in another code than the activation of block 15, so that the
-    identity, the right start for a full copy, is none here: a short training would mostly learn the
-    change of code.
-    """
+    prepared_on = 1200
+    head: nn.Linear
 
-    prepared_on = PROBED_ON
+    def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch width"]:
+        """What the head reads."""
+        raise NotImplementedError
 
     def prepare(
         self,
@@ -36,9 +34,18 @@ class ShallowReconstructor(TruncatedReconstructor):
         activations: Float[Tensor, "batch d_model"],
         documents: list[str],
     ) -> None:
-        """Fit the head to the untrained last states, at the scale that answers had."""
-        states = _features(self, self.last_state, texts)
+        """Fit the head to the untrained states, at the scale that an identity's answers have."""
+        states = read_in_batches(self, self.last_state, texts, READ_TOGETHER)
         start_at_probe(self.head, states, activations, documents)
+
+
+class ShallowReconstructor(TruncatedReconstructor, ProbedReconstructor):
+    """Fewer blocks than lie below the activation.
+
+    The state after block 4 is written in another code than the activation of block 15, so that the
+    identity, the right start for a full copy, is none here: a short training would mostly learn the
+    change of code.
+    """
 
 
 class LowRankReconstructor(TruncatedReconstructor):
@@ -80,7 +87,7 @@ class LowRankReconstructor(TruncatedReconstructor):
         return self.head.get_parameter("1.bias")
 
 
-class BagOfWordsReconstructor(Reconstructor):
+class BagOfWordsReconstructor(ProbedReconstructor):
     """The target's frozen embeddings, averaged without order, and two linear layers.
 
     An AR that cannot tell `rights of women` from `women of rights`: whatever it scores, words alone
@@ -106,21 +113,11 @@ class BagOfWordsReconstructor(Reconstructor):
         with torch.no_grad():
             self.head.bias.copy_(mean)
 
-    def prepare(
-        self,
-        texts: list[str],
-        activations: Float[Tensor, "batch d_model"],
-        documents: list[str],
-    ) -> None:
-        """Fit the head to the untrained hidden layer."""
-        states = _features(self, self.mixed, texts)
-        start_at_probe(self.head, states, activations, documents)
-
     def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
         """What is mixed, read out."""
-        return self.head(self.mixed(tokens)).float()
+        return self.head(self.last_state(tokens)).float()
 
-    def mixed(self, tokens: TokenBatch) -> Float[Tensor, "batch hidden"]:
+    def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch hidden"]:
         """Mean embedding of the explanation's tokens (the template's cancel in the norm), mixed."""
         mask = tokens.mask[..., None].float()
         mean = (self.embed(tokens.ids) * mask).sum(1) / mask.sum(1)
@@ -136,34 +133,20 @@ def start_at_probe(
 ) -> None:
     """Set a head to the ridge regression from features to n(h).
 
-    The penalty is the best of `PENALTIES` when whole documents are left out: texts of one document
-    are too alike. Answers get the mean length of the features, as an identity's would have.
+    The penalty is the best of `PENALTIES` when whole documents are left out. Answers get the mean
+    length of the features, as an identity's would have.
     """
     from sklearn.linear_model import Ridge
-    from sklearn.model_selection import GridSearchCV, GroupKFold
 
     variance = len(features) * float(features.var(0, correction=0).mean())
-    folds = GroupKFold(min(FOLDS, len(set(documents))))
     penalties = {"alpha": [variance * penalty for penalty in PENALTIES]}
-    search = GridSearchCV(
-        Ridge(solver="cholesky"), penalties, cv=folds, scoring="neg_mean_squared_error"
+    found = fit_by_document(
+        Ridge(solver="cholesky"),
+        penalties,
+        features.double().numpy(),
+        activations.cpu().double(),
+        documents,
     )
-    wanted = normalize(activations.cpu()).double().numpy()
-    found = search.fit(features.double().numpy(), wanted, groups=documents).best_estimator_
     scale = float(features.norm(dim=1).mean()) / activations.shape[1] ** 0.5
     head.weight.copy_(torch.from_numpy(scale * found.coef_))
     head.bias.copy_(torch.from_numpy(scale * found.intercept_))
-
-
-@torch.no_grad()
-def _features(
-    model: Reconstructor, read: Callable[[TokenBatch], Tensor], texts: list[str]
-) -> Float[Tensor, "batch width"]:
-    """What an AR's head would see of each text, on the CPU."""
-    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-    device, found = next(model.parameters()).device, {}
-    for start in range(0, len(order), READ_TOGETHER):
-        rows = order[start : start + READ_TOGETHER]
-        states = read(model.encode([texts[row] for row in rows]).to(device))
-        found |= dict(zip(rows, states.cpu(), strict=True))
-    return torch.stack([found[row] for row in range(len(texts))])

@@ -10,15 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.device import best_device
+from common.evaluation.ridge import fit_by_document
 from common.evaluation.roundtrip import Predict
-from common.metrics.fve import normalize
 from common.packages import is_package, package_path
 from common.schema import TokenBatch
 from common.target.load import Target
 from common.target.residual import read_residual
 
 ALPHAS = tuple(10.0**power for power in range(-2, 6))
-FOLDS = 5
 
 
 def mean_direction(mean: Float[Tensor, " d_model"]) -> Predict:
@@ -118,16 +117,10 @@ class Embedder:
 def _ridge(
     features: np.ndarray, activations: Tensor, documents: Sequence[str], transform: Any
 ) -> Predict:
-    """The penalty with the least error on documents left out, then a fit to all rows."""
     from sklearn.linear_model import Ridge
-    from sklearn.model_selection import GridSearchCV, GroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    folds = GroupKFold(min(FOLDS, len(set(documents))))
     model = make_pipeline(StandardScaler(), Ridge())
-    search = GridSearchCV(
-        model, {"ridge__alpha": ALPHAS}, cv=folds, scoring="neg_mean_squared_error"
-    )
-    search.fit(features, normalize(activations).numpy(), groups=list(documents))
-    return lambda texts: torch.from_numpy(search.predict(transform(list(texts)))).float()
+    found = fit_by_document(model, {"ridge__alpha": ALPHAS}, features, activations, documents)
+    return lambda texts: torch.from_numpy(found.predict(transform(list(texts)))).float()

@@ -7,11 +7,7 @@ Decision rule: README.md in this folder, repeated in findings.py and applied by 
 
 from pydantic import Field, model_validator
 
-from ar_variants.small import (
-    BagOfWordsReconstructor,
-    LowRankReconstructor,
-    ShallowReconstructor,
-)
+from ar_variants.small import BagOfWordsReconstructor, LowRankReconstructor, ShallowReconstructor
 from common.arms.reconstructor import ReconstructorArm
 from common.config import Config
 from common.errors import NlaError
