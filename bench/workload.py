@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from common.commands.trunk import run_stage
 from common.config import TrainerConfig
-from common.device import gains_from_bfloat16
+from common.device import gains_from_bfloat16, in_bfloat16
 from common.material import Material
 from common.paths import Trunk
 from common.profile import Profile, load_profile
@@ -53,7 +53,7 @@ class Workload(NamedTuple):
     @property
     def low_precision(self) -> bool:
         """Whether our training runs in bfloat16 autocast."""
-        return self.profile.trainer.precision.startswith("bf16")
+        return in_bfloat16(self.profile.trainer.precision)
 
     def material(self) -> Material:
         """A fresh view of the trunk, with a target of its own."""

@@ -23,6 +23,11 @@ def device_name() -> str:
     return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
 
 
+def in_bfloat16(precision: str) -> bool:
+    """Whether a trainer of this precision ("32-true", "bf16-mixed") multiplies in bfloat16."""
+    return precision.startswith("bf16")
+
+
 @cache
 def gains_from_bfloat16() -> bool:
     """Whether this machine multiplies bfloat16 matrices clearly faster than float32 ones.

@@ -11,7 +11,7 @@ import torch
 
 from common.config import ARConfig
 from common.data.batches import Example, examples_of, in_order, plan_batches
-from common.device import best_device
+from common.device import best_device, in_bfloat16
 from common.errors import NlaError
 from common.manifest import digest_of
 from common.material import Material
@@ -44,7 +44,7 @@ def build_av(material: Material) -> Verbalizer:
     alpha = config.alpha or material.manifest["norm_percentiles"]["75"]
     target = material.target
     verbalizer = Verbalizer(target.model, target.tokenizer, config, alpha)
-    if material.profile.trainer.precision.startswith("bf16"):
+    if in_bfloat16(material.profile.trainer.precision):
         freeze_in_bfloat16(verbalizer)
     return verbalizer
 

@@ -14,7 +14,7 @@ from common.arms.record import OWN_TEXTS, model_sizes, write_rows
 from common.config import RLConfig
 from common.data.activations import load_activations, write_atomically
 from common.data.batches import Example, in_order, plan_rollouts
-from common.device import best_device
+from common.device import best_device, in_bfloat16
 from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
 from common.metrics.fve import squared_errors
@@ -132,7 +132,7 @@ class PolicyArm(Arm):
         """Let the AV explain the test activations, and see how the ARs read that."""
         verbalizer, reconstructor, untrained = trained
         # Small steps from the warm start would vanish between neighbouring bfloat16 weights.
-        low = self.profile.trainer.precision.startswith("bf16")
+        low = in_bfloat16(self.profile.trainer.precision)
         dtype = torch.bfloat16 if low else torch.float32
         for name, model, metadata in self._checkpoints(verbalizer, reconstructor):
             save_trainable(model, folder.checkpoint / name, metadata, dtype)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from rich.console import Console
 
-from common.device import device_name, multiplication_speed
+from common.device import device_name, in_bfloat16, multiplication_speed
 from common.errors import NlaError
 from common.manifest import read_manifest
 from common.packages import is_package, package_path
@@ -80,7 +80,7 @@ def _speed(profile: Profile) -> Finding:
     """How fast this machine computes; slow is no fault, but worth knowing before a long run."""
     if torch.cuda.is_available():
         return Finding(f"{device_name()}, training in {profile.trainer.precision}")
-    low = profile.trainer.precision.startswith("bf16")
+    low = in_bfloat16(profile.trainer.precision)
     speed = multiplication_speed(torch.bfloat16 if low else torch.float32) / 1e9
     note = "; `nla profile mini` is made for CPUs as slow as this" if speed < SLOW else ""
     return Finding(

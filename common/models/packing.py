@@ -5,6 +5,7 @@ product spends much of its time on the weight's layout.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,11 @@ def packs(device: torch.device) -> bool:
 def packed(weight: Tensor, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
     """The product with a packed copy of a float32 weight [out, in]; it has no gradient."""
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+    return partial(_product, laid_out, bias)
 
-    def product(states: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(states, laid_out, bias, "none", [], "")
 
-    return product
+def _product(laid_out: Tensor, bias: Tensor | None, states: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(states, laid_out, bias, "none", [], "")
 
 
 def pack(module: nn.Linear, weight: Tensor) -> None:
@@ -33,12 +34,7 @@ def pack(module: nn.Linear, weight: Tensor) -> None:
 
     Its own weight is neither read nor changed.
     """
-    product = packed(weight, module.bias)
-
-    def forward(input: Tensor) -> Tensor:
-        return product(input)
-
-    module.forward = forward
+    module.forward = packed(weight, module.bias)
 
 
 def unpack(module: nn.Linear) -> None:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.device import in_bfloat16
 from common.models.reconstructor import Reconstructor
 from common.schema import TokenBatch
 
@@ -17,7 +18,7 @@ def reconstruct(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision.startswith("bf16")):
+    with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(precision)):
         found = read_in_batches(model, model, texts, batch_size)
     model.train(was_training)
     return found

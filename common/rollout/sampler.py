@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.config import RolloutConfig
+from common.device import in_bfloat16
 from common.models.packing import pack, packs, unpack
 from common.models.sharding import is_sharded, whole
 from common.models.verbalizer import Verbalizer
@@ -32,7 +33,7 @@ def sample_explanations(
     the seed and its place alone, whatever the batch size.
     """
     device, room = next(verbalizer.parameters()).device, room_of(verbalizer)
-    low = precision.startswith("bf16")
+    low = in_bfloat16(precision)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
     at_once = max(1, config.batch_size // samples)
     texts: list[str] = []

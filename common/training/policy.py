@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.config import RLConfig
+from common.device import in_bfloat16
 from common.metrics.degeneration import degeneration
 from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share
@@ -114,7 +115,7 @@ class PolicyModule(TrainingModule):
 
     def validation_step(self, batch: PolicyBatch, batch_index: int) -> None:
         """Greedy explanations, read by the AR as it is now and by the AR of the warm start."""
-        low = self.around.precision.startswith("bf16")
+        low = in_bfloat16(self.around.precision)
         with self.around.engine(self.verbalizer, low) as write:
             rollouts = write(batch.activations)
         texts = texts_of(self.verbalizer, rollouts)
@@ -141,7 +142,7 @@ class PolicyModule(TrainingModule):
             keyed_draws((*place, key, batch.keys[:index].count(key)), config.samples, room_of(av))
             for index, key in enumerate(batch.keys)
         ]
-        with self.around.engine(av, self.around.precision.startswith("bf16")) as write:
+        with self.around.engine(av, in_bfloat16(self.around.precision)) as write:
             drawn = torch.cat(draws)
             rollouts = write(batch.activations, config.samples, config.temperature, drawn)
         texts = texts_of(av, rollouts)
