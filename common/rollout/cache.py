@@ -65,15 +65,12 @@ def attend(
     **_: object,
 ) -> tuple[Float[Tensor, "rows time heads head_dim"], None]:
     """Causal attention of the last `time` tokens to all; rows are of one length, unpadded."""
-    query, time, tokens = query.to(value.dtype), query.shape[2], key.shape[2]
-    if time == 1:
-        # A newest token sees all: the heads that share keys pass for so many tokens of one head.
-        shared = query.reshape(len(query), key.shape[1], -1, query.shape[3])
-        read = functional.scaled_dot_product_attention(shared, key, value, scale=scaling)
-        return read.reshape(query.shape).transpose(1, 2), None
-    mask = torch.ones(time, tokens, dtype=torch.bool, device=key.device).tril(tokens - time)
+    time, tokens = query.shape[2], key.shape[2]
+    mask = None
+    if time > 1:
+        mask = torch.ones(time, tokens, dtype=torch.bool, device=key.device).tril(tokens - time)
     read = functional.scaled_dot_product_attention(
-        query, key, value, mask, scale=scaling, enable_gqa=True
+        query.to(value.dtype), key, value, mask, scale=scaling, enable_gqa=True
     )
     return read.transpose(1, 2), None
 
