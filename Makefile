@@ -34,7 +34,7 @@ lint: install  ## ruff and the import rules
 types: install  ## static types
 	$(BIN)/basedpyright
 
-test: install  ## the tests, in as many processes as there are cores (about 8 minutes on 2 slow ones)
+test: install  ## the tests, in as many processes as there are cores (minutes, even on 2 slow ones)
 	$(BIN)/pytest -m "not slow" --numprocesses auto --maxprocesses 8
 
 test-all: install  ## the slow ones too: whole pipeline through DVC, kills, a real PostgreSQL

@@ -97,6 +97,14 @@ def test_a_part_that_is_missing_is_not_measured():
     assert all("not measured" in clause for clause in clauses(without))
 
 
+def test_without_the_ar_that_learns_alone_the_round_trip_is_still_told():
+    found = results(LEARNED, LEARNED)
+    works, _, who, _ = clauses(found._replace(rows=found.rows.filter(pl.col("arm") != "frozen_av")))
+    assert "for these 3 seeds: shown" in works
+    assert "part of it: not measured" in works
+    assert "not measured" in who
+
+
 def test_sections_by_hand():
     texts, splice, best, published = sections(results(LEARNED, LEARNED))
     assert "`control`" in texts.markdown
