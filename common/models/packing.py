@@ -34,7 +34,7 @@ def pack(module: nn.Linear, weight: Tensor) -> None:
 
     Its own weight is neither read nor changed.
     """
-    module.forward = packed(weight, module.bias)
+    vars(module)["forward"] = packed(weight, module.bias)
 
 
 def unpack(module: nn.Linear) -> None:
