@@ -16,6 +16,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 PROFILES = sorted(file.stem for file in (ROOT / "common" / "profiles").glob("*.yaml"))
+EXPERIMENTS = sorted(file.parent.name for file in ROOT.glob("experiments/*/dvc.yaml"))
 ARMS = list(yaml.safe_load((ROOT / "experiments/ar_small/params.yaml").read_text())["arms"])
 OWN = "experiments/ar_small/dvc.yaml:ar_small"
 SMOKE = "common/profiles/smoke.yaml"
@@ -47,6 +48,18 @@ def test_every_profile_states_what_the_stages_depend_on(profile: str):
         for part in key.split("."):
             assert part in section, f"{profile}.yaml lacks {key}"
             section = section[part]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_arm_depends_on_whether_it_is_left_out(name: str):
+    """Else an arm that is let in again counts as run, although it never was."""
+    folder = ROOT / "experiments" / name
+    arm = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"][name]["do"]
+    assert ["arms.${key}", "only", "search"] in [
+        entry.get(f"experiments/{name}/params.yaml") for entry in arm["params"]
+    ]
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    assert {"arms", "only", "search"} <= values.keys(), "DVC knows no defaults"
 
 
 class Clone:
@@ -209,12 +222,13 @@ def test_explain_doctor_and_the_module_work_on_what_was_made(clone: Clone):
             {"search": {"learning_rate": {"low": 1e-4, "high": 1e-3}}},
             {f"{OWN}@{arm}" for arm in ARMS},
         ),
+        (PARAMS, {"only": {"smoke": ["control"]}}, {f"{OWN}@{arm}" for arm in ARMS}),
         (SMOKE, {"tuning": {"trials": 3}}, {f"{OWN}@{arm}" for arm in ARMS}),
         (SMOKE, {"teacher": {"kind": "api"}}, {"explanations"}),
         (SMOKE, {"rollout": {"temperature": 1.0}}, {"av_text"}),
         (SMOKE, {"activations": {"layers": [7]}}, {"activations"}),
     ],
-    ids=["search", "tuning", "teacher", "rollout", "layer"],
+    ids=["search", "only", "tuning", "teacher", "rollout", "layer"],
 )
 def test_a_changed_key_makes_only_what_reads_it_stale(
     clone: Clone, file: str, change: dict[str, dict], stages: set[str]
