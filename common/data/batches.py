@@ -1,5 +1,6 @@
 """Which explanations are read together and in what order: decided before a run, all of it."""
 
+import itertools
 from typing import NamedTuple
 
 import polars as pl
@@ -47,9 +48,11 @@ def plan_batches(
 
 
 def in_order(examples: list[Example], batch_size: int) -> list[list[Example]]:
-    """Batches for evaluation: by length, nothing dropped."""
+    """Batches for evaluation: by length, nothing dropped, none smaller than others by two."""
     ordered = sorted(examples, key=lambda example: (len(example.text), example.key))
-    return [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+    count = -(-len(ordered) // batch_size)
+    ends = [len(ordered) * end // count for end in range(count + 1)] if count else [0]
+    return [ordered[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def plan_rollouts(

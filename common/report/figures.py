@@ -82,7 +82,10 @@ def fve_figure(tables: Mapping[str, Sequence[ArmRow]]) -> Figure:
 
 
 def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure:
-    """Share of each arm's FVE that survives each transform of its explanations."""
+    """Share of each arm's FVE that survives each transform of its explanations.
+
+    A share without an interval, of a few texts of a few documents, would only stretch the axis.
+    """
     arms = _arms(row.arm for rows in tables.values() for row in rows)
     transforms = list(dict.fromkeys(row.transform for rows in tables.values() for row in rows))
     styles, step = arm_styles(arms), 0.8 / (len(arms) + 1)
@@ -91,6 +94,8 @@ def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure:
         figure, panels = _panels(list(tables), height=height, share="all")
         for axes, (source, rows) in zip(panels, tables.items(), strict=True):
             for row in rows:
+                if np.isnan(row.share.low):
+                    continue
                 offset = step * (arms.index(row.arm) - (len(arms) - 1) / 2)
                 place = transforms.index(row.transform) + offset
                 _draw_interval(axes, row.share, place, styles[row.arm], row.arm)

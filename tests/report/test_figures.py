@@ -1,3 +1,5 @@
+from math import nan
+
 import polars as pl
 import pytest
 
@@ -36,6 +38,13 @@ def test_every_arm_is_named_and_drawn_where_it_stands(results: Results, draw):
     estimates = [row.fve.estimate for row in arm_table(results, "teacher") if not row.is_floor]
     drawn = [bar.lines[0].get_xdata()[0] for bar in left.containers]
     assert drawn == pytest.approx(estimates)
+
+
+def test_a_share_without_an_interval_is_not_drawn(results: Results):
+    rows = survival_table(results, "teacher")
+    few = rows[0]._replace(share=rows[0].share._replace(low=nan, high=nan))
+    axes = figures.survival_figure({"teacher": [few, *rows[1:]]}).axes[0]
+    assert len(axes.containers) == len(rows) - 1
 
 
 def test_each_seed_of_each_arm_has_a_curve(draw):
