@@ -30,6 +30,14 @@ def pipelines() -> Iterator[dict]:
             yield stage.get("do", stage)
 
 
+def stages_of(experiment: str, command: str) -> list[dict]:
+    """The stages of an experiment that run a command."""
+    file = ROOT / "experiments" / experiment / "dvc.yaml"
+    written = yaml.safe_load(file.read_text())["stages"].values()
+    stages = [stage.get("do", stage) for stage in written]
+    return [stage for stage in stages if stage["cmd"].startswith(command)]
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_states_what_the_stages_depend_on(profile: str):
     """DVC knows no defaults: a key that a stage names must stand in the file."""
@@ -54,10 +62,12 @@ def test_every_profile_states_what_the_stages_depend_on(profile: str):
 def test_an_arm_depends_on_whether_it_is_left_out(name: str):
     """Else an arm that is let in again counts as run, although it never was."""
     folder = ROOT / "experiments" / name
-    arm = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"][name]["do"]
+    (arm,) = stages_of(name, "nla run")
     assert ["arms.${key}", "only", "search"] in [
         entry.get(f"experiments/{name}/params.yaml") for entry in arm["params"]
     ]
+    for neutral in stages_of(name, "nla neutral"):
+        assert {f"experiments/{name}/params.yaml": ["arms", "only"]} in neutral["params"]
     values = yaml.safe_load((folder / "params.yaml").read_text())
     assert {"arms", "only", "search"} <= values.keys(), "DVC knows no defaults"
 
