@@ -16,7 +16,6 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 PROFILES = sorted(file.stem for file in (ROOT / "common" / "profiles").glob("*.yaml"))
-EXPERIMENTS = sorted(file.parent.name for file in ROOT.glob("experiments/*/dvc.yaml"))
 ARMS = list(yaml.safe_load((ROOT / "experiments/ar_small/params.yaml").read_text())["arms"])
 OWN = "experiments/ar_small/dvc.yaml:ar_small"
 SMOKE = "common/profiles/smoke.yaml"
@@ -28,14 +27,6 @@ def pipelines() -> Iterator[dict]:
     for file in (ROOT / "dvc.yaml", *ROOT.glob("experiments/*/dvc.yaml")):
         for stage in yaml.safe_load(file.read_text())["stages"].values():
             yield stage.get("do", stage)
-
-
-def stages_of(experiment: str, command: str) -> list[dict]:
-    """The stages of an experiment that run a command."""
-    file = ROOT / "experiments" / experiment / "dvc.yaml"
-    written = yaml.safe_load(file.read_text())["stages"].values()
-    stages = [stage.get("do", stage) for stage in written]
-    return [stage for stage in stages if stage["cmd"].startswith(command)]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -56,20 +47,6 @@ def test_every_profile_states_what_the_stages_depend_on(profile: str):
         for part in key.split("."):
             assert part in section, f"{profile}.yaml lacks {key}"
             section = section[part]
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_arm_depends_on_whether_it_is_left_out(name: str):
-    """Else an arm that is let in again counts as run, although it never was."""
-    folder = ROOT / "experiments" / name
-    (arm,) = stages_of(name, "nla run")
-    assert ["arms.${key}", "only", "search"] in [
-        entry.get(f"experiments/{name}/params.yaml") for entry in arm["params"]
-    ]
-    for neutral in stages_of(name, "nla neutral"):
-        assert {f"experiments/{name}/params.yaml": ["arms", "only"]} in neutral["params"]
-    values = yaml.safe_load((folder / "params.yaml").read_text())
-    assert {"arms", "only", "search"} <= values.keys(), "DVC knows no defaults"
 
 
 class Clone:

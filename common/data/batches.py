@@ -1,6 +1,5 @@
 """Which explanations are read together and in what order: decided before a run, all of it."""
 
-import itertools
 from typing import NamedTuple
 
 import polars as pl
@@ -50,9 +49,8 @@ def plan_batches(
 def in_order(examples: list[Example], batch_size: int) -> list[list[Example]]:
     """Batches for evaluation: by length, nothing dropped, none smaller than others by two."""
     ordered = sorted(examples, key=lambda example: (len(example.text), example.key))
-    count = -(-len(ordered) // batch_size)
-    ends = [len(ordered) * end // count for end in range(count + 1)] if count else [0]
-    return [ordered[start:end] for start, end in itertools.pairwise(ends)]
+    size, count = len(ordered), -(-len(ordered) // batch_size)
+    return [ordered[size * i // count : size * (i + 1) // count] for i in range(count)]
 
 
 def plan_rollouts(
