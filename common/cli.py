@@ -203,8 +203,7 @@ def _exit_cleanly(command) -> None:
         command()
     except NlaError as error:
         # A remedy may name a stage, and those know nothing of the option.
-        named = any(word.partition("=")[0] == "--profile" for word in sys.argv)
-        hint = named and "dvc repro" in str(error)
+        hint = "dvc repro" in str(error) and _is_elsewhere(sys.argv)
         _end(f"error: {error}{' (DVC goes by the profile in params.yaml)' if hint else ''}", 1)
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
@@ -212,6 +211,15 @@ def _exit_cleanly(command) -> None:
         _end("interrupted: what is finished is kept, run the same command to go on", INTERRUPTED)
     finally:
         gc.freeze()  # the process ends: two seconds less of looking for cycles to free
+
+
+def _is_elsewhere(words: list[str]) -> bool:
+    """Whether a command's --profile is not the one in params.yaml."""
+    from common.profile import active_profile
+
+    parts = [part for word in words for part in word.split("=", 1)]
+    after = parts[parts.index("--profile") + 1 :] if "--profile" in parts else []
+    return bool(after) and after[0] != active_profile()
 
 
 def _end(line: str, status: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from common.errors import NlaError
-from common.manifest import digest_of, replace_text
+from common.manifest import content_of, digest_of, replace_text
 
 
 class RunFolder:
@@ -51,6 +51,7 @@ class RunFolder:
             for leftover in sorted(self.path.rglob("*"), reverse=True):
                 leftover.rmdir() if leftover.is_dir() else leftover.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
+        self.summary_file.unlink(missing_ok=True)
         plain = json.loads(json.dumps(config, default=str))
         replace_text(self.config_file, yaml.safe_dump(plain))
 
@@ -80,7 +81,13 @@ class RunFolder:
             yield values.pop("step"), values
 
     def finish(self, summary: dict) -> None:
-        """Write summary.json atomically: its presence is what makes a run finished."""
+        """Write summary.json atomically: its presence is what makes a run finished.
+
+        Its `digest` is of the settings and of the weights, so that whatever was made from a run is
+        out of date when the run is made again and comes out otherwise.
+        """
+        weights = content_of(self.checkpoint) if self.checkpoint.exists() else None
+        summary = {**summary, "digest": digest_of([self.config, weights])}
         partial = self.summary_file.with_suffix(".partial")
         partial.write_text(json.dumps(summary, indent=2, sort_keys=True, default=str) + "\n")
         os.replace(partial, self.summary_file)

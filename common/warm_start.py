@@ -9,11 +9,10 @@ from typing import Any
 import polars as pl
 import torch
 
-from common.config import ARConfig
+from common.config import ARConfig, SupervisedConfig
 from common.data.batches import Example, examples_of, in_order, plan_batches
 from common.device import best_device, in_bfloat16
 from common.errors import NlaError
-from common.manifest import digest_of
 from common.material import Material
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
@@ -27,6 +26,7 @@ CODE = (
     "common/config.py",
     "common/data",
     "common/material.py",
+    "common/metrics/fve.py",
     "common/models",
     "common/seeding.py",
     "common/target",
@@ -83,12 +83,7 @@ def _train(folder: RunFolder, run_config: dict[str, Any], material: Material) ->
     with tracked_run(folder, None, {"nla.kind": "warm start"}) as tracker:
         fitted = fit(module, data, profile.trainer, tracker)
         save_trainable(verbalizer, _checkpoint(folder), material.speaking_metadata(verbalizer))
-        facts = {
-            "examples": len(examples),
-            "alpha": verbalizer.alpha,
-            "digest": digest_of(run_config),
-        }
-        folder.finish({**fitted, **facts})
+        folder.finish({**fitted, "examples": len(examples), "alpha": verbalizer.alpha})
     shutil.rmtree(folder.path / "resume", ignore_errors=True)
 
 
@@ -96,7 +91,7 @@ def load_av(material: Material) -> Verbalizer:
     """The trained AV; NlaError when its template, tokenizer, layer or shape differ from today's."""
     folder = material.av_run
     folder.summary  # noqa: B018 - raises when the run is unfinished
-    _check_data(folder, material.digests(*AV_DATA), "av")
+    _check(folder, "av", material.profile.av, material.digests(*AV_DATA))
     verbalizer = build_av(material)
     load_trainable(verbalizer, _checkpoint(folder), material.speaking_metadata(verbalizer))
     return verbalizer.eval()
@@ -136,7 +131,7 @@ def fit_ar(
         fitted = fit(module, data, material.profile.trainer, tracker)
         save_trainable(model, _ar_checkpoint(folder), material.reading_metadata(model))
         test()
-        folder.finish({**fitted, "examples": len(examples), "digest": digest_of(run_config)})
+        folder.finish({**fitted, "examples": len(examples)})
     shutil.rmtree(folder.path / "resume", ignore_errors=True)
 
 
@@ -149,7 +144,7 @@ def build_ar(material: Material) -> Reconstructor:
 def load_ar(material: Material) -> Reconstructor:
     """The trained AR; NlaError when its template, tokenizer, layer or shape differ from today's."""
     material.ar_run.summary  # noqa: B018 - raises when the run is unfinished
-    _check_data(material.ar_run, material.digests(), "ar")
+    _check(material.ar_run, "ar", material.profile.ar, material.digests())
     return load_ar_of(material.ar_run, material)
 
 
@@ -188,11 +183,13 @@ def reading_lesson(
     return module, NlaDataModule(plan, batches, material.store, collate)
 
 
-def _check_data(folder: RunFolder, data: dict[str, Any], stage: str) -> None:
-    """NlaError when a model was trained on data of which some may be test documents today."""
-    if folder.config["material"] != data:
-        remedy = f"`dvc repro {stage}`"
+def _check(folder: RunFolder, stage: str, settings: SupervisedConfig, data: dict[str, Any]) -> None:
+    """NlaError when a model had other settings, or data of which some may be test documents now."""
+    found, remedy = folder.config, f"`dvc repro {stage}`"
+    if found["material"] != data:
         raise NlaError("trained on other data than today's", where=folder.path, remedy=remedy)
+    if found[stage] != settings.model_dump(mode="json"):
+        raise NlaError("trained with other settings than today's", where=folder.path, remedy=remedy)
 
 
 def _checkpoint(folder: RunFolder) -> Path:

@@ -97,7 +97,8 @@ def test_the_root_pipeline_runs_every_stage_of_the_trunk():
     named = [name for name in stages(ROOT / "dvc.yaml") if not name.startswith("experiments/")]
     assert named == list(STAGES)
     for name in named:
-        assert stages(ROOT / "dvc.yaml")[name]["cmd"] == f"nla stage {name}"
+        command = stages(ROOT / "dvc.yaml")[name]["cmd"]
+        assert command == f"nla stage {name} --profile ${{profile}}"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -110,13 +111,20 @@ def test_an_experiment_is_complete_and_small(name: str):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_stage_names_its_profile(name: str):
+    """Else what `nla profile` changes while DVC runs would change the stages that follow."""
+    for stage in stages(ROOT / "experiments" / name / "dvc.yaml").values():
+        assert stage.get("do", stage)["cmd"].endswith(" --profile ${profile}")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_arm_depends_on_whether_it_is_left_out(name: str):
     """Else an arm that is let in again counts as run, although it never was."""
     folder, own = ROOT / "experiments" / name, f"experiments/{name}/params.yaml"
     pipeline = stages(folder / "dvc.yaml")
     assert {own: ["arms.${key}", "only", "search"]} in pipeline[name]["do"]["params"]
     for stage in pipeline.values():
-        if stage.get("cmd") == f"nla neutral {name}":
+        if stage.get("cmd", "").startswith(f"nla neutral {name}"):
             assert {own: ["arms", "only"]} in stage["params"]
     values = yaml.safe_load((folder / "params.yaml").read_text())
     assert {"arms", "only", "search"} <= values.keys(), "DVC knows no defaults"

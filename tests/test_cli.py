@@ -195,6 +195,11 @@ def test_a_remedy_that_names_a_stage_knows_of_another_profile(
     assert line.endswith("(DVC goes by the profile in params.yaml)")
 
 
+def test_a_remedy_at_the_profile_of_params_yaml_needs_no_hint(repository: Path, refused: Refusal):
+    line = refused("stage", "activations", "--profile", "smoke")
+    assert line.endswith("`dvc repro corpus`")
+
+
 @pytest.mark.parametrize("command", [["collect", "baseline"], ["neutral", "baseline"]])
 def test_a_run_that_has_not_been_made(with_trunk: Path, refused: Refusal, command: list[str]):
     line = refused(*command)

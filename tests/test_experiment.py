@@ -26,6 +26,7 @@ from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA
 from common.rollout.sampler import sample_explanations
 from common.schema import AV, AV_UNTRAINED_AR, TEACHER
 from common.tuning.study import Best
+from common.tuning.sweep import run_sweep
 from common.warm_start import train_ar, train_av
 
 ROOT = Path(__file__).parent.parent
@@ -125,9 +126,27 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
     assert folder.summary_file.stat().st_mtime_ns == written, "a finished run ran again"
 
     one.check(folder)
-    other = two_steps.replace(evaluation=two_steps.evaluation.replace(resamples=101))
+    same = two_steps.replace(evaluation=two_steps.evaluation.replace(resamples=101))
+    ReconstructorArm(one.experiment, arm, same, shared).check(folder)
+    other = two_steps.replace(evaluation=two_steps.evaluation.replace(distractors=3))
     with pytest.raises(NlaError, match=r"a run of other evaluation than today's.*nla run"):
         ReconstructorArm(one.experiment, arm, other, shared).check(folder)
+
+
+@pytest.mark.usefixtures("without_mlflow")
+def test_a_run_of_another_setting_than_the_studys_best_is_refused(
+    two_steps: Profile, repository: Path, shared: Material, monkeypatch: pytest.MonkeyPatch
+):
+    """As after trials were raised by hand: nothing else of the run's settings has changed."""
+    monkeypatch.chdir(repository)
+    storage = two_steps.tuning.replace(trials=1, storage=f"sqlite:///{repository}/other.db")
+    profile = two_steps.replace(tuning=storage)
+    one = ReconstructorArm(load_experiment("ar_small"), "bag_of_words", profile, shared)
+    best = run_sweep(one.sweep(), lambda trial, params: 0.0)
+    one.check(one.run_seed(7, best))
+    worse = Best({name: value * 1.1 for name, value in best.params.items()}, (0.0,), 1, 1)
+    with pytest.raises(NlaError, match="a run of other tuned than today's"):
+        one.check(one.run_seed(7, worse))
 
 
 @pytest.fixture(scope="module")

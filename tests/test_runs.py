@@ -51,7 +51,7 @@ def test_a_summary_makes_a_run_finished(folder: RunFolder):
         _ = folder.summary
     folder.finish({"dev_fve": 0.5})
     assert folder.is_finished(CONFIG)
-    assert folder.summary == {"dev_fve": 0.5}
+    assert folder.summary["dev_fve"] == 0.5
     assert not folder.is_finished(CONFIG | {"arm": "other"})
 
 
@@ -69,6 +69,26 @@ def test_beginning_again_with_the_same_config_keeps_what_is_there(folder: RunFol
     folder.log({"loss": 1.5}, step=0)
     folder.begin(CONFIG)
     assert list(folder.metrics()) == [(0, {"loss": 1.5})]
+
+
+def test_a_run_that_begins_again_is_not_finished(folder: RunFolder):
+    folder.finish({"dev_fve": 0.5})
+    folder.begin(CONFIG)
+    assert not folder.is_finished(CONFIG)
+
+
+def test_the_digest_of_a_run_tells_settings_and_weights_apart(folder: RunFolder):
+    def digest(weights: bytes) -> str:
+        folder.checkpoint.mkdir(exist_ok=True)
+        (folder.checkpoint / "ar.safetensors").write_bytes(weights)
+        folder.finish({"dev_fve": 0.5})
+        return folder.summary["digest"]
+
+    first = digest(b"one")
+    assert first == digest(b"one")
+    assert first != digest(b"two")
+    folder.begin(CONFIG | {"arm": "other"})
+    assert first != digest(b"one")
 
 
 def test_beginning_again_with_another_config_removes_what_is_there(folder: RunFolder):

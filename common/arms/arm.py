@@ -23,7 +23,7 @@ from common.profile import Profile
 from common.provenance import code_digest
 from common.runs import RunFolder
 from common.tracking.tracker import Tracker, tracked_run
-from common.tuning.study import Best, SearchSpace, Sweep
+from common.tuning.study import Best, SearchSpace, Sweep, known_best
 from common.tuning.sweep import run_sweep
 from common.tuning.trials import slot_of
 
@@ -46,6 +46,8 @@ CODE = (
     "common/warm_start.py",
 )
 """What a run of an arm depends on, as its DVC stage says too."""
+NOT_OF_RUNS = {"resamples", "embedder", "embedder_sha256"}
+"""Keys of `evaluation` that only reports and floors read: no run is made again for them."""
 TRIAL_SEED = -1
 """Of every trial, so that no seed of the test has been tuned."""
 
@@ -114,7 +116,7 @@ class Arm:
             "arm": self.settings.model_dump(mode="json"),
             "tuned": self.tuned.model_dump(mode="json"),
             "trainer": self.profile.trainer.model_dump(mode="json"),
-            "evaluation": self.profile.evaluation.model_dump(mode="json"),
+            "evaluation": self.profile.evaluation.model_dump(mode="json", exclude=NOT_OF_RUNS),
             "material": self.material.digests(),
             "code": code_digest(*CODE, *map(str, self.experiment.code)),
         }
@@ -169,20 +171,21 @@ class Arm:
                     **fitted,
                     **tested,
                     "device": device_name(),
-                    "digest": digest_of(config),
                 }
             )
         shutil.rmtree(folder.path / "resume", ignore_errors=True)
 
     def check(self, folder: RunFolder) -> None:
-        """NlaError for a run of this arm that was made with other settings, data or code."""
+        """NlaError for a run made with other settings, data or code, or not the study's best."""
         remedy = f"nla run {self.experiment.name} --arm {self.name}"
         if not folder.config_file.exists():
             raise NlaError("this run has not been made", where=folder.path, remedy=remedy)
         expected = json.loads(json.dumps(self.base_config(), default=str))
         found = folder.config
-        for name in self.experiment.params.search:  # the study chose them
-            expected["tuned"][name] = found.get("tuned", {}).get(name)
+        best = known_best(self.sweep()) if self.experiment.params.search else None
+        for name in self.experiment.params.search:
+            chosen = best.params if best else found.get("tuned", {})
+            expected["tuned"][name] = chosen.get(name)
         if changed := [name for name, value in expected.items() if found.get(name) != value]:
             what = f"a run of other {', '.join(changed)} than today's"
             raise NlaError(what, where=folder.path, remedy=remedy)

@@ -84,8 +84,9 @@ class PolicyArm(Arm):
         return self.experiment.build(self.settings, self.material)
 
     def base_config(self) -> dict[str, Any]:
-        """Also the warm start that it begins with."""
-        return super().base_config() | {"warm_start": self._starts()}
+        """Also the warm start that it begins with, and what samples."""
+        more = {"warm_start": self._starts(), "engine": self.profile.rollout.engine}
+        return super().base_config() | more
 
     def train(
         self,

@@ -15,10 +15,11 @@ FIELDS = ("experiment", "profile", "question", "verdict")
 def render_index(reports_folder: Path) -> None:
     """Write the index of `<profile>/<name>.md`, read off the `<name>.json` beside each report.
 
-    Raises NlaError for an unreadable `<name>.json` or one whose report is missing.
+    One whose report is missing (DVC removes a report before it is made again) is left out. Raises
+    NlaError for an unreadable `<name>.json`.
     """
-    files = sorted(reports_folder.glob("*/*.json"))
-    entries = [_entry(file) for file in files if file.parent.name not in UNLISTED]
+    files = [file for file in sorted(reports_folder.glob("*/*.json")) if _is_listed(file)]
+    entries = [_entry(file) for file in files]
     by_report = {(entry["experiment"], entry["profile"]): entry for entry in entries}
     questions = {entry["experiment"]: entry["question"] for entry in entries}
     profiles = sorted({entry["profile"] for entry in entries})
@@ -33,10 +34,12 @@ def render_index(reports_folder: Path) -> None:
     (reports_folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
 
 
+def _is_listed(file: Path) -> bool:
+    return file.parent.name not in UNLISTED and file.with_suffix(".md").exists()
+
+
 def _entry(file: Path) -> dict[str, str]:
     remedy = "render the report again"
-    if not file.with_suffix(".md").exists():
-        raise NlaError("an index entry without its report", where=file, remedy=remedy)
     try:
         entry = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

@@ -256,7 +256,8 @@ class PolicyModule(TrainingModule):
             | health
         )
         share = float(torch.as_tensor(self.all_gather(valid.float().mean())).mean())
-        self._invalid_in_a_row = self._invalid_in_a_row + 1 if share < 0.5 else 0
+        speechless = share < 0.5 and self.config.trained != "ar"  # a frozen AV cannot collapse
+        self._invalid_in_a_row = self._invalid_in_a_row + 1 if speechless else 0
         if self._invalid_in_a_row >= COLLAPSED_STEPS and not self.stopped:
             self.stopped = (
                 f"collapsed: fewer than half of the explanations were valid in"

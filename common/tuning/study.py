@@ -104,6 +104,15 @@ def best_of(study: optuna.Study) -> Best:
     return Best(dict(best.params), tuple(best.values), best.number, trials)
 
 
+def known_best(sweep: Sweep) -> Best | None:
+    """The best trial so far; None where there is none, as with runs of another machine."""
+    try:
+        study = optuna.load_study(study_name=sweep.name, storage=_open_storage(sweep.storage))
+    except KeyError:
+        return None
+    return best_of(study) if study.best_trials else None
+
+
 def trials_table(name: str, storage: str = OPTUNA_URI) -> pl.DataFrame:
     """The trials of a study by number: slot, state, value(s), duration_s, `params_*`, `user_*`.
 
