@@ -244,12 +244,10 @@ def _arms(experiment: str, arm: str | None, profile: str | None) -> list:
     from common.material import Material
 
     one = load_experiment(experiment)
-    chosen, material = one.arms_at(scale.name), Material(scale)
-    if arm and arm not in chosen:
+    if arm and arm not in one.arms_at(scale.name):
         one.arm(arm)  # an unknown one is an error
         _leave_out(scale.name, experiment, arm)
-    names = [name for name in ([arm] if arm else chosen) if name in chosen]
-    return [one.arm_class(one, name, scale, material) for name in names]
+    return [each for each in one.arms_of(Material(scale)) if arm in (None, each.name)]
 
 
 def _leave_out(profile: str, experiment: str, arm: str) -> None:

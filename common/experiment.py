@@ -94,6 +94,12 @@ class Experiment:
         params = self.params
         return [arm for arm in params.arms if arm in params.only.get(profile, params.arms)]
 
+    def arms_of(self, material: Material) -> list[Any]:
+        """Those arms, ready to be tuned, run and checked."""
+        profile = material.profile
+        names = self.arms_at(profile.name)
+        return [self.arm_class(self, name, profile, material) for name in names]
+
     def arm(self, name: str) -> Any:
         """The validated settings of an arm."""
         where = self.folder / "params.yaml"

@@ -44,6 +44,7 @@ from common.schema import (
     TRAINING_SPLITS,
 )
 from common.target.load import Target, load_target, load_tokenizer
+from common.target.residual import check_layers
 
 
 class Material:
@@ -92,9 +93,10 @@ class Material:
 
     @cached_property
     def manifest(self) -> dict:
-        """That of the activations; NlaError when they belong to another target or tokenizer."""
+        """That of the activations; NlaError when they are of another target, tokenizer or layer."""
         target = read_manifest(self.trunk.target, "target")
-        expected = {"tokenizer": target["tokenizer"], "target": target["source"]}
+        layers = check_layers(self.profile.activations.layers, target["blocks"])
+        expected = {"tokenizer": target["tokenizer"], "target": target["source"], "layers": layers}
         return read_manifest(self.trunk.activations, "activations", kind="activations", **expected)
 
     @property
@@ -124,13 +126,13 @@ class Material:
 
     def explanations(self, source: str) -> pl.DataFrame:
         """Explanations by the teacher or the AV: key, doc_id, split, position, explanation."""
-        path, stage = (
-            (self.trunk.explanations, "explanations")
+        path, stage, settings = (
+            (self.trunk.explanations, "explanations", {"config": self.profile.teacher.digest()})
             if source == TEACHER
-            else (self.trunk.av_text, "av_text")
+            else (self.trunk.av_text, "av_text", {"rollout": self.profile.rollout.digest()})
         )
         tokenizer, digest = self.manifest["tokenizer"], self.manifest["digest"]
-        read_manifest(path, stage, tokenizer=tokenizer, activations=digest)
+        read_manifest(path, stage, tokenizer=tokenizer, activations=digest, **settings)
         return read_table(path, stage)
 
     def ar_examples(self, limit: int | None = None) -> list[Example]:

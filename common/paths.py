@@ -7,6 +7,8 @@ DOWNLOADS = Path("data/downloads")
 EXPERIMENTS = Path("experiments")
 MLFLOW_URI = "sqlite:///mlflow.db"
 OPTUNA_URI = "sqlite:///optuna.db"
+WARM_START = "warm_start"
+"""The runs of the trunk."""
 
 
 class Trunk:
@@ -21,8 +23,8 @@ class Trunk:
         self.corpus = root / "corpus.parquet"
         self.activations = root / "activations"
         self.explanations = root / "explanations.parquet"
-        self.av_run = Path("runs") / profile / "warm_start" / "av" / "0"
-        self.ar_run = Path("runs") / profile / "warm_start" / "ar" / "0"
+        self.av_run = run_folder(profile, WARM_START, "av", 0)
+        self.ar_run = run_folder(profile, WARM_START, "ar", 0)
         self.av_text = root / "av_text.parquet"
         self.floors = root / "floors.parquet"
 

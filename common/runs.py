@@ -11,6 +11,7 @@ import yaml
 
 from common.errors import NlaError
 from common.manifest import content_of, digest_of, replace_text
+from common.paths import WARM_START
 
 
 class RunFolder:
@@ -96,7 +97,9 @@ class RunFolder:
     def summary(self) -> dict:
         """What `finish` wrote."""
         if not self.summary_file.exists():
-            raise NlaError("unfinished run", where=self.path, remedy="run its DVC stage again")
+            of_the_trunk = WARM_START in self.path.parts
+            stage = f"`dvc repro {self.path.parent.name}`" if of_the_trunk else "its DVC stage"
+            raise NlaError("unfinished run", where=self.path, remedy=f"run {stage} again")
         return json.loads(self.summary_file.read_text())
 
     def is_finished(self, config: dict) -> bool:

@@ -63,6 +63,7 @@ def trunk_root(
         spoken.write_parquet(trunk.av_text)
         read = read_manifest(trunk.activations, "activations")
         made_of = {"tokenizer": read["tokenizer"], "activations": read["digest"]}
+        made_of["rollout"] = smoke.rollout.digest()
         write_manifest(trunk.av_text, kind="av_text", **made_of)
     return root
 

@@ -183,7 +183,7 @@ def test_missing_artefact(
 def test_missing_results(repository: Path, refused: Refusal):
     line = refused("report", "ar_small")
     assert "data/smoke/results/ar_small" in line
-    assert line.endswith("nla collect ar_small")
+    assert line.endswith("nla collect ar_small --profile smoke")
 
 
 @pytest.mark.parametrize("option", [("--profile", "smoke"), ("--profile=smoke",)])
@@ -204,7 +204,7 @@ def test_a_remedy_at_the_profile_of_params_yaml_needs_no_hint(repository: Path, 
 def test_a_run_that_has_not_been_made(with_trunk: Path, refused: Refusal, command: list[str]):
     line = refused(*command)
     assert "this run has not been made [runs/smoke/baseline/control/0]" in line
-    assert line.endswith("nla run baseline --arm control")
+    assert line.endswith("nla run baseline --arm control --profile smoke")
 
 
 def test_no_neutral_ar_where_all_read_the_same(with_trunk: Path, refused: Refusal):
@@ -271,6 +271,14 @@ def test_doctor_is_content_with_what_is_there(
     assert end_of("doctor", monkeypatch=monkeypatch) == 1
     missing = [line for line in capsys.readouterr().out.splitlines() if "missing" in line]
     assert [line.partition("→ ")[2] for line in missing] == ["dvc repro floors", "dvc repro av"]
+
+
+def test_doctor_of_another_profile_says_how_to_get_there(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (repository / "params.yaml").write_text("profile: laptop\n")
+    assert end_of("doctor", "--profile", "smoke", monkeypatch=monkeypatch) == 1
+    assert "→ nla profile smoke && dvc repro target" in capsys.readouterr().out
 
 
 def test_the_real_command_tells_a_mistake_without_a_traceback(repository: Path):

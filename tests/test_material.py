@@ -81,6 +81,21 @@ def test_explanations_in_another_tokenizer_are_refused(copied: Material):
         copied.explanations(TEACHER)
 
 
+def test_artefacts_of_other_settings_than_the_profiles_are_refused(copied: Material):
+    """As when a profile was edited and `nla run` called, which makes nothing of the trunk."""
+    profile = copied.profile
+    changed = {
+        "layers": {"activations": profile.activations.replace(layers=(0,))},
+        "config": {"teacher": profile.teacher.replace(temperature=0.1)},
+        "rollout": {"rollout": profile.rollout.replace(temperature=0.1)},
+    }
+    for field, change_of in changed.items():
+        other = Material(profile.replace(**change_of))
+        source = AV if field == "rollout" else TEACHER
+        with pytest.raises(NlaError, match=f"manifest mismatch: {field} is"):
+            other.explanations(source)
+
+
 @pytest.mark.parametrize("source", [TEACHER, AV])
 def test_explanations_of_other_activations_are_refused(copied: Material, source: str):
     change(copied.trunk.activations / "manifest.json", digest="another")

@@ -177,7 +177,8 @@ class Arm:
 
     def check(self, folder: RunFolder) -> None:
         """NlaError for a run made with other settings, data or code, or not the study's best."""
-        remedy = f"nla run {self.experiment.name} --arm {self.name}"
+        named = f"--arm {self.name} --profile {self.profile.name}"
+        remedy = f"nla run {self.experiment.name} {named}"
         if not folder.config_file.exists():
             raise NlaError("this run has not been made", where=folder.path, remedy=remedy)
         expected = json.loads(json.dumps(self.base_config(), default=str))

@@ -27,10 +27,10 @@ def warm_started(material: Material) -> Partner:
     return Partner(material.ar_run, lambda: load_ar(material))
 
 
-def finished(experiment: str, arm: str, material: Material, seed: int = 0) -> Partner:
-    """The AR of a finished run of another experiment; NlaError when it is missing or outdated."""
+def finished(experiment: str, arm: str, material: Material) -> Partner:
+    """The AR of an arm's first seed in another experiment; NlaError when missing or outdated."""
     trained = ReconstructorArm(load_experiment(experiment), arm, material.profile, material)
-    run = trained.run_folder(seed)
+    run = trained.run_folder(material.profile.tuning.seeds[0])
     trained.check(run)
     pace = run.summary["learning_rate"] / material.profile.ar.learning_rate
     return Partner(run, lambda: trained.load_reconstructor(run), pace)

@@ -37,7 +37,7 @@ CEILINGS = ["own_blocks"]
 def collect(experiment: Experiment, profile: Profile) -> None:
     """Write results, and the metrics.json that DVC compares; NlaError names an unfinished run."""
     material = Material(profile)
-    arms = arms_of(experiment, profile, material)
+    arms = experiment.arms_of(material)
     folders = list(runs_of(arms))
     own = arms[0].has_own_texts
     results = Results(
@@ -54,14 +54,6 @@ def collect(experiment: Experiment, profile: Profile) -> None:
     save_results(folder, results)
     metrics = _headline(results)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
-
-
-def arms_of(experiment: Experiment, profile: Profile, material: Material) -> list[Any]:
-    """All arms of an experiment at a profile."""
-    return [
-        experiment.arm_class(experiment, name, profile, material)
-        for name in experiment.arms_at(profile.name)
-    ]
 
 
 def text_metrics(material: Material, texts: list[str]) -> dict[str, float]:
@@ -176,7 +168,7 @@ def _neutral_rows(folders: list[RunFolder]) -> pl.DataFrame:
     """What the neutral AR made of the texts of these very runs."""
     profile, experiment, *_ = folders[0].identity
     run = RunFolder(neutral_run(profile, experiment))
-    remedy = f"nla neutral {experiment}"
+    remedy = f"nla neutral {experiment} --profile {profile}"
     if not run.summary_file.exists():
         raise NlaError("no neutral AR", where=run.path, remedy=remedy)
     if run.config["runs"] != {str(one.path): one.summary["digest"] for one in folders}:
@@ -198,9 +190,8 @@ def _trials(arm: Any) -> pl.DataFrame:
     done = table.filter(pl.col("state") != FAILED).height
     if done < sweep.budget:
         what = f"only {done} of {sweep.budget} trials are done"
-        raise NlaError(
-            what, where=sweep.name, remedy=f"nla sweep {arm.experiment.name} --arm {arm.name}"
-        )
+        named = f"--arm {arm.name} --profile {arm.profile.name}"
+        raise NlaError(what, where=sweep.name, remedy=f"nla sweep {arm.experiment.name} {named}")
     tuned = [name for name in table.columns if name.startswith("params_")]
     named = table.with_columns(arm=pl.lit(arm.name)).select(*TRIALS_SCHEMA.names(), *tuned)
     return named.cast({name: TRIALS_SCHEMA[name] for name in TRIALS_SCHEMA.names()})

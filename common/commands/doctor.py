@@ -14,7 +14,7 @@ from common.errors import NlaError
 from common.manifest import read_manifest
 from common.packages import is_package, package_path
 from common.paths import Trunk
-from common.profile import Profile
+from common.profile import Profile, active_profile
 
 LIBRARIES = (
     "torch",
@@ -30,7 +30,7 @@ LIBRARIES = (
 )
 MIN_FREE_GIB = 10
 SLOW = 200
-"""GFLOP/s below which the laptop profile takes most of a day."""
+"""GFLOP/s below which the laptop profile takes four hours and more."""
 
 
 class Finding(NamedTuple):
@@ -47,7 +47,7 @@ def examine(profile: Profile) -> bool:
         *_place(),
         _speed(profile),
         *_sources(profile),
-        *_artefacts(Trunk(profile.name)),
+        *_artefacts(profile.name),
     ]
     console = Console()
     for finding in findings:
@@ -104,7 +104,9 @@ def _sources(profile: Profile) -> Iterator[Finding]:
             yield Finding(source, str(error))
 
 
-def _artefacts(trunk: Trunk) -> Iterator[Finding]:
+def _artefacts(profile: str) -> Iterator[Finding]:
+    trunk = Trunk(profile)
+    make = "dvc repro" if profile == active_profile() else f"nla profile {profile} && dvc repro"
     places = {
         "target": trunk.target,
         "corpus": trunk.corpus,
@@ -118,6 +120,6 @@ def _artefacts(trunk: Trunk) -> Iterator[Finding]:
             read_manifest(path, stage)
             yield Finding(f"artefact {path}")
         except NlaError:
-            yield Finding(f"artefact {path}", f"dvc repro {stage}")
+            yield Finding(f"artefact {path}", f"{make} {stage}")
     finished = (trunk.av_run / "summary.json").exists()
-    yield Finding(f"trained AV {trunk.av_run}", "" if finished else "dvc repro av")
+    yield Finding(f"trained AV {trunk.av_run}", "" if finished else f"{make} av")

@@ -116,7 +116,7 @@ def _newest(profile: str) -> RunFolder:
     pattern = run_folder(profile, "*", "control", "*") / "checkpoint" / "ar.safetensors"
     found = sorted(Path().glob(str(pattern)), key=lambda file: file.stat().st_mtime)
     if not found:
-        remedy = "train one with `dvc repro experiments/ar_small`, or name one with --ar"
+        remedy = "name a release with --ar, or train with `dvc repro experiments/ar_small`"
         raise NlaError("no trained AR", where=f"runs/{profile}", remedy=remedy)
     return RunFolder(found[-1].parent.parent)
 

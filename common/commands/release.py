@@ -50,6 +50,7 @@ def release(run: str, name: str, profile: Profile) -> Path:
         | _tested(material, found)
         | {
             "release": name,
+            "profile": profile.name,
             "fve_of_run": bounds(_of_run(folder, pair.variance, profile.evaluation.resamples)),
         }
     )

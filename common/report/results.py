@@ -140,7 +140,9 @@ def load_results(folder: Path) -> Results:
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         what = f"collected results lack {', '.join(missing)}"
-        raise NlaError(what, where=folder, remedy=f"nla collect {folder.name}")
+        profile = folder.parent.parent.name
+        remedy = f"nla collect {folder.name} --profile {profile}"
+        raise NlaError(what, where=folder, remedy=remedy)
     stage = f"experiments/{folder.name}"
     tables = {name: read_table(folder / f"{name}.parquet", stage) for name in TABLES}
     results = Results(**tables, **json.loads((folder / "summary.json").read_text()))

@@ -98,11 +98,11 @@ def _small_enough(results: Results) -> str:
     rows, smaller = arm_rows(results, AV), _smaller_arms(results)
     if CONTROL not in rows or not smaller:
         return f"How small an AR can be: {NOT_MEASURED}."
-    told = f"the control's round-trip FVE is {bounds(rows[CONTROL].fve)}"
+    told = f"The control's round-trip FVE is {bounds(rows[CONTROL].fve)}"
     if reason := not_above_floors(results, AV, CONTROL):
-        return f"Nothing follows about size: {told}; {reason}."
+        return f"Nothing follows about size. {told}; {reason}."
     seeds = seeds_named(len(rows[CONTROL].seeds))
-    said = [f"Within {MARGIN} FVE of the control on AV text, for {seeds} ({told})."]
+    said = [f"Who stays within {MARGIN} FVE of the control on AV text, for {seeds}? {told}."]
     if depths := [arm for arm in smaller if arm.startswith(DEPTH)]:
         said.append(_depth(results, depths))
     for arm in (arm for arm in smaller if arm not in depths):
@@ -114,9 +114,10 @@ def _small_enough(results: Results) -> str:
 
 def _depth(results: Results, arms: list[str]) -> str:
     passed, reason, rest = until_failure(arms, lambda arm: _fails(results, arm))
-    said = "Depth: no arm is shown to be."
+    said = "Depth: no AR of fewer blocks is shown to."
     if passed:
-        said = f"Depth: the smallest shown is {code(passed[-1])}: {_passes(results, passed[-1])}."
+        smallest = passed[-1]
+        said = f"Depth: the smallest shown to is {code(smallest)}: {_passes(results, smallest)}."
     if rest:
         said += f" The first to fail is {code(rest[0])}: {reason}."
         said += f" Not tested after it: {listed(rest[1:])}." if rest[1:] else ""

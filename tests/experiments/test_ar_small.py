@@ -127,7 +127,7 @@ def test_an_arm_beyond_the_margin_fails():
 def test_arms_below_the_first_that_fails_are_not_tested():
     """`blocks_1` alone would pass."""
     told = clause(0, results(spoken={"blocks_4": 0.44, "blocks_1": 0.50}))
-    assert "Depth: no arm is shown to be." in told
+    assert "Depth: no AR of fewer blocks is shown to." in told
     assert "first to fail is `blocks_4`" in told
     assert "Not tested after it: `blocks_1`." in told
 
@@ -139,7 +139,7 @@ def test_an_arm_off_the_axis_of_depth_is_judged_alone(fve: float, found: str):
     with_bag = results(spoken={"blocks_4": 0.44, "bag_of_words": fve})
     small = with_bag.runs.filter(arm="blocks_1").with_columns(arm=pl.lit("bag_of_words"))
     told = clause(0, with_bag._replace(runs=pl.concat([with_bag.runs, small])))
-    assert "Depth: no arm is shown to be." in told
+    assert "Depth: no AR of fewer blocks is shown to." in told
     assert f"`bag_of_words`: {found}" in told
 
 
@@ -155,7 +155,7 @@ def test_the_margin_holds_for_every_seed():
     found = results(spoken={"blocks_4": 0.5, "blocks_1": 0.5})
     told = clause(0, with_seed(found, 1, {"blocks_1": -0.06}))
     assert "for these 2 seeds" in told
-    assert "smallest shown is `blocks_4`" in told
+    assert "smallest shown to is `blocks_4`" in told
     assert "`blocks_1`: difference to the control of the same seed -0.060 (seed 1)." in told
     told = clause(0, with_seed(found, 1, {"blocks_1": -0.04}))
     assert "is `blocks_1`: difference -0.020" in told
