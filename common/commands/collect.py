@@ -128,6 +128,7 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
         "distractors": profile.evaluation.distractors,
         "layer": material.layer,
         "target": profile.target.model,
+        "embedder": profile.evaluation.embedder,
         "activations_training": len(material.training_activations),
         "activations_test": material.test_table.height,
         "av_gap_nats_per_token": av_run["dev_gap"],
