@@ -181,8 +181,17 @@ def run_experiment(name: str) -> None:
     """Every arm, then the report, without DVC: `python -m experiments.<name>`, after the trunk."""
     from common.experiment import load_experiment
 
-    own = load_experiment(name).arm_class.has_own_texts
-    _exit_cleanly(lambda: (run(name), neutral(name) if own else None, collect(name), report(name)))
+    def everything() -> None:
+        if sys.argv[1:]:
+            remedy = "choose the scale with `nla profile`, or use `nla run`"
+            raise NlaError(f"unknown option {sys.argv[1]!r}", remedy=remedy)
+        run(name)
+        if load_experiment(name).arm_class.has_own_texts:
+            neutral(name)
+        collect(name)
+        report(name)
+
+    _exit_cleanly(everything)
 
 
 def main() -> None:
@@ -215,11 +224,11 @@ def _exit_cleanly(command) -> None:
 
 def _is_elsewhere(words: list[str]) -> bool:
     """Whether a command's --profile is not the one in params.yaml."""
-    from common.profile import active_profile
+    from common.profile import is_active
 
     parts = [part for word in words for part in word.split("=", 1)]
     after = parts[parts.index("--profile") + 1 :] if "--profile" in parts else []
-    return bool(after) and after[0] != active_profile()
+    return bool(after) and not is_active(after[0])
 
 
 def _end(line: str, status: int) -> None:

@@ -1,7 +1,7 @@
 """Typed, frozen settings of every part; a profile (common/profile.py) holds one of each."""
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,9 +17,12 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    operational: ClassVar[frozenset[str]] = frozenset()
+    """Keys that say how fast something is made, not what."""
+
     def digest(self) -> str:
-        """12 hex digits that change when any value changes."""
-        return digest_of(self.model_dump(mode="json"))
+        """12 hex digits that change when any value changes, but for operational ones."""
+        return digest_of(self.model_dump(mode="json", exclude={*self.operational}))
 
     def replace(self: ConfigT, **values: object) -> ConfigT:
         """A validated copy with some values changed."""
@@ -74,6 +77,8 @@ class ActivationsConfig(Config):
 class TeacherConfig(Config):
     """Who writes the warm-start explanations."""
 
+    operational = frozenset({"concurrency", "max_retries"})
+
     kind: Literal["offline", "api"] = "offline"
     model: str = ""
     """litellm model name, such as `anthropic/...` or `openai/<name>` with `base_url`."""
@@ -82,6 +87,15 @@ class TeacherConfig(Config):
     max_retries: int = Field(default=5, ge=0)
     temperature: float = Field(default=0.7, ge=0)
     max_tokens: int = Field(default=160, ge=1)
+
+    @property
+    def name(self) -> str:
+        """Who writes; offline, `model` may be there for paraphrases."""
+        return self.model if self.kind == "api" else self.kind
+
+    def digest(self) -> str:
+        """Of what decides the texts."""
+        return super().digest() if self.kind == "api" else digest_of(self.kind)
 
 
 class TrainingConfig(Config):
@@ -186,6 +200,8 @@ class RLConfig(TrainingConfig):
 
 class RolloutConfig(Config):
     """Sampling of explanations."""
+
+    operational = frozenset({"batch_size", "vllm_memory"})
 
     batch_size: int = Field(default=64, ge=1)
     temperature: float = Field(default=0.0, ge=0)

@@ -45,10 +45,17 @@ def content_of(artefact: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         if file.suffix in CONTENT:
-            with file.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"{file.name} {found}\n".encode())
+            digest.update(f"{file.name} {_bytes_of(file)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def _bytes_of(file: Path) -> str:
+    """Hex digits of a file; in safetensors the order of the header's keys is chance."""
+    with file.open("rb") as stream:
+        header: object = None
+        if file.suffix == ".safetensors":
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        return digest_of(header) + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def replace_text(file: Path, text: str) -> None:

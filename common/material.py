@@ -132,7 +132,9 @@ class Material:
             else (self.trunk.av_text, "av_text", {"rollout": self.profile.rollout.digest()})
         )
         tokenizer, digest = self.manifest["tokenizer"], self.manifest["digest"]
-        read_manifest(path, stage, tokenizer=tokenizer, activations=digest, **settings)
+        fields = read_manifest(path, stage, tokenizer=tokenizer, activations=digest, **settings)
+        if "av" in fields and self.av_run.summary_file.exists():
+            read_manifest(path, stage, av=self.av_run.summary["digest"])
         return read_table(path, stage)
 
     def ar_examples(self, limit: int | None = None) -> list[Example]:

@@ -72,6 +72,14 @@ def _with_precision(profile: Profile) -> Profile:
     return profile.replace(**changes) if changes else profile
 
 
+def is_active(name: str) -> bool:
+    """Whether DVC goes by this profile, here."""
+    try:
+        return name == active_profile()
+    except NlaError:
+        return False
+
+
 def active_profile() -> str:
     """The word in the root params.yaml that chooses the profile."""
     file = Path("params.yaml")

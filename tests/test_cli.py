@@ -195,6 +195,13 @@ def test_a_remedy_that_names_a_stage_knows_of_another_profile(
     assert line.endswith("(DVC goes by the profile in params.yaml)")
 
 
+def test_a_remedy_outside_of_the_repository_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal
+):
+    monkeypatch.chdir(tmp_path)
+    assert "dvc repro corpus" in refused("stage", "activations", "--profile", "smoke")
+
+
 def test_a_remedy_at_the_profile_of_params_yaml_needs_no_hint(repository: Path, refused: Refusal):
     line = refused("stage", "activations", "--profile", "smoke")
     assert line.endswith("`dvc repro corpus`")

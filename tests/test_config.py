@@ -93,6 +93,18 @@ def test_a_digest_changes_with_every_value_and_nothing_else(smoke: Profile):
     assert smoke.av.digest() != smoke.av.replace(slots=2).digest()
 
 
+def test_what_only_changes_the_speed_is_no_part_of_a_digest(smoke: Profile):
+    assert smoke.rollout.digest() == smoke.rollout.replace(batch_size=7).digest()
+    assert smoke.rollout.digest() != smoke.rollout.replace(temperature=0.7).digest()
+    offline = smoke.teacher.replace(model="openai/writer")
+    assert offline.name == "offline"
+    assert offline.digest() == smoke.teacher.digest(), "the model is there for paraphrases"
+    api = offline.replace(kind="api")
+    assert api.name == "openai/writer"
+    assert api.digest() == api.replace(concurrency=2).digest()
+    assert api.digest() != api.replace(model="openai/other").digest()
+
+
 def test_extra_values_stand_beside_those_of_the_file(tmp_path: Path):
     class Named(Config):
         name: str

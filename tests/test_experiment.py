@@ -128,9 +128,14 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
     one.check(folder)
     same = two_steps.replace(evaluation=two_steps.evaluation.replace(resamples=101))
     ReconstructorArm(one.experiment, arm, same, shared).check(folder)
-    other = two_steps.replace(evaluation=two_steps.evaluation.replace(distractors=3))
-    with pytest.raises(NlaError, match=r"a run of other evaluation than today's.*nla run"):
+    other = two_steps.replace(evaluation=two_steps.evaluation.replace(distractors=2))
+    with pytest.raises(NlaError, match=r"a run of other evaluation, study than today's.*nla run"):
         ReconstructorArm(one.experiment, arm, other, shared).check(folder)
+    summary = folder.summary
+    folder.summary_file.unlink()
+    with pytest.raises(NlaError, match=r"unfinished run.*nla run"):
+        one.check(folder)
+    folder.finish(summary)
 
 
 @pytest.mark.usefixtures("without_mlflow")

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from common.errors import NlaError
-from common.manifest import digest_of, manifest_file, read_manifest, replace_text, write_manifest
+from common.manifest import (
+    content_of,
+    digest_of,
+    manifest_file,
+    read_manifest,
+    replace_text,
+    write_manifest,
+)
 
 NOTHING = hashlib.sha256().hexdigest()[:12]
 
@@ -57,6 +64,21 @@ def test_the_digest_changes_with_the_content_alone(artefact: Path):
     (artefact / "shard-00000.parquet").write_bytes(b"rows")
     write_manifest(artefact, kind="activations", layers=(8, 3), rows=60)
     assert read_manifest(artefact, "activations")["digest"] != before
+
+
+def test_the_content_of_weights_is_not_the_order_of_their_header(tmp_path: Path):
+    """Which safetensors leaves to chance."""
+
+    def content(header: dict[str, str], weights: bytes) -> str:
+        text = json.dumps(header).encode()
+        file = tmp_path / "av.safetensors"
+        file.write_bytes(len(text).to_bytes(8, "little") + text + weights)
+        return content_of(tmp_path)
+
+    first = content({"layer": "8", "alpha": "2"}, b"one")
+    assert first == content({"alpha": "2", "layer": "8"}, b"one")
+    assert first != content({"alpha": "2", "layer": "9"}, b"one")
+    assert first != content({"layer": "8", "alpha": "2"}, b"two")
 
 
 def test_a_text_is_replaced_whole_and_left_alone_when_it_is_the_same(tmp_path: Path):

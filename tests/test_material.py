@@ -86,7 +86,7 @@ def test_artefacts_of_other_settings_than_the_profiles_are_refused(copied: Mater
     profile = copied.profile
     changed = {
         "layers": {"activations": profile.activations.replace(layers=(0,))},
-        "config": {"teacher": profile.teacher.replace(temperature=0.1)},
+        "config": {"teacher": profile.teacher.replace(kind="api", model="openai/writer")},
         "rollout": {"rollout": profile.rollout.replace(temperature=0.1)},
     }
     for field, change_of in changed.items():

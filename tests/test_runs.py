@@ -4,6 +4,8 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from common.errors import NlaError
 from common.runs import RunFolder
@@ -78,17 +80,18 @@ def test_a_run_that_begins_again_is_not_finished(folder: RunFolder):
 
 
 def test_the_digest_of_a_run_tells_settings_and_weights_apart(folder: RunFolder):
-    def digest(weights: bytes) -> str:
+    def digest(weight: float) -> str:
         folder.checkpoint.mkdir(exist_ok=True)
-        (folder.checkpoint / "ar.safetensors").write_bytes(weights)
+        facts = {"layer": "8", "template": "t", "tokenizer": "k"}
+        save_file({"w": torch.tensor([weight])}, folder.checkpoint / "ar.safetensors", facts)
         folder.finish({"dev_fve": 0.5})
         return folder.summary["digest"]
 
-    first = digest(b"one")
-    assert first == digest(b"one")
-    assert first != digest(b"two")
+    first = digest(1.0)
+    assert {digest(1.0) for _ in range(8)} == {first}
+    assert first != digest(2.0)
     folder.begin(CONFIG | {"arm": "other"})
-    assert first != digest(b"one")
+    assert first != digest(1.0)
 
 
 def test_beginning_again_with_another_config_removes_what_is_there(folder: RunFolder):

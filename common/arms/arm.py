@@ -135,6 +135,7 @@ class Arm:
         config = {
             **self.base_config(),
             "tuned": self._config(best.params).model_dump(mode="json"),
+            "study": self.sweep().name,
             "seed": seed,
         }
         folder = self.run_folder(seed)
@@ -182,6 +183,7 @@ class Arm:
         if not folder.config_file.exists():
             raise NlaError("this run has not been made", where=folder.path, remedy=remedy)
         expected = json.loads(json.dumps(self.base_config(), default=str))
+        expected["study"] = self.sweep().name
         found = folder.config
         best = known_best(self.sweep()) if self.experiment.params.search else None
         for name in self.experiment.params.search:
@@ -190,6 +192,8 @@ class Arm:
         if changed := [name for name, value in expected.items() if found.get(name) != value]:
             what = f"a run of other {', '.join(changed)} than today's"
             raise NlaError(what, where=folder.path, remedy=remedy)
+        if not folder.summary_file.exists():
+            raise NlaError("unfinished run", where=folder.path, remedy=remedy)
 
     def _space(self) -> SearchSpace:
         """The experiment's search space in absolute numbers, around the profile's own setting."""

@@ -84,9 +84,13 @@ class PolicyArm(Arm):
         return self.experiment.build(self.settings, self.material)
 
     def base_config(self) -> dict[str, Any]:
-        """Also the warm start that it begins with, and what samples."""
-        more = {"warm_start": self._starts(), "engine": self.profile.rollout.engine}
-        return super().base_config() | more
+        """Also the warm start that it begins with, the AR's pace, and what samples."""
+        engine, pace = self.profile.rollout.engine, self.partner.pace
+        return super().base_config() | {
+            "warm_start": self._starts(),
+            "pace": pace,
+            "engine": engine,
+        }
 
     def train(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from common.arms.neutral import own_texts, runs_of
+from common.data.activations import load_activations
 from common.errors import NlaError
 from common.experiment import Experiment
 from common.manifest import read_manifest, read_table
@@ -25,7 +26,7 @@ from common.report.results import (
     save_results,
 )
 from common.runs import RunFolder
-from common.schema import AV, EXPLANATION, KEY, TEACHER, TEXT
+from common.schema import AV, EXPLANATION, KEY, TEACHER, TEST, TEXT
 from common.seeding import keyed_seed
 from common.tracking.note import commit_of
 from common.tuning.study import trials_table
@@ -131,6 +132,7 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
         "embedder": profile.evaluation.embedder,
         "activations_training": len(material.training_activations),
         "activations_test": material.test_table.height,
+        "activations_test_unexplained": _tested(material) - material.test_table.height,
         "av_gap_nats_per_token": av_run["dev_gap"],
         "av_dev_loss": av_run["dev_loss"],
         "av_examples": av_run["examples"],
@@ -145,6 +147,10 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
             if "stopped" in run.summary
         },
     }
+
+
+def _tested(material: Material) -> int:
+    return load_activations(material.trunk.activations, [TEST], [KEY]).height
 
 
 def _each(values: list[str]) -> list[str]:

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from common.device import device_name, in_bfloat16, multiplication_speed
 from common.errors import NlaError
 from common.manifest import read_manifest
 from common.packages import is_package, package_path
 from common.paths import Trunk
-from common.profile import Profile, active_profile
+from common.profile import Profile, is_active
 
 LIBRARIES = (
     "torch",
@@ -53,7 +54,8 @@ def examine(profile: Profile) -> bool:
     for finding in findings:
         mark = "[red]missing[/red]" if finding.remedy else "[green]ok[/green]"
         console.print(
-            f"{mark:>8} {finding.what}" + (f" → {finding.remedy}" if finding.remedy else ""),
+            f"{mark:>8} {escape(finding.what)}"
+            + (f" → {escape(finding.remedy)}" if finding.remedy else ""),
             soft_wrap=True,
         )
     return not any(finding.remedy for finding in findings)
@@ -106,7 +108,7 @@ def _sources(profile: Profile) -> Iterator[Finding]:
 
 def _artefacts(profile: str) -> Iterator[Finding]:
     trunk = Trunk(profile)
-    make = "dvc repro" if profile == active_profile() else f"nla profile {profile} && dvc repro"
+    make = "dvc repro" if is_active(profile) else f"nla profile {profile} && dvc repro"
     places = {
         "target": trunk.target,
         "corpus": trunk.corpus,

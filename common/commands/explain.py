@@ -55,7 +55,7 @@ def explain_text(text: str, position: int, reconstructor: str, profile: Profile)
     table.add_row("NLA", pair.place)
     table.add_row("cosine", f"{float(cosines(prediction, activation)[0]):.3f}")
     table.add_row("FVE", f"{1 - error / pair.variance:.3f}")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def check_position(position: int, length: int, minimum: int) -> int:
@@ -114,11 +114,12 @@ def arm_of(folder: RunFolder, material: Material) -> Any:
 
 def _newest(profile: str) -> RunFolder:
     pattern = run_folder(profile, "*", "control", "*") / "checkpoint" / "ar.safetensors"
-    found = sorted(Path().glob(str(pattern)), key=lambda file: file.stat().st_mtime)
-    if not found:
+    made = sorted(Path().glob(str(pattern)), key=lambda file: file.stat().st_mtime)
+    runs = [RunFolder(file.parent.parent) for file in made]
+    if not (found := [run for run in runs if run.summary_file.exists()]):
         remedy = "name a release with --ar, or train with `dvc repro experiments/ar_small`"
         raise NlaError("no trained AR", where=f"runs/{profile}", remedy=remedy)
-    return RunFolder(found[-1].parent.parent)
+    return found[-1]
 
 
 def _activation(model: Any, ids: list[int], column: int, layer: int) -> torch.Tensor:

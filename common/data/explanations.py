@@ -65,7 +65,7 @@ def write_explanations(
         out,
         kind="explanations",
         config=config.digest(),
-        teacher=config.model or config.kind,
+        teacher=config.name,
         rows=len(kept),
         failed=len(rows) - len(kept),
         **provenance,

@@ -38,10 +38,13 @@ def verbatim_spans(text: str, source: str) -> list[tuple[int, int]]:
 def quote_share(text: str, tokenize: Callable[[str], Sized] = tokens) -> float:
     """Share of the tokens of `text` that stand inside quotation marks, in [0, 1]; 0 without any.
 
-    The marks count as tokens outside. Each stretch is tokenized by itself, so that no token of a
-    subword tokenizer straddles a mark; the default counts words and punctuation marks.
+    The marks count as tokens outside; a straight mark that is left open reaches to the end, so that
+    to forget a mark is not to quote less. Each stretch is tokenized by itself, so that no token of
+    a subword tokenizer straddles a mark; the default counts words and punctuation marks.
     """
     inside = outside = previous = 0
+    if text.count('"') % 2:
+        text += '"'
     for start, end in quoted_spans(text):
         outside += len(tokenize(text[previous:start]))
         inside += len(tokenize(text[start:end]))

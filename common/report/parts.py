@@ -208,9 +208,9 @@ def provenance_part(results: Results) -> str:
 
 
 def _study(trials: pl.DataFrame) -> dict[str, str]:
-    """How the trials of one arm ended, and the one with the highest value."""
+    """How the trials of one arm ended, and the best of those that were not pruned."""
     states = trials["state"].value_counts().sort("state").iter_rows()
-    finished = trials.drop_nulls("value").sort("value", "number", descending=[True, False])
+    finished = trials.filter(state="complete").sort("value", "number", descending=[True, False])
     best: dict[str, Any] = next(finished.iter_rows(named=True), {})
     cells = {
         "trials": ", ".join(f"{count} {state.lower()}" for state, count in states),

@@ -37,7 +37,9 @@ def spoken_sections(results: Results) -> list[Section]:
     best = (
         f"On {asked} test activations: FVE of the best of n sampled explanations, chosen and read"
         " by the arm's own AR, which sees the true activation when it chooses: an upper bound of"
-        " what picking can give.\n\n" + table([_best_row(results, arm) for arm in results.arms])
+        " what picking can give. Divided by the variance of all test activations: to be compared"
+        " along a row, not with other tables.\n\n"
+        + table([_best_row(results, arm) for arm in results.arms])
     )
     return [
         Section("What the explanations look like", texts),

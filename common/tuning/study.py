@@ -1,6 +1,7 @@
 """One Optuna study: what it searches, where it is stored, and what came out of it."""
 
 import time
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import optuna
@@ -105,10 +106,13 @@ def best_of(study: optuna.Study) -> Best:
 
 
 def known_best(sweep: Sweep) -> Best | None:
-    """The best trial so far; None where there is none, as with runs of another machine."""
+    """The best trial so far; None where none is to be found, as with runs of another machine."""
+    url = make_url(sweep.storage)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return None
     try:
         study = optuna.load_study(study_name=sweep.name, storage=_open_storage(sweep.storage))
-    except KeyError:
+    except (KeyError, NlaError):
         return None
     return best_of(study) if study.best_trials else None
 

@@ -122,9 +122,11 @@ def _points(results: Results) -> dict[str, tuple[Interval, Interval]]:
 
 
 def _dominated(arm: str, points: dict[str, tuple[Interval, Interval]]) -> bool:
-    """Whether another arm quotes less and says more."""
+    """Whether another arm quotes no more and says no less, and is not the same in both."""
     quotes, fve = (interval.estimate for interval in points[arm])
     return any(
-        other[0].estimate <= quotes and other[1].estimate >= fve and name != arm
-        for name, other in points.items()
+        other[0].estimate <= quotes
+        and other[1].estimate >= fve
+        and (other[0].estimate, other[1].estimate) != (quotes, fve)
+        for other in points.values()
     )

@@ -2,10 +2,11 @@
 
 import pytest
 
+from common.metrics.statistics import Interval
 from common.report.figures import save_figure
 from common.report.results import Results
 from common.schema import AV, AV_NEUTRAL_AR
-from experiments.ar_small_rl.findings import sections, verdict
+from experiments.ar_small_rl.findings import _dominated, sections, verdict
 from tests.experiments.made import SEEDS, results_of
 
 ARMS = ("control", "blocks_1", "bag_of_words", "warm_start")
@@ -86,6 +87,11 @@ def test_nothing_is_measured_without_other_arms():
         rows=found.rows.filter(arm="control"), measures=found.measures.filter(arm="control")
     )
     assert "not measured" in verdict(alone)
+
+
+def test_arms_that_are_alike_do_not_push_each_other_off_the_front():
+    point = (Interval(0.1, 0.0, 0.2), Interval(0.3, 0.2, 0.4))
+    assert not _dominated("one", {"one": point, "other": point})
 
 
 def test_the_front_leaves_out_what_another_arm_beats(tmp_path):

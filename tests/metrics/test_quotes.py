@@ -33,6 +33,7 @@ def test_share_counts_words_and_marks():
     # Ends, with, ", ", . outside; a, dog inside.
     assert quote_share('Ends with "a dog".') == pytest.approx(2 / 7)
     assert quote_share("no quotation") == 0.0
+    assert quote_share('Ends with "a dog') == pytest.approx(2 / 6), "forgotten marks are no escape"
     assert quote_share("") == 0.0
 
 

@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from common.errors import NlaError
-from common.tuning.study import Float, Sweep, open_study, trials_table
+from common.tuning.study import Float, Sweep, known_best, open_study, trials_table
 from common.tuning.sweep import run_sweep, spawn_workers
 from tests.tuning.sweeps import (
     SPACE,
@@ -57,6 +57,15 @@ def test_three_workers_that_start_at_once_on_a_new_file_spend_the_budget_exactly
     assert all(t.user_attrs["surplus"] for t in study.trials if t.state == TrialState.FAIL)
     assert len({t.user_attrs["owner"]["pid"] for t in done(study)}) > 1
     assert trials_table(sweep.name, sweep.storage).height == 7
+
+
+def test_the_best_so_far_is_known_where_there_is_a_study(tmp_path: Path):
+    sweep = make_sweep(tmp_path, 2)
+    assert known_best(sweep) is None
+    assert [*tmp_path.iterdir()] == [], "to look is not to make"
+    assert known_best(sweep.replace(storage="postgresql+psycopg://nobody@localhost:1/no")) is None
+    best = run_sweep(sweep, peak)
+    assert known_best(sweep) == best
 
 
 @pytest.mark.parametrize(
