@@ -97,8 +97,9 @@ class RunFolder:
     def summary(self) -> dict:
         """What `finish` wrote."""
         if not self.summary_file.exists():
-            of_the_trunk = WARM_START in self.path.parts
-            stage = f"`dvc repro {self.path.parent.name}`" if of_the_trunk else "its DVC stage"
+            arm = self.path.parent
+            of_the_trunk = arm.parent.name == WARM_START
+            stage = f"`dvc repro {arm.name}`" if of_the_trunk else "its DVC stage"
             raise NlaError("unfinished run", where=self.path, remedy=f"run {stage} again")
         return json.loads(self.summary_file.read_text())
 

@@ -57,6 +57,13 @@ def test_a_summary_makes_a_run_finished(folder: RunFolder):
     assert not folder.is_finished(CONFIG | {"arm": "other"})
 
 
+def test_an_unfinished_run_of_the_trunk_names_its_stage():
+    with pytest.raises(NlaError, match=r"unfinished run.*run `dvc repro ar` again"):
+        _ = RunFolder(Path("runs/smoke/warm_start/ar/0")).summary
+    with pytest.raises(NlaError, match=r"unfinished run.*run its DVC stage again"):
+        _ = RunFolder(Path("runs/smoke/baseline/warm_start/0")).summary
+
+
 def test_a_summary_is_whole_or_absent(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
