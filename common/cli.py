@@ -277,8 +277,7 @@ def _spawn_sweep(arm: Any, workers: int) -> None:
     from common.tuning.sweep import spawn_workers
 
     open_study(arm.sweep())  # one process makes the tables, before several want them
-    command = [sys.executable, "-m", "common.cli", "sweep", arm.experiment.name, "--arm", arm.name]
-    command += ["--profile", arm.profile.name]
+    command = [sys.executable, "-m", "common.cli", "sweep", *arm.words.split()]
     spawn_workers(command, workers, torch.cuda.device_count())
 
 

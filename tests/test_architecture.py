@@ -124,7 +124,7 @@ def test_an_arm_depends_on_whether_it_is_left_out(name: str):
     pipeline = stages(folder / "dvc.yaml")
     assert {own: ["arms.${key}", "only", "search"]} in pipeline[name]["do"]["params"]
     for stage in pipeline.values():
-        if stage.get("cmd", "").startswith(f"nla neutral {name}"):
+        if stage.get("cmd") == f"nla neutral {name} --profile ${{profile}}":
             assert {own: ["arms", "only"]} in stage["params"]
     values = yaml.safe_load((folder / "params.yaml").read_text())
     assert {"arms", "only", "search"} <= values.keys(), "DVC knows no defaults"

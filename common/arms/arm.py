@@ -73,6 +73,11 @@ class Arm:
         )
         self.settings = experiment.arm(name)
 
+    @property
+    def words(self) -> str:
+        """What names this arm after `nla run` and `nla sweep`."""
+        return f"{self.experiment.name} --arm {self.name} --profile {self.profile.name}"
+
     def sweep(self) -> Sweep:
         """This arm's study; its name changes with everything a trial depends on."""
         tuning, space = self.profile.tuning, self._space()
@@ -178,15 +183,14 @@ class Arm:
 
     def check(self, folder: RunFolder) -> None:
         """NlaError for a run made with other settings, data or code, or not the study's best."""
-        named = f"--arm {self.name} --profile {self.profile.name}"
-        remedy = f"nla run {self.experiment.name} {named}"
+        remedy = f"nla run {self.words}"
         if not folder.config_file.exists():
             raise NlaError("this run has not been made", where=folder.path, remedy=remedy)
         expected = json.loads(json.dumps(self.base_config(), default=str))
-        expected["study"] = self.sweep().name
-        found = folder.config
-        best = known_best(self.sweep()) if self.experiment.params.search else None
-        for name in self.experiment.params.search:
+        sweep, found = self.sweep(), folder.config
+        expected["study"] = sweep.name
+        best = known_best(sweep) if sweep.space else None
+        for name in sweep.space:
             chosen = best.params if best else found.get("tuned", {})
             expected["tuned"][name] = chosen.get(name)
         if changed := [name for name, value in expected.items() if found.get(name) != value]:

@@ -85,11 +85,10 @@ class PolicyArm(Arm):
 
     def base_config(self) -> dict[str, Any]:
         """Also the warm start that it begins with, the AR's pace, and what samples."""
-        engine, pace = self.profile.rollout.engine, self.partner.pace
         return super().base_config() | {
             "warm_start": self._starts(),
-            "pace": pace,
-            "engine": engine,
+            "pace": self.partner.pace,
+            "engine": self.profile.rollout.engine,
         }
 
     def train(

@@ -197,8 +197,7 @@ def _trials(arm: Any) -> pl.DataFrame:
     done = table.filter(pl.col("state") != FAILED).height
     if done < sweep.budget:
         what = f"only {done} of {sweep.budget} trials are done"
-        named = f"--arm {arm.name} --profile {arm.profile.name}"
-        raise NlaError(what, where=sweep.name, remedy=f"nla sweep {arm.experiment.name} {named}")
+        raise NlaError(what, where=sweep.name, remedy=f"nla sweep {arm.words}")
     tuned = [name for name in table.columns if name.startswith("params_")]
     named = table.with_columns(arm=pl.lit(arm.name)).select(*TRIALS_SCHEMA.names(), *tuned)
     return named.cast({name: TRIALS_SCHEMA[name] for name in TRIALS_SCHEMA.names()})

@@ -15,8 +15,11 @@ def group_advantages(
 
     Source: GRPO (Shao et al. 2024, section 4.1); without the division: Liu et al. 2025.
     """
-    centred = rewards - rewards.mean(1, keepdim=True)
-    return centred / (rewards.std(1, correction=0, keepdim=True) + SMALL) if scale else centred
+    exact = rewards.double()  # rewards near -2 differ by thousandths: float32 would show in the sum
+    centred = exact - exact.mean(1, keepdim=True)
+    if scale:
+        centred = centred / (exact.std(1, correction=0, keepdim=True) + SMALL)
+    return centred.to(rewards.dtype)
 
 
 def best_of_group(
