@@ -59,7 +59,7 @@ def stage(name: str, profile: ProfileOption = None) -> None:
 def run(
     experiment: ExperimentName,
     arm: ArmOption = None,
-    seed: Annotated[int | None, typer.Option(help="One seed; default: all of the profile.")] = None,
+    seed: Annotated[int | None, typer.Option(help="One seed; default: all of the arm.")] = None,
     profile: ProfileOption = None,
     workers: Annotated[
         int, typer.Option(help="Parallel tuning processes that share the budget.")
@@ -69,7 +69,7 @@ def run(
     for one in _arms(experiment, arm, profile):
         _spawn_sweep(one, workers)
         best = one.tune()
-        for each in one.profile.tuning.seeds if seed is None else [seed]:
+        for each in one.seeds if seed is None else [seed]:
             one.run_seed(each, best)
 
 

@@ -12,6 +12,7 @@ from common.config import ARConfig, Config, RLConfig, load_config
 from common.errors import NlaError
 from common.material import Material
 from common.paths import EXPERIMENTS
+from common.profile import Profile
 from common.report.results import CONTROL, Results
 from common.report.section import Section
 from common.tuning.study import SearchSpace
@@ -27,6 +28,11 @@ class ExperimentParams(Config):
     """Name → settings of the arm, in the order of the report; `control` is one of them."""
     only: dict[str, tuple[str, ...]] = Field(default={})
     """Profile → the arms that it runs; a profile that is not named runs all."""
+    seeds: dict[str, dict[str, int]] = Field(default={})
+    """Profile → arm → how many of the profile's training seeds it runs; all where nothing is said.
+
+    For arms that answer a side question at the price of the main one.
+    """
     search: SearchSpace
     """Numbers of the profile's `ar` (or `rl`) that every arm's study searches; {}: no study."""
 
@@ -46,6 +52,12 @@ class ExperimentParams(Config):
                 raise ValueError(f"only.{profile}: unknown arm {unknown[0]!r}")
             if CONTROL not in arms:
                 raise ValueError(f"only.{profile}: `{CONTROL}` is missing")
+        for profile, counts in self.seeds.items():
+            for arm, count in counts.items():
+                if arm not in self.arms or arm == CONTROL:
+                    raise ValueError(f"seeds.{profile}: {arm!r} is no arm beside `{CONTROL}`")
+                if count < 1:
+                    raise ValueError(f"seeds.{profile}.{arm}: at least 1")
         return self
 
 
@@ -93,6 +105,11 @@ class Experiment:
         """The arms that a profile runs, in the order of params.yaml."""
         params = self.params
         return [arm for arm in params.arms if arm in params.only.get(profile, params.arms)]
+
+    def seeds_of(self, arm: str, profile: Profile) -> tuple[int, ...]:
+        """The training seeds of an arm."""
+        seeds = profile.tuning.seeds
+        return seeds[: self.params.seeds.get(profile.name, {}).get(arm, len(seeds))]
 
     def arms_of(self, material: Material) -> list[Any]:
         """Those arms, ready to be tuned, run and checked."""

@@ -122,12 +122,12 @@ def test_an_arm_depends_on_whether_it_is_left_out(name: str):
     """Else an arm that is let in again counts as run, although it never was."""
     folder, own = ROOT / "experiments" / name, f"experiments/{name}/params.yaml"
     pipeline = stages(folder / "dvc.yaml")
-    assert {own: ["arms.${key}", "only", "search"]} in pipeline[name]["do"]["params"]
+    assert {own: ["arms.${key}", "only", "seeds", "search"]} in pipeline[name]["do"]["params"]
     for stage in pipeline.values():
         if stage.get("cmd") == f"nla neutral {name} --profile ${{profile}}":
-            assert {own: ["arms", "only"]} in stage["params"]
+            assert {own: ["arms", "only", "seeds"]} in stage["params"]
     values = yaml.safe_load((folder / "params.yaml").read_text())
-    assert {"arms", "only", "search"} <= values.keys(), "DVC knows no defaults"
+    assert {"arms", "only", "seeds", "search"} <= values.keys(), "DVC knows no defaults"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

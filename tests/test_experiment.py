@@ -2,13 +2,16 @@
 
 import importlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import polars as pl
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 
 from common.arms.arm import Arm
 from common.arms.policy import PolicyArm
@@ -17,7 +20,7 @@ from common.arms.record import OWN_TEXTS
 from common.commands.explain import explain_text
 from common.commands.release import release
 from common.errors import NlaError
-from common.experiment import Experiment, load_experiment
+from common.experiment import Experiment, ExperimentParams, load_experiment
 from common.material import Material
 from common.models.checkpoint import load_trainable
 from common.models.reconstructor import Reconstructor
@@ -234,6 +237,18 @@ def test_a_run_is_released_and_explains(
     told = capsys.readouterr().out
     assert str(folder) in told
     assert "FVE" in told
+
+
+def test_an_arm_may_run_fewer_seeds(smoke: Profile):
+    params = {"arms": {"control": {}, "frozen_ar": {}}, "search": {}}
+    fewer = ExperimentParams.model_validate(params | {"seeds": {"smoke": {"frozen_ar": 1}}})
+    experiment = replace(loaded("baseline"), name="with_fewer")
+    with patch.object(Experiment, "params", fewer):
+        assert experiment.seeds_of("frozen_ar", smoke) == smoke.tuning.seeds[:1]
+        assert experiment.seeds_of("control", smoke) == smoke.tuning.seeds
+    for counts in ({"control": 1}, {"nobody": 1}, {"frozen_ar": 0}):
+        with pytest.raises(ValidationError, match=r"seeds\.smoke"):
+            ExperimentParams.model_validate(params | {"seeds": {"smoke": counts}})
 
 
 def test_an_unknown_experiment_is_answered_with_the_known_ones(monkeypatch: pytest.MonkeyPatch):

@@ -78,6 +78,11 @@ class Arm:
         """What names this arm after `nla run` and `nla sweep`."""
         return f"{self.experiment.name} --arm {self.name} --profile {self.profile.name}"
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of its final runs."""
+        return self.experiment.seeds_of(self.name, self.profile)
+
     def sweep(self) -> Sweep:
         """This arm's study; its name changes with everything a trial depends on."""
         tuning, space = self.profile.tuning, self._space()

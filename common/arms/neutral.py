@@ -62,7 +62,7 @@ def balanced(spoken: Mapping[RunFolder, pl.DataFrame]) -> list[list[Example]]:
 def runs_of(arms: Sequence[Arm]) -> Iterator[RunFolder]:
     """Every run of some arms; NlaError for one that is missing or of other settings."""
     for arm in arms:
-        for seed in arm.profile.tuning.seeds:
+        for seed in arm.seeds:
             run = arm.run_folder(seed)
             arm.check(run)
             yield run

@@ -20,6 +20,8 @@ class Over(NamedTuple):
 
     gain: Interval
     worst: float
+    seeds: int
+    """Training seeds that both arms have."""
     p_value: float
     """Two-sided, of a zero difference: of documents, the training runs being as they are."""
 
@@ -76,7 +78,8 @@ def said(over: Over | None) -> str:
 def told(over: Over | None) -> str:
     """The difference in numbers, to be put after a sentence."""
     assert over
-    return f", a difference of {bounds(over.gain)}, {fixed(over.worst)} in the worst seed"
+    where = "in the worst seed" if over.seeds > 1 else "in the one seed that both have"
+    return f", a difference of {bounds(over.gain)}, {fixed(over.worst)} {where}"
 
 
 def _over(results: Results, rows: pl.DataFrame, arm: str, other: str, scale: float) -> Over | None:
@@ -94,4 +97,4 @@ def _over(results: Results, rows: pl.DataFrame, arm: str, other: str, scale: flo
     if means[DOC_ID].n_unique() >= FEWEST_DOCUMENTS:
         values, resamples = means["value"].to_numpy(), results.facts["resamples"]
         p_value = sign_flip_p_value(values, means[DOC_ID].to_list(), resamples)
-    return Over(interval, min(by_seed), p_value)
+    return Over(interval, min(by_seed), len(by_seed), p_value)

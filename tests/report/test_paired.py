@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from common.report.paired import corrected, measure_over, measures_by_arm
+from common.report.paired import corrected, measure_over, measures_by_arm, told
 from common.report.results import MEASURES_SCHEMA, Results
 
 
@@ -31,6 +31,7 @@ def test_a_gain_in_every_seed_is_shown():
     assert over.shown
     assert over.gain.estimate == pytest.approx(1.5)
     assert over.worst == pytest.approx(1.0)
+    assert "1.000 in the worst seed" in told(over)
     assert over.p_value == pytest.approx(1 / 201)
 
 
@@ -39,6 +40,15 @@ def test_one_seed_against_is_enough_to_show_nothing():
     assert over
     assert over.gain.low > 0
     assert not over.shown
+
+
+def test_a_comparison_holds_for_the_seeds_of_both():
+    both = results((2.0, 1.0))
+    alone = both.measures.filter((pl.col("arm") == "control") | (pl.col("seed") == 0))
+    over = measure_over(both._replace(measures=alone), "tokens", "longer", "control")
+    assert over
+    assert over.gain.estimate == pytest.approx(2.0)
+    assert "2.000 in the one seed that both have" in told(over)
 
 
 def test_few_documents_prove_nothing():
