@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from common.config import ARConfig, Config, RLConfig, load_config
 from common.errors import NlaError
@@ -28,7 +28,7 @@ class ExperimentParams(Config):
     """Name → settings of the arm, in the order of the report; `control` is one of them."""
     only: dict[str, tuple[str, ...]] = Field(default={})
     """Profile → the arms that it runs; a profile that is not named runs all."""
-    seeds: dict[str, dict[str, int]] = Field(default={})
+    seeds: dict[str, dict[str, PositiveInt]] = Field(default={})
     """Profile → arm → how many of the profile's training seeds it runs; all where nothing is said.
 
     For arms that answer a side question at the price of the main one.
@@ -53,11 +53,8 @@ class ExperimentParams(Config):
             if CONTROL not in arms:
                 raise ValueError(f"only.{profile}: `{CONTROL}` is missing")
         for profile, counts in self.seeds.items():
-            for arm, count in counts.items():
-                if arm not in self.arms or arm == CONTROL:
-                    raise ValueError(f"seeds.{profile}: {arm!r} is no arm beside `{CONTROL}`")
-                if count < 1:
-                    raise ValueError(f"seeds.{profile}.{arm}: at least 1")
+            if wrong := [arm for arm in counts if arm not in self.arms or arm == CONTROL]:
+                raise ValueError(f"seeds.{profile}: {wrong[0]!r} is no arm beside `{CONTROL}`")
         return self
 
 

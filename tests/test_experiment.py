@@ -2,10 +2,8 @@
 
 import importlib
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import polars as pl
 import pytest
@@ -239,13 +237,12 @@ def test_a_run_is_released_and_explains(
     assert "FVE" in told
 
 
-def test_an_arm_may_run_fewer_seeds(smoke: Profile):
+def test_an_arm_may_run_fewer_seeds(smoke: Profile, monkeypatch: pytest.MonkeyPatch):
     params = {"arms": {"control": {}, "frozen_ar": {}}, "search": {}}
     fewer = ExperimentParams.model_validate(params | {"seeds": {"smoke": {"frozen_ar": 1}}})
-    experiment = replace(loaded("baseline"), name="with_fewer")
-    with patch.object(Experiment, "params", fewer):
-        assert experiment.seeds_of("frozen_ar", smoke) == smoke.tuning.seeds[:1]
-        assert experiment.seeds_of("control", smoke) == smoke.tuning.seeds
+    monkeypatch.setattr(Experiment, "params", fewer)
+    assert loaded("baseline").seeds_of("frozen_ar", smoke) == smoke.tuning.seeds[:1]
+    assert loaded("baseline").seeds_of("control", smoke) == smoke.tuning.seeds
     for counts in ({"control": 1}, {"nobody": 1}, {"frozen_ar": 0}):
         with pytest.raises(ValidationError, match=r"seeds\.smoke"):
             ExperimentParams.model_validate(params | {"seeds": {"smoke": counts}})

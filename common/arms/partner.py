@@ -30,7 +30,7 @@ def warm_started(material: Material) -> Partner:
 def finished(experiment: str, arm: str, material: Material) -> Partner:
     """The AR of an arm's first seed in another experiment; NlaError when missing or outdated."""
     trained = ReconstructorArm(load_experiment(experiment), arm, material.profile, material)
-    run = trained.run_folder(material.profile.tuning.seeds[0])
+    run = trained.run_folder(trained.seeds[0])
     trained.check(run)
     pace = run.summary["learning_rate"] / material.profile.ar.learning_rate
     return Partner(run, lambda: trained.load_reconstructor(run), pace)
