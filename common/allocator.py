@@ -1,7 +1,8 @@
-"""The C library's memory: what is freed stays with the process, for the next tensor."""
+"""Memory: the C library keeps what is freed for the next tensor, and finished runs are freed."""
 
 import contextlib
 import ctypes
+import gc
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Names of glibc's `mallopt`: from what size on a block is mapped, and when the heap shrinks."""
@@ -20,3 +21,14 @@ def keep_freed_memory() -> bool:
         set_block = option(MMAP_THRESHOLD, LARGEST_BLOCK)
         return bool(set_block and option(TRIM_THRESHOLD, LARGEST_HEAP))
     return False
+
+
+def free_finished_runs() -> None:
+    """Give back the models and optimiser states of runs that ended in this process.
+
+    A module, its trainer and its optimiser hold each other, so that they live until Python looks
+    for cycles; `nla` lets it do so seldom. What lives now is taken to stay and is not walked again,
+    which makes the next call cheap: call it before a model is built.
+    """
+    gc.collect()
+    gc.freeze()

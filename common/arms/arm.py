@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import optuna
 
+from common.allocator import free_finished_runs
 from common.arms.record import OWN_TEXTS
 from common.config import TrainingConfig
 from common.device import device_name
@@ -166,6 +167,7 @@ class Arm:
         return RunFolder(run_folder(self.profile.name, self.experiment.name, self.name, seed))
 
     def _run(self, folder: RunFolder, config: dict[str, Any], seed: int, best: Best) -> None:
+        free_finished_runs()
         folder.begin(config)
         with tracked_run(folder, self._parent, {"nla.kind": "seed"}) as tracker:
             chosen = self._config(best.params)
@@ -224,6 +226,7 @@ class Arm:
         return self.tuned.replace(**params)
 
     def _trial(self, trial: optuna.Trial, params: dict[str, float]) -> float:
+        free_finished_runs()
         name = f"trial-{slot_of(trial)}"
         folder = self.run_folder(name)
         folder.begin({**self.base_config(), "params": params})

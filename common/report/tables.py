@@ -5,7 +5,7 @@ and the range over seeds stands beside it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -42,7 +42,7 @@ class ArmRow(NamedTuple):
     documents: int
     fve: Interval
     difference: Interval | None
-    """Paired: FVE minus that of control on the activations that both were evaluated on."""
+    """Paired: FVE minus that of control on the activations, and for arms the seeds, of both."""
     cosine: float | None
     raw_fve: float | None
     top1: float | None
@@ -160,7 +160,6 @@ def _arm_row(
     results: Results, source: str, arm: str, errors: Errors, transforms: Sequence[str]
 ) -> ArmRow:
     frame = errors[ORIGINAL, arm]
-    control = errors.get((ORIGINAL, CONTROL), frame.clear())
     rows = results.rows.filter(pl.col("applied"), source=source, arm=arm, transform=ORIGINAL)
     rows = rows.sort("key", "seed")
     return ArmRow(
@@ -170,7 +169,7 @@ def _arm_row(
         activations=frame.height,
         documents=frame["doc_id"].n_unique(),
         fve=_fve(results, frame),
-        difference=None if arm == CONTROL else difference_of_fve(results, frame, control),
+        difference=None if arm == CONTROL else _to_control(results, source, arm),
         cosine=_mean(frame["cosine"]),
         raw_fve=_raw_fve(results, frame),
         top1=_mean(rows["retrieval_rank"] == 1),
@@ -181,6 +180,16 @@ def _arm_row(
             if (transform, arm) in errors
         },
     )
+
+
+def _to_control(results: Results, source: str, arm: str) -> Interval:
+    """Paired by seed too, but for a floor, which has none."""
+    rows = results.rows.filter("applied", source=source, transform=ORIGINAL).sort(TEXT_OF_SEED)
+    on = TEXT_OF_SEED[:2] if arm in results.floors else TEXT_OF_SEED
+    pairs = rows.filter(arm=arm).join(rows.filter(arm=CONTROL), on=on, suffix="_other")
+    columns = ["squared_error", "squared_error_other"]
+    means = pairs.sort("key").group_by("key", "doc_id", maintain_order=True)
+    return _difference(results, means.agg(pl.col(columns).mean()), *columns)
 
 
 def _by_arm(results: Results, source: str) -> list[pl.DataFrame]:
@@ -207,23 +216,13 @@ def _joint(rows: pl.DataFrame, transforms: Sequence[str]) -> pl.DataFrame:
 
 def _survival_row(results: Results, rows: pl.DataFrame, transform: str) -> SurvivalRow:
     pairs = _joint(rows, (transform, ORIGINAL))
-    share = UNDEFINED
-    if pairs["doc_id"].n_unique() > 1:
-        interval = share_surviving(
-            pairs[transform].to_numpy(),
-            pairs[ORIGINAL].to_numpy(),
-            pairs["doc_id"].to_list(),
-            results.facts["variance"],
-            resamples=results.facts["resamples"],
-        )
-        share = _trusted(interval, pairs)
     return SurvivalRow(
         arm=rows["arm"][0],
         transform=transform,
         coverage=_coverage(rows, pairs),
         original=_fve(results, pairs, ORIGINAL),
         fve=_fve(results, pairs, transform),
-        share=share,
+        share=_interval(share_surviving, results, pairs, transform, ORIGINAL),
     )
 
 
@@ -249,34 +248,25 @@ def _coverage(rows: pl.DataFrame, applied: pl.DataFrame) -> float:
 
 
 def _fve(results: Results, errors: pl.DataFrame, column: str = "squared_error") -> Interval:
-    if errors["doc_id"].n_unique() < 2:
-        return UNDEFINED
-    interval = fve_interval(
-        errors[column].to_numpy(),
-        errors["doc_id"].to_list(),
-        results.facts["variance"],
-        resamples=results.facts["resamples"],
-    )
-    return _trusted(interval, errors)
+    return _interval(fve_interval, results, errors, column)
 
 
 def _difference(results: Results, pairs: pl.DataFrame, column: str, other: str) -> Interval:
     """FVE of one column of squared errors minus FVE of another."""
-    if pairs["doc_id"].n_unique() < 2:
+    return _interval(fve_difference, results, pairs, column, other)
+
+
+def _interval(
+    statistic: Callable[..., Interval], results: Results, errors: pl.DataFrame, *columns: str
+) -> Interval:
+    """A bootstrap by document of columns of squared errors, as far as it is to be trusted."""
+    documents, variance = errors["doc_id"].to_list(), results.facts["variance"]
+    if len(set(documents)) < 2:
         return UNDEFINED
-    interval = fve_difference(
-        pairs[column].to_numpy(),
-        pairs[other].to_numpy(),
-        pairs["doc_id"].to_list(),
-        results.facts["variance"],
-        resamples=results.facts["resamples"],
-    )
-    return _trusted(interval, pairs)
-
-
-def _trusted(interval: Interval, rows: pl.DataFrame) -> Interval:
-    enough = rows["doc_id"].n_unique() >= FEWEST_DOCUMENTS
-    return interval if enough else UNDEFINED._replace(estimate=interval.estimate)
+    values = [errors[column].to_numpy() for column in columns]
+    found = statistic(*values, documents, variance, resamples=results.facts["resamples"])
+    enough = len(set(documents)) >= FEWEST_DOCUMENTS
+    return found if enough else UNDEFINED._replace(estimate=found.estimate)
 
 
 def _fve_by_seed(results: Results, rows: pl.DataFrame) -> dict[int, float]:

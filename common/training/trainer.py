@@ -153,7 +153,8 @@ def forget_after(folder: RunFolder, step: int) -> None:
 
 def _step_of(checkpoint: Path) -> int:
     try:
-        return torch.load(checkpoint, weights_only=False, map_location="cpu")["global_step"]
+        saved = torch.load(checkpoint, weights_only=False, map_location="cpu", mmap=True)
+        return saved["global_step"]
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         remedy = "delete it: the run begins again"
         raise NlaError("damaged checkpoint", where=checkpoint, remedy=remedy) from error

@@ -86,6 +86,18 @@ def test_interval_comes_from_documents_after_averaging_over_seeds():
     assert noisy.seeds == pytest.approx({0: 0.25, 1: 0.75})
 
 
+def test_difference_is_paired_on_the_seeds_that_both_have():
+    rows = [
+        (arm, seed, f"{document}1", "original", error)
+        for arm, errors in (("control", (1.0, 2.0, 3.0)), ("one_seed", (1.5,)), ("floor", (1.5,)))
+        for seed, error in enumerate(errors)
+        for document in "abc"
+    ]
+    _, one_seed, floor = arm_table(small_results(*rows), "teacher")
+    assert one_seed.difference.estimate == pytest.approx((1.0 - 1.5) / 2)
+    assert floor.difference.estimate == pytest.approx((2.0 - 1.5) / 2), "the mean of all seeds"
+
+
 def test_difference_is_paired_on_the_activations_that_both_have():
     results = small_results(
         ("control", 0, "a1", "original", 1.0),

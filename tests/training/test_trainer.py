@@ -1,3 +1,5 @@
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from common.allocator import free_finished_runs
 from common.errors import NlaError
 from common.models.checkpoint import load_trainable, save_trainable
 from common.runs import RunFolder
@@ -168,3 +171,18 @@ def test_a_checkpoint_that_does_not_fit_is_refused(saved: Path, tmp_path: Path):
     assert "another architecture" in refusal(saved, _model().requires_grad_(True))
     saved.write_bytes(saved.read_bytes()[:50])
     assert "damaged" in refusal(saved, _model())
+
+
+@pytest.mark.parametrize("kind", ["ar", "av", "policy"])
+def test_a_finished_run_leaves_no_model_behind(kind: str, target_folder: Path, folder: RunFolder):
+    gc.disable()
+    try:
+        module, _ = train(kind, target_folder, folder)
+        left = [weakref.ref(module), weakref.ref(module.model), weakref.ref(module.optimizers())]
+        del module
+        assert any(each() is not None for each in left), "nothing has to be looked for any more"
+        free_finished_runs()
+        assert [each() for each in left] == [None, None, None]
+    finally:
+        gc.unfreeze()
+        gc.enable()
