@@ -13,7 +13,7 @@ INCLUDES_ZERO = "°"
 WRITERS = {
     "teacher": "teacher's explanations",
     "av": "AV's explanations",
-    "av_untrained_ar": "AV's explanations, read by the AR of the warm start",
+    "av_untrained_ar": "AV's explanations, read by the arm's AR as it was before reinforcement",
     "av_neutral_ar": "AV's explanations, read by a neutral AR",
 }
 SPECIAL = re.compile(r"([\\`*_\[\]|~$])")

@@ -18,46 +18,57 @@ from common.report.spoken import spoken_sections
 from common.schema import AV, AV_NEUTRAL_AR
 
 RULE = """\
-Written before the first run on a real model; amended, also before it, after a review. Differences
-are paired on the same test activations. *Shown* means: p < 0.05 (documents' signs flipped) after
-Holm's correction for the number of arms with a weaker AR, and the difference on the same side of
-zero for every training seed. It is a statement about these training runs.
+Written before the first run on a real model; amended, also before it, after two reviews.
+Differences are paired on the same test activations. *Shown* means: p < 0.05 (documents' signs
+flipped) after Holm's correction for the number of arms with a weaker AR, and the difference on the
+same side of zero for every training seed. It is a statement about these training runs.
 
 1. *A weaker AR makes the AV quote less* for an arm when the share of its explanations that stands
-   inside quotation marks is below that of `control`, whose AR is the largest, and no larger share
-   of its 4-grams stands verbatim in the source text.
+   inside quotation marks is below that of `control`, whose AR is the largest, and below that of
+   `warm_start`, the AV before reinforcement, while the share of its 4-grams that stands verbatim
+   in the source text is at most 0.01 above the control's by the upper end of the interval.
 2. *It makes the AV say more* for an arm when its explanations have a higher FVE under the neutral
-   AR than those of `control`, and than those of `warm_start`, the AV before reinforcement: else an
-   AV that has learned nothing would look good beside one that has gone astray.
+   AR than those of `control`, and than those of `warm_start`.
 3. *Weakening the AR is worth it* when one arm meets both.
 
-What does not meet a clause is reported as not shown, and nothing is shown where `control` was
-stopped early because it had collapsed. What an arm loses under its own AR is reported beside it and
-decides nothing: a weaker AR reads less whatever is said."""
+An AV that has learned nothing would look good beside one that has gone astray: that is why both
+clauses ask for `warm_start`. Nothing is shown for an arm of which a run was stopped early because
+it had collapsed, nor for any arm where that happened to `control`. What does not meet a clause is
+reported as not shown. What an arm loses under its own AR is reported beside it and decides nothing:
+a weaker AR reads less whatever is said."""
 QUOTES, VERBATIM, START = "quote_share", "verbatim_4gram_share", "warm_start"
+MARGIN = 0.01
+"""Of the share of verbatim 4-grams, below which one share is no larger than another."""
 
 
 def verdict(results: Results) -> str:
     """One paragraph per clause of the decision rule; the first is what the index shows."""
     others = [arm for arm in results.arms if arm not in (CONTROL, START)]
-    astray = any(run.startswith(f"{CONTROL}/") for run in results.facts.get("stopped_early", {}))
     less = {arm: measure_over(results, QUOTES, CONTROL, arm) for arm in others}
-    copied = {arm: measure_over(results, VERBATIM, arm, CONTROL) for arm in others}
+    since = {arm: measure_over(results, QUOTES, START, arm) for arm in others}
     more = {arm: fve_over(results, AV_NEUTRAL_AR, arm, CONTROL) for arm in others}
     learned = {arm: fve_over(results, AV_NEUTRAL_AR, arm, START) for arm in others}
-    copying = [arm for arm, over in copied.items() if over and over.gain.estimate > 0]
-    above_start = [] if astray else _shown(learned)
-    quoting = [arm for arm in _shown(less) if arm not in copying and not astray]
-    saying = [arm for arm in _shown(more) if arm in above_start]
+    copying = _copying(results, others)
+    fewer, above = _shown(results, since), _shown(results, learned)
+    quoting = [arm for arm in _shown(results, less) if arm in fewer and arm not in copying]
+    saying = [arm for arm in _shown(results, more) if arm in above]
     worth = [arm for arm in quoting if arm in saying]
-    seeds = seeds_named(results.rows.filter(arm=CONTROL)["seed"].n_unique())
+    seeds = results.rows.filter(arm=CONTROL)["seed"].n_unique()
     parts = [
-        f"For {seeds}, a weaker AR makes the AV quote less: {_told(less, quoting, 'less by')}"
-        + (f" A larger share of verbatim 4-grams: {listed(copying)}." if copying else ""),
+        f"{_fallen_said(results)}For {seeds_named(seeds)}, a weaker AR makes the AV quote less:"
+        f" {_told(less, quoting, 'less by')}"
+        f" Less than the AV before reinforcement: {_told(since, fewer, 'by')}"
+        + (
+            f" Verbatim 4-grams beyond the margin: {', '.join(copying.values())}."
+            if copying
+            else ""
+        ),
         f"It makes the AV say more, under a neutral AR: {_told(more, saying, 'above `control` by')}"
-        f" Above the AV before reinforcement: {_told(learned, above_start, 'by')}",
+        f" Above the AV before reinforcement: {_told(learned, above, 'by')}",
         f"Weakening the AR is worth it: {f'shown for {listed(worth)}' if worth else 'not shown'}.",
         _losses(results, others),
+        f"Runs of one arm differ as well, which no p-value of documents holds: in {seeds} of them"
+        f" two arms that are alike point one given way with a chance of {amount(0.5**seeds)}.",
     ]
     return "\n\n".join([*parts, *stopped_early(results)])
 
@@ -80,10 +91,40 @@ def sections(results: Results) -> list[Section]:
     return [Section("The front", text, (drawing,)), *spoken_sections(results)]
 
 
-def _shown(found: dict[str, Over | None]) -> list[str]:
-    measured = {arm: over for arm, over in found.items() if over}
+def _fallen(results: Results) -> set[str]:
+    """Arms of which a run had collapsed."""
+    return {run.partition("/")[0] for run in results.facts.get("stopped_early", {})}
+
+
+def _fallen_said(results: Results) -> str:
+    fallen = _fallen(results)
+    if CONTROL in fallen:
+        return f"{code(CONTROL)} collapsed, so that nothing is shown. "
+    return f"Nothing is shown for what collapsed: {listed(sorted(fallen))}. " if fallen else ""
+
+
+def _copying(results: Results, arms: list[str]) -> dict[str, str]:
+    """Arms whose share of verbatim 4-grams may be larger than the control's, and by how much."""
+    copied = {arm: measure_over(results, VERBATIM, arm, CONTROL) for arm in arms}
+    return {
+        arm: f"{code(arm)} ({bounds(over.gain)})"
+        for arm, over in copied.items()
+        if over and not over.gain.high <= MARGIN
+    }
+
+
+def _shown(results: Results, found: dict[str, Over | None]) -> list[str]:
+    """Arms above zero in all of their seeds, but for those that are not to count."""
+    measured, fallen = {arm: over for arm, over in found.items() if over}, _fallen(results)
     p_values = corrected(measured)
-    return [arm for arm, over in measured.items() if over.worst > 0 and p_values[arm] < LEVEL]
+    return [
+        arm
+        for arm, over in measured.items()
+        if over.worst > 0
+        and over.seeds == results.rows.filter(arm=arm)["seed"].n_unique()
+        and p_values[arm] < LEVEL
+        and not fallen & {arm, CONTROL}
+    ]
 
 
 def _told(found: dict[str, Over | None], shown: list[str], by: str) -> str:
@@ -93,13 +134,23 @@ def _told(found: dict[str, Over | None], shown: list[str], by: str) -> str:
         return f"{NOT_MEASURED}."
     p_values = corrected(measured)
     numbers = {
-        arm: f"{code(arm)} ({by} {bounds(over.gain)}, worst seed {fixed(over.worst)},"
-        f" corrected p = {amount(p_values[arm])})"
+        arm: f"{code(arm)} ({by} {bounds(over.gain)}, {_worst(over)},"
+        f" corrected p = {amount(p_values[arm])}{_other_way(over)})"
         for arm, over in measured.items()
     }
     rest = [numbers[arm] for arm in measured if arm not in shown]
     line = f"shown for {', '.join(numbers[arm] for arm in shown) or 'no arm'}."
     return line + (f" Not shown for {', '.join(rest)}." if rest else "")
+
+
+def _worst(over: Over) -> str:
+    return (
+        f"{fixed(over.worst)} in the worst of {over.seeds} seeds" if over.seeds > 1 else "one seed"
+    )
+
+
+def _other_way(over: Over) -> str:
+    return ": the other way" if over.gain.high < 0 else ""
 
 
 def _losses(results: Results, arms: list[str]) -> str:

@@ -1,5 +1,6 @@
 """The decision rule of ar_small_rl on results made by hand."""
 
+import polars as pl
 import pytest
 
 from common.metrics.statistics import Interval
@@ -38,14 +39,17 @@ RICHER = {"control": 0.4, "blocks_1": 0.5, "bag_of_words": 0.3, "warm_start": 0.
 
 
 def test_an_arm_that_quotes_less_and_says_more_is_worth_it():
-    less, more, worth, losses = verdict(results(WEAKER, RICHER)).split("\n\n")
+    less, more, worth, losses, chance = verdict(results(WEAKER, RICHER)).split("\n\n")
     assert less.startswith("For these 3 seeds, a weaker AR makes the AV quote less: shown for")
     assert "shown for `blocks_1` (less by 0.300 [" in less
+    assert "0.300 in the worst of 3 seeds" in less
+    assert "before reinforcement: shown for `blocks_1` (by 0.300 [" in less
     assert "Not shown for `bag_of_words`" in less
     assert "shown for `blocks_1` (above `control` by 0.100 [" in more
     assert "before reinforcement: shown for `blocks_1` (by 0.300 [" in more
     assert worth == "Weakening the AR is worth it: shown for `blocks_1`."
     assert "`blocks_1` 0.000" in losses
+    assert chance.endswith("with a chance of 0.125.")
 
 
 @pytest.mark.parametrize(
@@ -61,21 +65,53 @@ def test_one_clause_is_not_enough(
 
 def test_an_av_that_learned_nothing_says_no_more_beside_one_that_went_astray():
     worse = RICHER | {"warm_start": 0.5}
-    less, more, worth, _ = verdict(results(WEAKER, worse)).split("\n\n")
+    less, more, worth, *_ = verdict(results(WEAKER, worse)).split("\n\n")
     assert "quote less: shown for `blocks_1`" in less
     assert "neutral AR: shown for no arm" in more
     assert "not shown" in worth
 
 
+def test_an_av_that_quotes_as_before_quotes_no_less_beside_one_that_quotes_more():
+    less, *_ = verdict(results(WEAKER | {"warm_start": 0.3}, RICHER)).split("\n\n")
+    assert "quote less: shown for no arm. Not shown for `blocks_1` (less by 0.300 [" in less
+    assert "before reinforcement: shown for no arm" in less
+    assert "`bag_of_words` (by -0.300 [" in less
+    assert "the other way)" in less
+
+
 def test_copying_without_quotation_marks_is_no_less_quoting():
     less, *_ = verdict(results(WEAKER, RICHER, verbatim=SAME | {"blocks_1": 0.5})).split("\n\n")
     assert "quote less: shown for no arm" in less
-    assert less.endswith("A larger share of verbatim 4-grams: `blocks_1`.")
+    assert less.endswith("Verbatim 4-grams beyond the margin: `blocks_1` (0.100 [0.100, 0.100]).")
+
+
+def test_a_few_copied_words_more_decide_nothing():
+    less, *_ = verdict(results(WEAKER, RICHER, verbatim=SAME | {"blocks_1": 0.409})).split("\n\n")
+    assert "quote less: shown for `blocks_1`" in less
+    assert "margin" not in less
+
+
+def test_nothing_is_shown_for_an_arm_that_collapsed():
+    found = results(WEAKER, RICHER)
+    told = verdict(found._replace(facts=found.facts | {"stopped_early": {"blocks_1/2": "why"}}))
+    assert told.startswith("Nothing is shown for what collapsed: `blocks_1`. For these 3 seeds")
+    assert "quote less: shown for no arm" in told
+    assert "worth it: not shown" in told
+
+
+def test_every_seed_of_an_arm_must_have_its_like():
+    found = results(WEAKER, RICHER)
+    fewer = pl.col("arm").eq("warm_start") & pl.col("seed").gt(0)
+    kept = found._replace(rows=found.rows.filter(~fewer), measures=found.measures.filter(~fewer))
+    less, *_ = verdict(kept).split("\n\n")
+    assert "before reinforcement: shown for no arm. Not shown for `blocks_1`" in less
+    assert "one seed" in less
 
 
 def test_nothing_is_shown_beside_a_control_that_collapsed():
     found = results(WEAKER, RICHER)
     told = verdict(found._replace(facts=found.facts | {"stopped_early": {"control/1": "why"}}))
+    assert told.startswith("`control` collapsed, so that nothing is shown. ")
     assert "quote less: shown for no arm" in told
     assert "worth it: not shown" in told
     assert told.endswith("`control/1` was stopped early: why.")
