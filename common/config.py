@@ -164,8 +164,8 @@ class RLConfig(TrainingConfig):
     """Of the fresh adapters on the frozen warm start, which is the reference of the KL."""
     ar_learning_rate: float = Field(default=5e-5, gt=0)
     ar_warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
-    schedule: Literal["constant", "cosine"] = "constant"
-    """After the warm-up, for both."""
+    schedule: Literal["constant", "cosine", "wsd"] = "constant"
+    """After the warm-up, for both; `wsd` stays constant and decays in the last third."""
     clip: float = Field(default=0.2, gt=0)
     """The importance ratio counts within 1 - clip and 1 + clip."""
     kl: float = Field(default=0.01, ge=0)
@@ -177,6 +177,9 @@ class RLConfig(TrainingConfig):
     """Of an explanation that is invalid: empty, or not ended where it must end."""
     must_end: bool = True
     """Whether an explanation that ran out of room is invalid."""
+    credit_after: int = Field(default=0, ge=0)
+    """Tokens after the first so many are credited with what they add to the reward of these; 0:
+    every token with the whole reward."""
     length_penalty: float = Field(default=0.0, ge=0)
     """Reward lost by an explanation of the greatest length; in proportion for shorter ones."""
     truncation: int = Field(default=0, ge=0)
@@ -195,6 +198,8 @@ class RLConfig(TrainingConfig):
         if self.activations % parts:
             what = f"activations = {self.activations} must be a multiple of"
             raise ValueError(f"{what} optimizer_steps * micro_batches = {parts}")
+        if self.credit_after and (self.truncation or self.algorithm != "grpo"):
+            raise ValueError("credit_after is for grpo with whole explanations: set it to 0")
         return self
 
 

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 10
 """So many non-finite steps in a row end the run."""
+DECAY, FINAL = 1 / 3, 0.1
+"""Of `warmup_stable_decay`: the share of the steps that decay, and the rate after the last."""
 
 
 class Rate(NamedTuple):
@@ -157,3 +159,23 @@ def cosine(step: int, total_steps: int, warmup_fraction: float) -> float:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, total_steps - warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def warmup_constant(step: int, total_steps: int, warmup_fraction: float) -> float:
+    """Linear warm-up to 1."""
+    return min(1.0, (step + 1) / max(1, round(warmup_fraction * total_steps)))
+
+
+def warmup_stable_decay(step: int, total_steps: int, warmup_fraction: float) -> float:
+    """Linear warm-up to 1, which holds until the last third falls in a line to a tenth.
+
+    In a short run the end of a cosine is spent on steps too small to matter. Source: Hu et al.
+    2024, "MiniCPM", section 4.
+    """
+    warmup = max(1, round(warmup_fraction * total_steps))
+    left = (total_steps - step) / (total_steps * DECAY)
+    return min((step + 1) / warmup, 1.0, FINAL + (1 - FINAL) * left)
+
+
+SCHEDULES = {"constant": warmup_constant, "cosine": cosine, "wsd": warmup_stable_decay}
+"""By the name that a profile gives: step, all steps, share that warms up → share of the peak."""

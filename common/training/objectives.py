@@ -9,14 +9,18 @@ SMALL = 1e-4
 
 
 def group_advantages(
-    rewards: Float[Tensor, "groups samples"], scale: bool
+    rewards: Float[Tensor, "groups samples"],
+    scale: bool,
+    baselines: Float[Tensor, "groups samples"] | float = 0.0,
 ) -> Float[Tensor, "groups samples"]:
     """Reward minus the group's mean, with `scale` in units of the group's standard deviation.
 
-    Source: GRPO (Shao et al. 2024, section 4.1); without the division: Liu et al. 2025.
+    Each reward counts from its baseline on. Source: GRPO (Shao et al. 2024, section 4.1); without
+    the division: Liu et al. 2025.
     """
     exact = rewards.double()  # rewards near -2 differ by thousandths: float32 would show in the sum
-    centred = exact - exact.mean(1, keepdim=True)
+    gained = exact - baselines
+    centred = gained - gained.mean(1, keepdim=True)
     if scale:
         centred = centred / (exact.std(1, correction=0, keepdim=True) + SMALL)
     return centred.to(rewards.dtype)
@@ -35,7 +39,7 @@ def clipped_loss(
     log_probs: Float[Tensor, "rows time"],
     sampled: Float[Tensor, "rows time"],
     mask: Bool[Tensor, "rows time"],
-    advantages: Float[Tensor, " rows"],
+    advantages: Float[Tensor, "rows #time"],
     clip: float,
 ) -> Float[Tensor, " rows"]:
     """Mean over a row's tokens of -min(ratio A, clipped ratio A).
@@ -44,8 +48,8 @@ def clipped_loss(
     for the optimiser steps since then. Source: PPO (Schulman et al. 2017, equation 7).
     """
     ratio = (log_probs - sampled).exp()
-    weight = advantages[:, None]
-    surrogate = torch.minimum(ratio * weight, ratio.clamp(1 - clip, 1 + clip) * weight)
+    clipped = ratio.clamp(1 - clip, 1 + clip)
+    surrogate = torch.minimum(ratio * advantages, clipped * advantages)
     return -_row_mean(surrogate, mask)
 
 

@@ -24,7 +24,7 @@ from common.rollout.engine import Rollouts, keyed_draws, room_of
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import texts_of
 from common.schema import PolicyBatch
-from common.training.module import Rate, TrainingModule, cosine
+from common.training.module import SCHEDULES, Rate, TrainingModule
 from common.training.objectives import (
     best_of_group,
     clipped_loss,
@@ -86,9 +86,8 @@ class PolicyModule(TrainingModule):
         ar = [p for p in self.reconstructor.parameters() if p.requires_grad]
 
         def schedule(warmup_fraction: float) -> Callable[[int], float]:
-            if config.schedule == "cosine":
-                return lambda step: cosine(step, total, warmup_fraction)
-            return lambda step: min(1.0, (step + 1) / max(1, round(warmup_fraction * total)))
+            shape = SCHEDULES[config.schedule]
+            return lambda step: shape(step, total, warmup_fraction)
 
         named = [
             Rate(av, config.learning_rate, schedule(config.warmup_fraction)),
@@ -158,17 +157,14 @@ class PolicyModule(TrainingModule):
         shape = (-1, config.samples)
         grouped = checked_rewards(rewards.view(shape), valid.view(shape), config.invalid_reward)
         rewards, valid = (part.flatten() for part in grouped)
-        if config.algorithm == "grpo":
-            weights = group_advantages(grouped[0], config.scale_advantages)
-        else:
-            weights = best_of_group(*grouped)
+        weights = self._weights(batch, rollouts, *grouped)
         reference = None
         if config.kl and config.trained != "ar":
             written = (rollouts.ids, rollouts.mask, batch.activations, config.samples)
             reference = self._reference(*written, config.temperature)
         self._watch(rollouts, texts, rewards, valid)
         kept = answers if answers.requires_grad else None
-        return Scored(rollouts, read, valid, rewards, weights.flatten(), reference, kept)
+        return Scored(rollouts, read, valid, rewards, weights, reference, kept)
 
     def _answers(self, texts: list[str]) -> Float[Tensor, "rows d_model"]:
         """The AR's; with gradients where it learns from a rollout in one piece: it reads once."""
@@ -191,6 +187,25 @@ class PolicyModule(TrainingModule):
             rewards = rewards - self.config.splice * self.around.splice(batch.keys, read).to(share)
         return rewards
 
+    def _weights(
+        self, batch: PolicyBatch, rollouts: Rollouts, rewards: Tensor, valid: Tensor
+    ) -> Float[Tensor, "rows #time"]:
+        """Of tokens; what its beginning is worth is no merit of the rest of an explanation."""
+        config, first = self.config, self.config.credit_after
+        if config.algorithm == "best_of":
+            return best_of_group(rewards, valid).view(-1, 1)
+        whole = group_advantages(rewards, config.scale_advantages).view(-1, 1)
+        if not first:
+            return whole
+        beginnings = texts_of(self.verbalizer, rollouts, [first] * len(rollouts.ids))
+        read = reconstruct(self.reconstructor, beginnings, READ_AT_ONCE, self.around.precision)
+        activations = batch.activations.repeat_interleave(config.samples, 0)
+        earlier = reading_rewards(read.to(self.device), activations, config.reward)
+        earlier = earlier.nan_to_num().view_as(rewards)
+        rest = group_advantages(rewards, config.scale_advantages, earlier).view(-1, 1)
+        is_first = torch.arange(rollouts.ids.shape[1], device=whole.device) < first
+        return torch.where(is_first, whole, rest)
+
     def _policy_loss(self, scored: Scored, activations: Tensor, groups: range) -> Tensor:
         config, rows = self.config, _rows(groups, self.config.samples)
         ids, sampled, mask = (part[rows] for part in scored.rollouts[:3])
@@ -199,7 +214,7 @@ class PolicyModule(TrainingModule):
         log_probs = self.verbalizer.sampled_log_probs(*written, config.temperature)
         weights = scored.weights[rows]
         if config.algorithm == "best_of":
-            loss = -(log_probs * mask).sum(1) / mask.sum(1) * weights
+            loss = -(log_probs * mask * weights).sum(1) / mask.sum(1)
         else:
             # A single step is on policy: the ratio is 1, whatever precision sampled.
             old = log_probs.detach() if config.optimizer_steps == 1 else sampled

@@ -38,8 +38,8 @@ class Scored(NamedTuple):
     """What the AR reads: whole, or the first tokens."""
     valid: Bool[Tensor, " rows"]
     rewards: Float[Tensor, " rows"]
-    weights: Float[Tensor, " rows"]
-    """Of each row in the policy's loss: advantages, or who is best."""
+    weights: Float[Tensor, "rows #time"]
+    """Of each token in the policy's loss: advantages, or who is best."""
     log_probs: Float[Tensor, "rows time"] | None
     """Of the reference; None where no KL is asked for."""
     answers: Float[Tensor, "rows d_model"] | None

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from common.config import SupervisedConfig
 from common.errors import NlaError
-from common.training.module import PATIENCE, TrainingModule
+from common.training.module import PATIENCE, TrainingModule, warmup_stable_decay
 
 CONFIG = SupervisedConfig(examples=1, learning_rate=0.1, weight_decay=0.5, warmup_fraction=0.1)
 
@@ -101,6 +101,14 @@ def test_schedule_by_hand():
     module = TrainingModule(nn.Linear(2, 2), CONFIG, 20)
     expected = {0: 0.5, 1: 1.0, 2: 1.0, 8: 0.75, 11: 0.5, 14: 0.25, 20: 0.0, 25: 0.0}
     assert {step: round(module.rate_at(step), 6) for step in expected} == expected
+
+
+def test_warmup_stable_decay_by_hand():
+    """30 steps: 3 warm up, and the last 10 go down to a tenth of the peak."""
+    expected = {0: 1 / 3, 2: 1.0, 19: 1.0, 20: 1.0, 25: 0.55, 29: 0.19, 30: 0.1}
+    found = {step: warmup_stable_decay(step, 30, 0.1) for step in expected}
+    assert found == pytest.approx(expected)
+    assert warmup_stable_decay(0, 1, 0.1) == 1.0
 
 
 def test_a_schedule_of_one_step_is_at_its_peak():

@@ -31,6 +31,20 @@ def test_advantages_by_hand():
     assert scaled.sum(1).tolist() == pytest.approx([0, 0], abs=1e-6)
 
 
+def test_what_came_before_is_no_merit_and_the_unit_stays_the_same():
+    rewards, earlier = torch.tensor([[1.0, 2.0, 6.0]]), torch.tensor([[1.0, 1.0, 4.0]])
+    assert group_advantages(rewards, False, earlier).tolist() == [[-1, 0, 1]]
+    scaled = group_advantages(rewards, True, earlier)
+    spread = (14 / 3) ** 0.5
+    assert scaled[0].tolist() == pytest.approx([-1 / spread, 0, 1 / spread], rel=1e-3)
+
+
+def test_each_token_has_a_weight_of_its_own():
+    log_probs, mask = torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool)
+    loss = clipped_loss(log_probs, log_probs, mask, torch.tensor([[2.0, -5.0]]), clip=0.2)
+    assert loss.tolist() == [1.5]
+
+
 def test_best_of_group_takes_the_best_valid_sample():
     rewards = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 0.0]])
     valid = torch.tensor([[True, False, True], [False, False, False]])
@@ -42,7 +56,7 @@ def test_policy_gradient_is_the_analytic_one():
     theta, log_probs = policy()
     probabilities = THETA.softmax(0)
     advantages = torch.tensor([1.0, -2.0, 0.5])
-    rows = clipped_loss(log_probs, log_probs.detach(), MASK, advantages, clip=0.2)
+    rows = clipped_loss(log_probs, log_probs.detach(), MASK, advantages[:, None], clip=0.2)
     (rows * probabilities).sum().backward()
     expected = -probabilities * (advantages - (probabilities * advantages).sum())
     torch.testing.assert_close(theta.grad, expected)
@@ -53,7 +67,7 @@ def test_the_ratio_corrects_for_the_policy_that_sampled():
     theta, log_probs = policy()
     sampled = torch.tensor([0.5, 0.3, 0.2]).log()[:, None]
     advantages = torch.tensor([1.0, -2.0, 0.5])
-    rows = clipped_loss(log_probs, sampled, MASK, advantages, clip=1e9)
+    rows = clipped_loss(log_probs, sampled, MASK, advantages[:, None], clip=1e9)
     (rows * sampled.exp().squeeze(1)).sum().backward()
     probabilities = THETA.softmax(0)
     expected = -probabilities * (advantages - (probabilities * advantages).sum())
@@ -66,7 +80,8 @@ def test_the_ratio_corrects_for_the_policy_that_sampled():
 )
 def test_clipping_stops_what_went_far_enough(ratio: float, advantage: float, moves: bool):
     log_probs = torch.tensor([[ratio]]).log().requires_grad_()
-    loss = clipped_loss(log_probs, torch.zeros(1, 1), MASK[:1], torch.tensor([advantage]), clip=0.2)
+    weight = torch.tensor([[advantage]])
+    loss = clipped_loss(log_probs, torch.zeros(1, 1), MASK[:1], weight, clip=0.2)
     loss.sum().backward()
     assert log_probs.grad is not None
     assert bool(log_probs.grad.abs().sum() > 0) == moves
@@ -75,7 +90,7 @@ def test_clipping_stops_what_went_far_enough(ratio: float, advantage: float, mov
 def test_padding_counts_nothing():
     log_probs = torch.tensor([[-1.0, -3.0, 99.0]])
     mask = torch.tensor([[True, True, False]])
-    loss = clipped_loss(log_probs, log_probs, mask, torch.tensor([2.0]), clip=0.2)
+    loss = clipped_loss(log_probs, log_probs, mask, torch.tensor([[2.0]]), clip=0.2)
     assert loss.tolist() == [-2.0]
     assert kl_loss(log_probs, log_probs - 1, mask).tolist() == [0.5]
 

@@ -121,6 +121,32 @@ def test_advantages_sum_to_zero_in_each_group(target_folder: Path):
     assert weights.sum(1).tolist() == pytest.approx([0] * 4, abs=1e-5)
 
 
+def test_later_tokens_are_credited_with_what_they_add(target_folder: Path):
+    """Written again as the AR sees it: the reward of all tokens minus that of the first three."""
+    module = made(target_folder, credit_after=3, scale_advantages=False)
+    scored = module._rollout(BATCH, 0)
+    beginnings = [ids[:3] for ids in scored.rollouts.written()]
+    texts = [text.strip() for text in module.verbalizer.tokenizer.batch_decode(beginnings)]
+    with torch.no_grad():
+        read = module.reconstructor(module.reconstructor.encode(texts))
+    earlier = 2 * torch.cosine_similarity(read, VECTORS.repeat_interleave(4, 0)) - 2
+    for columns, rewards in (
+        (slice(0, 3), scored.rewards),
+        (slice(3, None), scored.rewards - earlier),
+    ):
+        groups = rewards.view(4, 4)
+        expected = (groups - groups.mean(1, keepdim=True)).view(-1, 1)
+        found = scored.weights[:, columns]
+        torch.testing.assert_close(found, expected.expand_as(found), atol=1e-4, rtol=0)
+    assert scored.weights.shape == scored.rollouts.ids.shape
+    optimise(module, 1)
+
+
+def test_credit_by_token_is_for_whole_explanations(target_folder: Path):
+    with pytest.raises(ValueError, match="credit_after"):
+        made(target_folder, credit_after=3, truncation=4)
+
+
 def test_invalid_explanations_get_the_worst_reward_and_teach_the_ar_nothing(target_folder: Path):
     module = made(target_folder)
     scored = module._rollout(BATCH, 0)
@@ -190,7 +216,7 @@ def test_only_what_is_trained_moves(target_folder: Path, trained: str):
 def test_best_of_group_needs_no_ratio(target_folder: Path):
     module = made(target_folder, algorithm="best_of", kl=0.0)
     scored = module._rollout(BATCH, 0)
-    assert set(scored.weights.tolist()) <= {0.0, 4.0}
+    assert set(scored.weights.flatten().tolist()) <= {0.0, 4.0}
     optimise(module, 2)
 
 
