@@ -186,10 +186,11 @@ def _to_control(results: Results, source: str, arm: str) -> Interval:
     """Paired by seed too, but for a floor, which has none."""
     rows = results.rows.filter("applied", source=source, transform=ORIGINAL).sort(TEXT_OF_SEED)
     on = TEXT_OF_SEED[:2] if arm in results.floors else TEXT_OF_SEED
-    pairs = rows.filter(arm=arm).join(rows.filter(arm=CONTROL), on=on, suffix="_other")
+    own, control = rows.filter(arm=arm), rows.filter(arm=CONTROL)
+    pairs = own.join(control, on=on, suffix="_other", maintain_order="left_right")
     columns = ["squared_error", "squared_error_other"]
-    means = pairs.sort("key").group_by("key", "doc_id", maintain_order=True)
-    return _difference(results, means.agg(pl.col(columns).mean()), *columns)
+    means = pairs.group_by("key", "doc_id", maintain_order=True).agg(pl.col(columns).mean())
+    return _difference(results, means, *columns)
 
 
 def _by_arm(results: Results, source: str) -> list[pl.DataFrame]:

@@ -172,9 +172,8 @@ def warmup_stable_decay(step: int, total_steps: int, warmup_fraction: float) -> 
     In a short run the end of a cosine is spent on steps too small to matter. Source: Hu et al.
     2024, "MiniCPM", section 4.
     """
-    warmup = max(1, round(warmup_fraction * total_steps))
     left = (total_steps - step) / (total_steps * DECAY)
-    return min((step + 1) / warmup, 1.0, FINAL + (1 - FINAL) * left)
+    return min(warmup_constant(step, total_steps, warmup_fraction), FINAL + (1 - FINAL) * left)
 
 
 SCHEDULES = {"constant": warmup_constant, "cosine": cosine, "wsd": warmup_stable_decay}

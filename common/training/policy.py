@@ -195,7 +195,7 @@ class PolicyModule(TrainingModule):
         if config.algorithm == "best_of":
             return best_of_group(rewards, valid).view(-1, 1)
         whole = group_advantages(rewards, config.scale_advantages).view(-1, 1)
-        if not first:
+        if not first or config.trained == "ar":  # whose loss asks for no weights
             return whole
         beginnings = texts_of(self.verbalizer, rollouts, [first] * len(rollouts.ids))
         read = reconstruct(self.reconstructor, beginnings, READ_AT_ONCE, self.around.precision)

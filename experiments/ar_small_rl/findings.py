@@ -49,6 +49,8 @@ def verdict(results: Results) -> str:
     more = {arm: fve_over(results, AV_NEUTRAL_AR, arm, CONTROL) for arm in others}
     learned = {arm: fve_over(results, AV_NEUTRAL_AR, arm, START) for arm in others}
     copying = _copying(results, others)
+    named = ", ".join(copying.values())
+    beyond = f" Verbatim 4-grams beyond the margin: {named}." if copying else ""
     fewer, above = _shown(results, since), _shown(results, learned)
     quoting = [arm for arm in _shown(results, less) if arm in fewer and arm not in copying]
     saying = [arm for arm in _shown(results, more) if arm in above]
@@ -57,12 +59,7 @@ def verdict(results: Results) -> str:
     parts = [
         f"{_fallen_said(results)}For {seeds_named(seeds)}, a weaker AR makes the AV quote less:"
         f" {_told(less, quoting, 'less by')}"
-        f" Less than the AV before reinforcement: {_told(since, fewer, 'by')}"
-        + (
-            f" Verbatim 4-grams beyond the margin: {', '.join(copying.values())}."
-            if copying
-            else ""
-        ),
+        f" Less than the AV before reinforcement: {_told(since, fewer, 'by')}{beyond}",
         f"It makes the AV say more, under a neutral AR: {_told(more, saying, 'above `control` by')}"
         f" Above the AV before reinforcement: {_told(learned, above, 'by')}",
         f"Weakening the AR is worth it: {f'shown for {listed(worth)}' if worth else 'not shown'}.",

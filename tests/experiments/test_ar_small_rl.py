@@ -38,6 +38,12 @@ WEAKER = {"control": 0.6, "blocks_1": 0.3, "bag_of_words": 0.6, "warm_start": 0.
 RICHER = {"control": 0.4, "blocks_1": 0.5, "bag_of_words": 0.3, "warm_start": 0.2}
 
 
+def verdict_where_it_stopped(run: str) -> str:
+    """Of an arm that would be worth it, had no run been stopped early."""
+    found = results(WEAKER, RICHER)
+    return verdict(found._replace(facts=found.facts | {"stopped_early": {run: "why"}}))
+
+
 def test_an_arm_that_quotes_less_and_says_more_is_worth_it():
     less, more, worth, losses, chance = verdict(results(WEAKER, RICHER)).split("\n\n")
     assert less.startswith("For these 3 seeds, a weaker AR makes the AV quote less: shown for")
@@ -92,8 +98,7 @@ def test_a_few_copied_words_more_decide_nothing():
 
 
 def test_nothing_is_shown_for_an_arm_that_collapsed():
-    found = results(WEAKER, RICHER)
-    told = verdict(found._replace(facts=found.facts | {"stopped_early": {"blocks_1/2": "why"}}))
+    told = verdict_where_it_stopped("blocks_1/2")
     assert told.startswith("Nothing is shown for what collapsed: `blocks_1`. For these 3 seeds")
     assert "quote less: shown for no arm" in told
     assert "worth it: not shown" in told
@@ -109,8 +114,7 @@ def test_every_seed_of_an_arm_must_have_its_like():
 
 
 def test_nothing_is_shown_beside_a_control_that_collapsed():
-    found = results(WEAKER, RICHER)
-    told = verdict(found._replace(facts=found.facts | {"stopped_early": {"control/1": "why"}}))
+    told = verdict_where_it_stopped("control/1")
     assert told.startswith("`control` collapsed, so that nothing is shown. ")
     assert "quote less: shown for no arm" in told
     assert "worth it: not shown" in told
