@@ -32,3 +32,14 @@ def free_finished_runs() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """On a GPU there is a class for it, on a CPU a sentence; neither costs an import of torch."""
+    named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+    return named or "can't allocate memory" in str(error)
+
+
+def out_of_memory(error: Exception) -> str:
+    """What to say of it: one line."""
+    return f"out of memory ({(str(error).splitlines() or ['no detail'])[0][:120]})"

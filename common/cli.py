@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from common.allocator import keep_freed_memory
+from common.allocator import is_out_of_memory, keep_freed_memory, out_of_memory
 from common.errors import NlaError
 
 INTERRUPTED = 130
@@ -214,6 +214,11 @@ def _exit_cleanly(command) -> None:
         # A remedy may name a stage, and those know nothing of the option.
         hint = "dvc repro" in str(error) and _is_elsewhere(sys.argv)
         _end(f"error: {error}{' (DVC goes by the profile in params.yaml)' if hint else ''}", 1)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        less = "lower rollout.batch_size, evaluation.batch_size or activations.batch_tokens"
+        _end(f"error: {out_of_memory(error)}: {less} in the profile", 1)
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise

@@ -98,6 +98,9 @@ class TeacherConfig(Config):
         return super().digest() if self.kind == "api" else digest_of(self.kind)
 
 
+Schedule = Literal["constant", "cosine", "wsd"]
+
+
 class TrainingConfig(Config):
     """What every training run has: an optimiser, a schedule, and looks at dev documents."""
 
@@ -164,8 +167,12 @@ class RLConfig(TrainingConfig):
     """Of the fresh adapters on the frozen warm start, which is the reference of the KL."""
     ar_learning_rate: float = Field(default=5e-5, gt=0)
     ar_warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
-    schedule: Literal["constant", "cosine", "wsd"] = "constant"
-    """After the warm-up, for both; `wsd` stays constant and decays in the last third."""
+    schedule: Schedule = "constant"
+    """After the warm-up; `wsd` stays constant and decays in the last third."""
+    ar_schedule: Schedule | None = None
+    """None: as `schedule`."""
+    patience: int = Field(default=0, ge=0)
+    """So many looks at dev documents in a row without a better `dev_fve` end a run; 0: none do."""
     clip: float = Field(default=0.2, gt=0)
     """The importance ratio counts within 1 - clip and 1 + clip."""
     kl: float = Field(default=0.01, ge=0)

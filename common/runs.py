@@ -17,8 +17,8 @@ from common.paths import WARM_START
 class RunFolder:
     """`runs/<profile>/<experiment>/<arm>/<seed>/`.
 
-    Holds config.yaml, metrics.jsonl, rows.parquet, measures.parquet (of arms with texts of their
-    own), samples.jsonl, checkpoint/ and, once the run is finished, summary.json.
+    Holds config.yaml, metrics.jsonl, rows.parquet, samples.jsonl, checkpoint/, of arms with texts
+    of their own also measures.parquet and dev_texts/, and, once it is finished, summary.json.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,6 +31,7 @@ class RunFolder:
         self.measures_file = path / "measures.parquet"
         self.samples_file = path / "samples.jsonl"
         self.checkpoint = path / "checkpoint"
+        self.dev_texts = path / "dev_texts"
 
     @property
     def identity(self) -> tuple[str, str, str, str]:

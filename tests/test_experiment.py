@@ -17,6 +17,7 @@ from common.arms.reconstructor import ReconstructorArm
 from common.arms.record import OWN_TEXTS
 from common.commands.explain import explain_text
 from common.commands.release import release
+from common.data.activations import load_activations
 from common.errors import NlaError
 from common.experiment import Experiment, ExperimentParams, load_experiment
 from common.material import Material
@@ -188,7 +189,7 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(
     assert len(rewards) == (0 if arm == "warm_start" else 2)
     assert set(RUNS_SCHEMA) - {"arm", "seed"} <= set(folder.summary)
     rows = pl.read_parquet(folder.rows_file)
-    assert set(rows["source"]) == {AV, AV_UNTRAINED_AR}
+    assert set(rows["source"]) == {AV, AV_UNTRAINED_AR, TEACHER}
     keys = warm.test_table.height
     assert set(rows.group_by("source", "transform").len()["len"]) == {keys}
     spoken = pl.read_parquet(folder.path / OWN_TEXTS)
@@ -196,6 +197,11 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(
     measures = pl.read_parquet(folder.measures_file)
     assert {"splice_kl", "best_of_1", "best_of_2", "tokens"} <= set(measures["measure"])
     assert measures["value"].is_finite().all()
+    gone = measures.filter(measure="sampled_kl")["value"]
+    assert (gone.max() > 0) == (bool(one.tuned.steps) and one.tuned.trained != "ar")
+    looks = sorted(folder.dev_texts.glob("*.parquet"))
+    assert [int(look.stem) for look in looks] == ([0] if arm == "warm_start" else [0, 1])
+    assert pl.read_parquet(looks[0]).height == two_steps.rl.validation_examples
     one.check(folder)
     verbalizer, reconstructor = one.load(folder)
     assert isinstance(reconstructor, Reconstructor)
@@ -208,6 +214,33 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(
         read = rows.filter(transform="original").sort("key")
         own, untrained = (read.filter(source=s)["squared_error"] for s in (AV, AV_UNTRAINED_AR))
         assert own.to_list() == pytest.approx(untrained.to_list())
+
+
+@pytest.mark.usefixtures("without_mlflow")
+def test_a_policy_that_gains_nothing_more_is_done(
+    two_steps: Profile, repository: Path, warm: Material, monkeypatch: pytest.MonkeyPatch
+):
+    """At a rate of next to nothing the first look is the best."""
+    monkeypatch.chdir(repository)
+    rates = {"learning_rate": 1e-12, "ar_learning_rate": 1e-12}
+    long = two_steps.rl.replace(steps=6, validations=3, patience=1, **rates)
+    one = PolicyArm(load_experiment("baseline"), "control", two_steps.replace(rl=long), warm)
+    folder = one.run_seed(1, one.tune())
+    rewards = [values["rl_reward"] for _, values in folder.metrics() if "rl_reward" in values]
+    assert len(rewards) == 4
+
+
+def test_the_true_activation_loses_no_reward_by_its_splice(
+    two_steps: Profile, repository: Path, warm: Material, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(repository)
+    one = PolicyArm(load_experiment("baseline"), "control", two_steps, warm)
+    keys = load_activations(warm.trunk.activations, ["rl"], ["key"])["key"].to_list()[:3]
+    vectors = warm.store[keys]
+    both = torch.stack([vectors, torch.randn(vectors.shape)], 1).flatten(0, 1)
+    lost = one._splice(keys, both).view(3, 2)
+    assert lost[:, 0].tolist() == pytest.approx([0] * 3, abs=1e-5)
+    assert (lost[:, 1] > 1e-4).all()
 
 
 @pytest.mark.usefixtures("without_mlflow")

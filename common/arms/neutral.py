@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 import polars as pl
+from torch import Tensor
 
 from common.arms.arm import Arm
 from common.arms.record import OWN_TEXTS
@@ -11,14 +12,40 @@ from common.data.activations import write_atomically
 from common.data.batches import Example, examples_of
 from common.device import best_device
 from common.errors import NlaError
-from common.evaluation.conditions import ORIGINAL
+from common.evaluation import floors
+from common.evaluation.conditions import (
+    ORIGINAL,
+    SHUFFLED,
+    SOURCE_TEXT,
+    Conditions,
+    other_documents,
+    source_texts,
+)
+from common.evaluation.roundtrip import Predict
 from common.manifest import read_table
+from common.material import Material
+from common.metrics.fve import squared_errors
 from common.paths import neutral_run
 from common.provenance import code_digest
+from common.report.results import CONTROL, CURVES_SCHEMA
 from common.rollout.reading import reconstruct
 from common.runs import RunFolder
-from common.schema import AR_SFT, AV_NEUTRAL_AR, EXPLANATION, KEY, SPLIT, TEACHER, TEST
+from common.schema import (
+    AR_SFT,
+    AV,
+    AV_NEUTRAL_AR,
+    AV_UNTRAINED_AR,
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    SPLIT,
+    TEACHER,
+    TEST,
+)
 from common.warm_start import CODE, fit_ar, load_ar_of
+
+CURVES = "curves.parquet"
+"""In the run of a neutral AR: its FVE on what the AVs said while they were trained."""
 
 
 def run_neutral(arms: Sequence[Arm]) -> None:
@@ -35,15 +62,17 @@ def run_neutral(arms: Sequence[Arm]) -> None:
         "ar": first.profile.ar.model_dump(),
         "trainer": first.profile.trainer.model_dump(),
         "runs": {str(run.path): run.summary["digest"] for run in spoken},
-        "code": code_digest("common/arms", *CODE),
+        "embedder": [first.profile.evaluation.embedder, first.profile.evaluation.embedder_sha256],
+        "code": code_digest("common/arms", "common/evaluation", *CODE),
     }
     with folder.locked():
-        if folder.is_finished(config) and folder.rows_file.exists():
+        tables = (folder.rows_file, folder.path / CURVES)
+        if folder.is_finished(config) and all(table.exists() for table in tables):
             return
         apart = balanced({r: t.filter(pl.col(SPLIT) == AR_SFT) for r, t in spoken.items()})
         taught = first.material.explanations(TEACHER).filter(pl.col(SPLIT) == AR_SFT)
         pooled = [*chain(*apart), *examples_of(taught, len(apart[0]))]
-        fit_ar(folder, config, first.material, pooled, lambda: _test(first, folder, spoken))
+        fit_ar(folder, config, first.material, pooled, lambda: _test(first, folder, spoken, pooled))
 
 
 def balanced(spoken: Mapping[RunFolder, pl.DataFrame]) -> list[list[Example]]:
@@ -73,19 +102,96 @@ def own_texts(run: RunFolder) -> pl.DataFrame:
     return read_table(run.path / OWN_TEXTS, f"experiments/{run.identity[1]}")
 
 
-def _test(arm: Arm, folder: RunFolder, spoken: dict[RunFolder, pl.DataFrame]) -> None:
+def _test(
+    arm: Arm, folder: RunFolder, spoken: dict[RunFolder, pl.DataFrame], pooled: list[Example]
+) -> None:
     material, profile = arm.material, arm.profile
     model = load_ar_of(folder, material).to(best_device()).eval()
     size, precision = profile.evaluation.batch_size, profile.trainer.precision
-    frames = []
-    for run, table in spoken.items():
-        texts = dict(table.filter(pl.col(SPLIT) == TEST).select(KEY, EXPLANATION).iter_rows())
-        ordered = [texts[key] for key in material.test_table[KEY]]
-        rows = material.judge.rows(
-            lambda wanted: reconstruct(model, wanted, size, precision),
-            {ORIGINAL: ordered},
-            AV_NEUTRAL_AR,
+
+    def read(texts: Sequence[str]) -> Tensor:
+        return reconstruct(model, texts, size, precision)
+
+    tested = {run: _test_texts(material, table) for run, table in spoken.items()}
+    frames = [
+        material.judge.rows(read, _conditions(material, run, texts), AV_NEUTRAL_AR).with_columns(
+            *_named(run)
         )
-        named = {"arm": pl.lit(run.identity[2]), "seed": pl.lit(int(run.identity[3]), pl.Int64)}
-        frames.append(rows.with_columns(**named))
+        for run, texts in tested.items()
+    ]
+    frames += _floors(material, pooled, tested)
     write_atomically(pl.concat(frames), folder.rows_file)
+    write_atomically(_through_training(material, list(spoken), read), folder.path / CURVES)
+
+
+def _test_texts(material: Material, spoken: pl.DataFrame) -> list[str]:
+    """In the order of the test activations."""
+    texts = dict(spoken.filter(pl.col(SPLIT) == TEST).select(KEY, EXPLANATION).iter_rows())
+    return [texts[key] for key in material.test_table[KEY]]
+
+
+def _named(run: RunFolder) -> list[pl.Expr]:
+    arm, seed = run.identity[2:]
+    return [pl.lit(arm).alias("arm"), pl.lit(int(seed), pl.Int64).alias("seed")]
+
+
+def _conditions(material: Material, run: RunFolder, texts: list[str]) -> Conditions:
+    """As written, swapped, and beside the control's the source text, which is one for all."""
+    others = other_documents(material.test_table[DOC_ID].to_list())
+    found: Conditions = {ORIGINAL: [*texts], SHUFFLED: [texts[other] for other in others]}
+    if run.identity[2] == CONTROL:
+        limit = material.profile.ar.max_explanation_tokens
+        found[SOURCE_TEXT] = [*source_texts(material.test_table, material.tokenizer, limit)]
+    return found
+
+
+def _floors(
+    material: Material, pooled: list[Example], tested: dict[RunFolder, list[str]]
+) -> list[pl.DataFrame]:
+    """What readers that are no language models get from the control's texts, and the teacher's.
+
+    They are fitted to what the neutral AR is trained on.
+    """
+    keys, texts = zip(*pooled, strict=True)
+    vectors, documents = material.store[list(keys)], material.documents_of(keys)
+    chosen = material.profile.evaluation
+    embed = floors.Embedder.load(chosen.embedder, chosen.embedder_sha256, material.target)
+    readers = {
+        "mean_direction": floors.mean_direction(material.mean),
+        "tfidf_ridge": floors.tfidf_ridge(texts, vectors, documents),
+        "embedding_ridge": floors.embedding_ridge(texts, vectors, documents, embed),
+    }
+    frames = []
+    for run, written in tested.items():
+        if run.identity[2] == CONTROL:
+            taught = material.test_table[TEACHER].to_list()
+            asked = {AV: written, AV_NEUTRAL_AR: written, AV_UNTRAINED_AR: written, TEACHER: taught}
+            frames += [
+                material.judge.rows(read, {ORIGINAL: [*wanted]}, source).with_columns(
+                    pl.lit(name).alias("arm"), _named(run)[1]
+                )
+                for source, wanted in asked.items()
+                for name, read in readers.items()
+            ]
+    return frames
+
+
+def _through_training(material: Material, runs: list[RunFolder], read: Predict) -> pl.DataFrame:
+    """FVE of the explanations of the dev activations at every look of every run."""
+    looks = pl.concat(
+        read_table(file, f"experiments/{run.identity[1]}").with_columns(
+            *_named(run), pl.lit(int(file.stem), pl.Int64).alias("step")
+        )
+        for run in runs
+        for file in sorted(run.dev_texts.glob("*.parquet"))
+    )
+    keys = looks[KEY].to_list()
+    errors = squared_errors(read(looks[EXPLANATION].to_list()), material.store[keys])
+    variance = material.variance_of(sorted(set(keys)))
+    means = (
+        looks.with_columns(value=1 - pl.Series(errors.double().tolist()) / variance)
+        .group_by("arm", "seed", "step", maintain_order=True)
+        .agg(pl.col("value").mean())
+    )
+    named = means.with_columns(metric=pl.lit("dev_fve_neutral_ar"))
+    return named.select(CURVES_SCHEMA.names()).cast(CURVES_SCHEMA)

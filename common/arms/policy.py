@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from common.arms.arm import TRIAL_SEED, Arm
+from common.arms.measures import sampled_measures, splice_measures, text_measures
 from common.arms.partner import Partner
 from common.arms.record import OWN_TEXTS, model_sizes, write_rows
 from common.config import RLConfig
@@ -17,8 +18,6 @@ from common.data.batches import Example, in_order, plan_rollouts
 from common.device import best_device, in_bfloat16
 from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
-from common.metrics.fve import squared_errors
-from common.metrics.quotes import quote_share, verbatim_ngram_share
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.learners import prepare_learners
 from common.models.reconstructor import Reconstructor
@@ -36,8 +35,8 @@ from common.schema import (
     KEY,
     RL,
     SPLIT,
+    TEACHER,
     TEST,
-    TEXT,
     TOKEN_IDS,
     PolicyBatch,
 )
@@ -99,7 +98,10 @@ class PolicyArm(Arm):
         trial: optuna.Trial | None = None,
     ) -> tuple[Trained, dict[str, Any]]:
         """Train by reinforcement; a trial is a whole run with a seed of its own."""
+        from lightning.pytorch.callbacks import Callback, EarlyStopping
+
         from common.data.datamodule import NlaDataModule
+        from common.training.dev_texts import DevTexts
         from common.training.policy import PolicyModule
         from common.training.pruning import Pruning
         from common.training.reward import Surroundings
@@ -121,7 +123,9 @@ class PolicyArm(Arm):
         plan = plan_rollouts(self._unread_keys(), *shape, seed=around.seed)
         batches = in_order([Example(key, key) for key in dev], self.profile.rollout.batch_size)
         data = NlaDataModule(plan, batches, self.material.store, PolicyBatch)
-        callbacks = [Pruning(trial)] if trial else []
+        callbacks: list[Callback] = [Pruning(trial)] if trial else [DevTexts(tracker.folder)]
+        if config.patience:
+            callbacks.append(EarlyStopping("dev_fve", patience=config.patience, mode="max"))
         trainer = self.profile.trainer
         fitted = fit(module, data, trainer, tracker, callbacks, resumable=trial is None)
         lengths = [v["rl_length"] for _, v in tracker.folder.metrics() if "rl_length" in v]
@@ -147,20 +151,24 @@ class PolicyArm(Arm):
         conditions = self.material.conditions_of(texts)
         named = {"arm": pl.lit(self.name), "seed": pl.lit(seed, pl.Int64)}
         judge = self.material.judge
+        taught = {ORIGINAL: self.material.test_table[TEACHER].to_list()}
+        read = self._reader(reconstructor)
         frames = [
-            judge.rows(self._reader(reconstructor), conditions, AV),
+            judge.rows(read, conditions, AV),
             judge.rows(self._reader(untrained), {ORIGINAL: texts}, AV_UNTRAINED_AR),
+            judge.rows(read, taught, TEACHER),
         ]
         rows = pl.concat(frames).with_columns(**named)
         write_rows(folder, rows, self.material.test_table.with_columns(pl.Series(AV, texts)))
         measures = [
-            self._text_measures(texts),
-            self._splice_measures(reconstructor, texts),
-            self._best_of(trained, seed),
+            text_measures(self.material, texts),
+            splice_measures(self.material, read(texts)),
+            sampled_measures(self.material, verbalizer, read, seed),
         ]
         write_atomically(pl.concat(measures).with_columns(**named), folder.measures_file)
         sizes = [model_sizes(verbalizer), model_sizes(reconstructor)]
-        return {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
+        both = {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
+        return both | {"ar_parameters": sizes[1]["parameters"]}
 
     def load(self, folder: RunFolder) -> tuple[Verbalizer, Reconstructor]:
         """AV (the warm start under the run's adapters) and AR of the run."""
@@ -217,32 +225,6 @@ class PolicyArm(Arm):
         texts = sample_explanations(verbalizer, vectors, greedy, precision=precision)
         return table.with_columns(pl.Series(EXPLANATION, texts))
 
-    def _text_measures(self, texts: list[str]) -> pl.DataFrame:
-        """Length in tokens, share inside quotation marks, share of 4-grams of the source text."""
-        table, encode = self.material.test_table, self.material.tokenizer.encode
-        pairs = zip(texts, table[TEXT].to_list(), strict=True)
-        columns = {
-            "tokens": [len(encode(text, add_special_tokens=False)) for text in texts],
-            "quote_share": [quote_share(text) for text in texts],
-            "verbatim_4gram_share": [verbatim_ngram_share(*pair) for pair in pairs],
-        }
-        tensors = {name: torch.tensor(values).double() for name, values in columns.items()}
-        return _measures(table, tensors)
-
-    def _splice_measures(self, model: Reconstructor, texts: list[str]) -> pl.DataFrame:
-        """KL of the next token with the reconstruction spliced in, and with the mean direction."""
-        read = self._reader(model)(texts)
-        table = self.material.test_table
-        target = self.material.target.model.to(best_device())
-        rows = [
-            spliced_kl(target, self.material.layer, ids, torch.stack([own, self.material.mean]))
-            for ids, own in zip(table[TOKEN_IDS].to_list(), read, strict=True)
-        ]
-        columns = torch.stack(rows).double().cpu()
-        return _measures(
-            table, {"splice_kl": columns[:, 0], "splice_kl_mean_direction": columns[:, 1]}
-        )
-
     def _splice(self, keys: list[str], read: Tensor) -> Tensor:
         """KL of each reconstruction, some for each key, for a reward."""
         texts = self._token_ids
@@ -260,27 +242,3 @@ class PolicyArm(Arm):
         """Source tokens of the rl activations: read once, asked for at every rollout."""
         table = load_activations(self.material.trunk.activations, [RL], [KEY, TOKEN_IDS])
         return dict(table.iter_rows())
-
-    def _best_of(self, trained: Trained, seed: int) -> pl.DataFrame:
-        """Squared error of the best of the first n samples, chosen by the AR that is asked."""
-        count = self.profile.rl.samples
-        table = self.material.test_table.head(self.profile.rl.best_of_activations)
-        vectors = self.material.store[table[KEY].to_list()]
-        warm = self.profile.rollout.replace(temperature=self.profile.rl.temperature)
-        precision = self.profile.trainer.precision
-        texts = sample_explanations(trained.verbalizer, vectors, warm, seed, precision, count)
-        read = self._reader(trained.reconstructor)(texts)
-        errors = squared_errors(read, vectors.repeat_interleave(count, 0)).view(-1, count).double()
-        sizes = [2**power for power in range(count.bit_length()) if 2**power <= count]
-        return _measures(
-            table, {f"best_of_{size}": errors[:, :size].min(1).values for size in sizes}
-        )
-
-
-def _measures(table: pl.DataFrame, columns: dict[str, Tensor]) -> pl.DataFrame:
-    """One row per activation and measure: key, doc_id, measure, value."""
-    keys = table.select(KEY, DOC_ID)
-    return pl.concat(
-        keys.with_columns(pl.lit(name).alias("measure"), pl.Series("value", values.tolist()))
-        for name, values in columns.items()
-    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from common.arms.neutral import own_texts, runs_of
+from common.arms.neutral import CURVES, own_texts, runs_of
 from common.data.activations import load_activations
 from common.errors import NlaError
 from common.experiment import Experiment
@@ -41,13 +41,14 @@ def collect(experiment: Experiment, profile: Profile) -> None:
     arms = experiment.arms_of(material)
     folders = list(runs_of(arms))
     own = arms[0].has_own_texts
+    rows = _rows(folders, material, own)
     results = Results(
-        facts=_facts(experiment, material, folders),
+        facts=_facts(experiment, material, folders, rows),
         text_metrics=_text_metrics(material, folders if own else []),
-        rows=_rows(folders, material, own),
+        rows=rows,
         runs=pl.DataFrame([_run(folder) for folder in folders], schema=RUNS_SCHEMA),
         trials=pl.concat([_trials(arm) for arm in arms], how="diagonal"),
-        curves=_curves(folders, arms[0].curves),
+        curves=_curves(folders, arms[0].curves, own),
         measures=_measures(folders) if own else pl.DataFrame(schema=MEASURES_SCHEMA),
         texts=_texts(material, folders if own else []),
     )
@@ -111,8 +112,11 @@ def _measures(runs: list[RunFolder]) -> pl.DataFrame:
     return pl.concat(named)
 
 
-def _facts(experiment: Experiment, material: Material, folders: list[RunFolder]) -> dict:
+def _facts(
+    experiment: Experiment, material: Material, folders: list[RunFolder], rows: pl.DataFrame
+) -> dict:
     profile = material.profile
+    floors = [floor for floor in FLOORS if floor in set(rows["arm"])]
     variance, raw_variance = material.test_variance()
     digests = {run.summary["digest"] for run in folders}
     assert len(digests) == len(folders), "two runs claim the same config"
@@ -121,8 +125,8 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
         "experiment": experiment.name,
         "profile": profile.name,
         "arms": experiment.arms_at(profile.name),
-        "floors": FLOORS,
-        "ceilings": CEILINGS,
+        "floors": floors,
+        "ceilings": [floor for floor in CEILINGS if floor in floors],
         "variance": variance,
         "raw_variance": raw_variance,
         "resamples": profile.evaluation.resamples,
@@ -141,6 +145,11 @@ def _facts(experiment: Experiment, material: Material, folders: list[RunFolder])
         "commit": _each([commit_of(run) for run in folders]),
         "device": _each([run.summary.get("device", "unknown") for run in folders]),
         "digests": material.digests(),
+        "ar_parameters": {
+            run.identity[2]: run.summary["ar_parameters"]
+            for run in folders
+            if "ar_parameters" in run.summary
+        },
         "stopped_early": {
             "/".join(run.identity[2:]): run.summary["stopped"]
             for run in folders
@@ -159,20 +168,20 @@ def _each(values: list[str]) -> list[str]:
 
 
 def _rows(folders: list[RunFolder], material: Material, own: bool) -> pl.DataFrame:
-    read_manifest(material.trunk.floors, "floors", **material.floors_of())
-    floors = read_table(material.trunk.floors, "floors").with_columns(seed=pl.lit(0, pl.Int64))
     frames = [read_table(run.rows_file, f"experiments/{run.identity[1]}") for run in folders]
-    if own:
-        frames.append(_neutral_rows(folders))
-        # The ridge floors were fitted for the warm start's texts, which are not those of the arms.
-        floors = floors.filter(pl.col("arm").is_in(["mean_direction", *CEILINGS]))
-    return pl.concat(
-        [frame.select(ROWS_SCHEMA.names()).cast(ROWS_SCHEMA) for frame in [*frames, floors]]
-    )
+    if own:  # floors of their own, too: the trunk's read other texts
+        frames.append(
+            read_table(_neutral(folders).rows_file, f"experiments/{folders[0].identity[1]}")
+        )
+    else:
+        read_manifest(material.trunk.floors, "floors", **material.floors_of())
+        floors = read_table(material.trunk.floors, "floors")
+        frames.append(floors.with_columns(seed=pl.lit(0, pl.Int64)))
+    return pl.concat([frame.select(ROWS_SCHEMA.names()).cast(ROWS_SCHEMA) for frame in frames])
 
 
-def _neutral_rows(folders: list[RunFolder]) -> pl.DataFrame:
-    """What the neutral AR made of the texts of these very runs."""
+def _of_neutral(folders: list[RunFolder], table: str) -> pl.DataFrame:
+    """A table of the neutral AR that has read the texts of these very runs."""
     profile, experiment, *_ = folders[0].identity
     run = RunFolder(neutral_run(profile, experiment))
     remedy = f"nla neutral {experiment} --profile {profile}"
@@ -180,7 +189,7 @@ def _neutral_rows(folders: list[RunFolder]) -> pl.DataFrame:
         raise NlaError("no neutral AR", where=run.path, remedy=remedy)
     if run.config["runs"] != {str(one.path): one.summary["digest"] for one in folders}:
         raise NlaError("the neutral AR read other runs than today's", where=run.path, remedy=remedy)
-    return read_table(run.rows_file, f"experiments/{experiment}")
+    return read_table(run.path / table, f"experiments/{experiment}")
 
 
 def _run(folder: RunFolder) -> dict:
@@ -203,7 +212,7 @@ def _trials(arm: Any) -> pl.DataFrame:
     return named.cast({name: TRIALS_SCHEMA[name] for name in TRIALS_SCHEMA.names()})
 
 
-def _curves(folders: list[RunFolder], shown: tuple[str, ...]) -> pl.DataFrame:
+def _curves(folders: list[RunFolder], shown: tuple[str, ...], own: bool) -> pl.DataFrame:
     rows = [
         {
             "arm": folder.identity[2],
@@ -217,7 +226,10 @@ def _curves(folders: list[RunFolder], shown: tuple[str, ...]) -> pl.DataFrame:
         for name, value in values.items()
         if name in shown
     ]
-    return pl.DataFrame(rows, schema=CURVES_SCHEMA)
+    curves = [pl.DataFrame(rows, schema=CURVES_SCHEMA)]
+    if own:
+        curves.append(_of_neutral(folders, CURVES))
+    return pl.concat(curves)
 
 
 def _headline(results: Results) -> dict[str, float]:

@@ -31,7 +31,7 @@ LEGEND_LETTERS = 96
 MARKERS = "sD^vPX*"
 """Seven, so that with ten colours the first seventy arms all look different."""
 FLOOR_LINES = ("--", ":", "-.", (0, (1, 4)), (0, (6, 4)))
-COSTS = {"train_seconds": "training time (s)", "parameters": "AR parameters"}
+COSTS = {"train_seconds": "training time (s)", "parameters": "parameters"}
 STYLE: dict[Any, Any] = {
     **sns.axes_style("whitegrid", {"axes.edgecolor": "0.6", "grid.color": "0.92"}),
     **sns.plotting_context("paper", font_scale=1.05),
@@ -171,6 +171,25 @@ def front_figure(points: Mapping[str, tuple[Interval, Interval]], x: str, y: str
             _draw_interval(axes, up, across.estimate, styles[arm], arm, vertical=True)
             _draw_interval(axes, across, up.estimate, styles[arm])
         axes.set(xlabel=x, ylabel=y)
+        _legend(figure, [axes])
+    return figure
+
+
+def lines_figure(lines: Mapping[str, Sequence[tuple[int, Interval]]], x: str, y: str) -> Figure:
+    """A measure of each arm against powers of two, each point with its interval."""
+    styles = arm_styles(list(lines))
+    with rc_context(STYLE):
+        figure, (axes,) = _panels([y], height=3.0)
+        for place, (arm, points) in enumerate(lines.items()):
+            aside = 2 ** (0.06 * (place - (len(lines) - 1) / 2))  # else intervals hide one another
+            for count, interval in points:
+                _draw_interval(axes, interval, aside * count, styles[arm], arm, vertical=True)
+            across, up = zip(*((aside * n, found.estimate) for n, found in points), strict=True)
+            axes.plot(across, up, color=styles[arm].color, linewidth=1)
+        counts = sorted({count for points in lines.values() for count, _ in points})
+        axes.set(xscale="log", xlabel=x, ylabel=y)
+        axes.set_xticks(counts, list(map(str, counts)))
+        axes.xaxis.set_minor_locator(NullLocator())
         _legend(figure, [axes])
     return figure
 

@@ -20,6 +20,7 @@ from common.report.tables import (
     prefix_table,
     survival_table,
 )
+from common.schema import AV
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -97,19 +98,24 @@ def _draw(results: Results, measured: _Measured) -> dict[str, Figure]:
         drawn["survival"] = figures.survival_figure(measured.survival)
     if measured.prefixes:
         drawn["prefix"] = figures.prefix_figure(measured.prefixes)
-    first = next(iter(measured.arms.values()), [])
-    if first and (against_cost := figures.cost_figure(first, results.runs)):
+    main = measured.arms.get(_main_source(results, measured), [])
+    if main and (against_cost := figures.cost_figure(main, results.runs)):
         drawn["cost"] = against_cost
     if results.curves.height:
         drawn["curves"] = figures.curves_figure(results.curves, results.arms)
     return drawn
 
 
+def _main_source(results: Results, measured: _Measured) -> str:
+    """The texts that an experiment is about: the teacher's, or those of AVs that it trains."""
+    return AV if results.measures.height else next(iter(measured.arms), "")
+
+
 def _parts(results: Results, measured: _Measured) -> dict[str, object]:
     return {
         "facts": results.facts,
         "zero": markdown.INCLUDES_ZERO,
-        "first_writer": markdown.writer(next(iter(measured.arms), "")),
+        "main_writer": markdown.writer(_main_source(results, measured)),
         "arms": [parts.arm_part(results, *item) for item in measured.arms.items()],
         "survival": [parts.survival_part(results, *item) for item in measured.survival.items()],
         "prefixes": [parts.prefix_part(*item) for item in measured.prefixes.items()],

@@ -4,12 +4,12 @@ from math import isnan
 
 import polars as pl
 
-from common.metrics.statistics import ratio_difference
+from common.metrics.statistics import Interval, ratio_difference
 from common.report.decisions import NOT_MEASURED
 from common.report.markdown import bounds, code, table
 from common.report.paired import mean_interval, measures_by_arm
 from common.report.results import Results
-from common.report.section import Section
+from common.report.section import Drawing, Section
 from common.report.tables import FEWEST_DOCUMENTS, UNDEFINED
 from common.schema import DOC_ID, KEY
 
@@ -18,6 +18,9 @@ SHOWN = {
     "quote_share": "share in quotation marks",
     "verbatim_4gram_share": "verbatim 4-grams",
 }
+
+BEST = "best_of_"
+"""Before n, in the names of measures."""
 
 
 def spoken_sections(results: Results) -> list[Section]:
@@ -33,19 +36,34 @@ def spoken_sections(results: Results) -> list[Section]:
         " reconstruction in the activation's place. *Recovered* is 1 - KL / KL of the mean"
         " direction.\n\n" + table([_splice_row(results, arm) for arm in results.arms])
     )
-    asked = results.measures.filter(measure="best_of_1")[KEY].n_unique()
-    best = (
-        f"On {asked} test activations: FVE of the best of n sampled explanations, chosen and read"
-        " by the arm's own AR, which sees the true activation when it chooses: an upper bound of"
-        " what picking can give. Divided by the variance of all test activations: to be compared"
-        " along a row, not with other tables.\n\n"
-        + table([_best_row(results, arm) for arm in results.arms])
-    )
     return [
         Section("What the explanations look like", texts),
         Section("In the target's place", splice),
-        Section("Best of n", best),
+        _sampled_section(results),
     ]
+
+
+def _sampled_section(results: Results) -> Section:
+    """The best of n, as a table and as curves, and how far the AV has gone."""
+    from common.report.figures import lines_figure  # every run imports this file, none draws
+
+    asked = results.measures.filter(measure="best_of_1")[KEY].n_unique()
+    curves = {arm: best for arm in results.arms if (best := _best_of(results, arm))}
+    rows = [
+        {"arm": code(arm), "KL": bounds(_gone(results, arm))}
+        | {f"n = {count}": bounds(fve) for count, fve in best}
+        for arm, best in curves.items()
+    ]
+    text = (
+        f"Explanations of {asked} test activations, sampled as in training. *KL* is that of the AV"
+        " from the AV before reinforcement, in nats per token. *n* is the FVE of the best of the"
+        " first n, chosen and read by the arm's own AR, which sees the true activation when it"
+        " chooses: an upper bound of what picking can give. It is divided by the variance of all"
+        " test activations: to be compared along a row, not with other tables.\n\n" + table(rows)
+    )
+    figure = lines_figure(curves, "best of n", "FVE (share of variance)")
+    caption = "FVE of the best of n sampled explanations, chosen by the arm's own AR."
+    return Section("Sampled as in training", text, (Drawing("best_of", caption, figure),))
 
 
 def _text_row(results: Results, arm: str) -> dict[str, str]:
@@ -78,16 +96,21 @@ def _splice_row(results: Results, arm: str) -> dict[str, str]:
     }
 
 
-def _best_row(results: Results, arm: str) -> dict[str, str]:
-    names = sorted(
-        {name for name in results.measures["measure"].unique() if name.startswith("best_of_")},
-        key=lambda name: int(name.removeprefix("best_of_")),
-    )
-    variance, cells = results.facts["variance"], {"arm": code(arm)}
-    for name in names:
-        if (rows := measures_by_arm(results, name).get(arm)) is not None:
-            explained = rows.with_columns(value=1 - pl.col("value") / variance)
-            cells[f"n = {name.removeprefix('best_of_')}"] = bounds(
-                mean_interval(results, explained)
-            )
-    return cells
+def _gone(results: Results, arm: str) -> Interval | None:
+    found = measures_by_arm(results, "sampled_kl").get(arm)
+    return None if found is None else mean_interval(results, found)
+
+
+def _best_of(results: Results, arm: str) -> list[tuple[int, Interval]]:
+    """(n, FVE of the best of the first n), the smallest n first."""
+    named = {
+        int(name.removeprefix(BEST)): measures_by_arm(results, name).get(arm)
+        for name in results.measures["measure"].unique()
+        if name.startswith(BEST)
+    }
+    variance = results.facts["variance"]
+    return [
+        (count, mean_interval(results, rows.with_columns(value=1 - pl.col("value") / variance)))
+        for count, rows in sorted(named.items())
+        if rows is not None
+    ]

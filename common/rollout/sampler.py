@@ -18,7 +18,6 @@ from common.rollout.adapters import Adapters, adapters_of
 from common.rollout.engine import Engine, Rollouts, Write, keyed_draws, roll_out, room_of
 
 
-@torch.inference_mode()
 def sample_explanations(
     verbalizer: Verbalizer,
     activations: Float[Tensor, "rows d_model"],
@@ -32,14 +31,27 @@ def sample_explanations(
     At most `max_explanation_tokens` tokens each. `precision` as in TrainerConfig. A text depends on
     the seed and its place alone, whatever the batch size.
     """
+    written = sample_rollouts(verbalizer, activations, config, seed, precision, samples)
+    return [text for _, rows in written for text in texts_of(verbalizer, rows)]
+
+
+def sample_rollouts(
+    verbalizer: Verbalizer,
+    activations: Float[Tensor, "rows d_model"],
+    config: RolloutConfig,
+    seed: int = 0,
+    precision: str = "bf16-mixed",
+    samples: int = 1,
+) -> list[tuple[Tensor, Rollouts]]:
+    """As `sample_explanations`, in tokens: each batch of activations and what was written."""
     device, room = next(verbalizer.parameters()).device, room_of(verbalizer)
     low = in_bfloat16(precision)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
     at_once = max(1, config.batch_size // samples)
-    texts: list[str] = []
+    written = []
     with (
+        torch.inference_mode(),
         engine_of(config)(verbalizer, low) as write,
-        autocast,
+        torch.autocast(device.type, torch.bfloat16, enabled=low),
         progress("explanations", len(activations), "row") as bar,
     ):
         for start in range(0, len(activations), at_once):
@@ -47,9 +59,9 @@ def sample_explanations(
             places = range(start, start + len(batch))
             draws = [keyed_draws((seed, place), samples, room) for place in places]
             rows = write(batch, samples, config.temperature, torch.cat(draws))
-            texts += texts_of(verbalizer, rows)
+            written.append((batch, rows))
             bar.update(len(batch))
-    return texts
+    return written
 
 
 def texts_of(

@@ -24,6 +24,7 @@ from common.rollout.engine import Rollouts, keyed_draws, room_of
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import texts_of
 from common.schema import PolicyBatch
+from common.training.health import Health
 from common.training.module import SCHEDULES, Rate, TrainingModule
 from common.training.objectives import (
     best_of_group,
@@ -42,8 +43,6 @@ from common.training.reward import (
 
 READ_AT_ONCE = 64
 """Explanations in a batch of the AR that scores them."""
-COLLAPSED_STEPS = 10
-"""So many rollouts in a row with hardly a valid explanation end the run."""
 
 
 class PolicyModule(TrainingModule):
@@ -71,7 +70,7 @@ class PolicyModule(TrainingModule):
         # In a tuple it is no part of the module: neither trained nor in a checkpoint.
         self._untrained = (copy.deepcopy(reconstructor).requires_grad_(False).eval(),)
         self._scored: Scored | None = None
-        self._invalid_in_a_row = 0
+        self._health = Health(config.trained != "ar")
         self.stopped = ""
 
     @property
@@ -85,13 +84,14 @@ class PolicyModule(TrainingModule):
         av = [p for p in self.verbalizer.parameters() if p.requires_grad]
         ar = [p for p in self.reconstructor.parameters() if p.requires_grad]
 
-        def schedule(warmup_fraction: float) -> Callable[[int], float]:
-            shape = SCHEDULES[config.schedule]
-            return lambda step: shape(step, total, warmup_fraction)
+        def schedule(name: str, warmup_fraction: float) -> Callable[[int], float]:
+            return lambda step: SCHEDULES[name](step, total, warmup_fraction)
 
+        av_schedule = schedule(config.schedule, config.warmup_fraction)
+        ar_schedule = schedule(config.ar_schedule or config.schedule, config.ar_warmup_fraction)
         named = [
-            Rate(av, config.learning_rate, schedule(config.warmup_fraction)),
-            Rate(ar, config.ar_learning_rate, schedule(config.ar_warmup_fraction)),
+            Rate(av, config.learning_rate, av_schedule),
+            Rate(ar, config.ar_learning_rate, ar_schedule),
         ]
         return [rate for rate in named if rate.parameters]
 
@@ -112,7 +112,7 @@ class PolicyModule(TrainingModule):
             self.trainer.should_stop = True
         return loss
 
-    def validation_step(self, batch: PolicyBatch, batch_index: int) -> None:
+    def validation_step(self, batch: PolicyBatch, batch_index: int) -> dict[str, list[str]]:
         """Greedy explanations, read by the AR as it is now and by the AR of the warm start."""
         low = in_bfloat16(self.around.precision)
         with self.around.engine(self.verbalizer, low) as write:
@@ -132,6 +132,7 @@ class PolicyModule(TrainingModule):
             now, before = self.verbalizer.sampled_log_probs(*written), self._reference(*written)
             values["dev_kl_greedy"] = kl_estimate(now, before, rollouts.mask).mean()
         self.log_metrics(values, len(texts), bar=True)
+        return {"texts": texts}
 
     def _rollout(self, batch: PolicyBatch, number: int) -> Scored:
         """Sample and score; the draws are keyed, so that a resumed run samples the same."""
@@ -162,7 +163,9 @@ class PolicyModule(TrainingModule):
         if config.kl and config.trained != "ar":
             written = (rollouts.ids, rollouts.mask, batch.activations, config.samples)
             reference = self._reference(*written, config.temperature)
-        self._watch(rollouts, texts, rewards, valid)
+        truth = batch.activations.repeat_interleave(config.samples, 0)
+        errors = squared_errors(answers.detach(), truth).nanmean()
+        self._watch(rollouts, texts, rewards, valid, 1 - errors / self.around.variance)
         kept = answers if answers.requires_grad else None
         return Scored(rollouts, read, valid, rewards, weights, reference, kept)
 
@@ -254,7 +257,9 @@ class PolicyModule(TrainingModule):
         read = reconstruct(model.to(self.device), texts, READ_AT_ONCE, self.around.precision)
         return squared_errors(read, activations.cpu().float())
 
-    def _watch(self, rollouts: Rollouts, texts: list[str], rewards: Tensor, valid: Tensor) -> None:
+    def _watch(
+        self, rollouts: Rollouts, texts: list[str], rewards: Tensor, valid: Tensor, fve: Tensor
+    ) -> None:
         """Log what the samples look like; a policy that has collapsed ends the run."""
         grouped = rewards.view(-1, self.config.samples)
         lengths = rollouts.mask.sum(1).tolist()
@@ -265,19 +270,16 @@ class PolicyModule(TrainingModule):
                 "reward": rewards.mean(),
                 "reward_spread": grouped.std(1, correction=0).mean(),
                 "valid": valid.float().mean(),
+                "fve": fve,
                 "entropy": -rollouts.log_probs.sum() / rollouts.mask.sum(),
                 "quote_share": sum(map(quote_share, texts)) / len(texts),
             }
             | health
         )
-        share = float(torch.as_tensor(self.all_gather(valid.float().mean())).mean())
-        speechless = share < 0.5 and self.config.trained != "ar"  # a frozen AV cannot collapse
-        self._invalid_in_a_row = self._invalid_in_a_row + 1 if speechless else 0
-        if self._invalid_in_a_row >= COLLAPSED_STEPS and not self.stopped:
-            self.stopped = (
-                f"collapsed: fewer than half of the explanations were valid in"
-                f" {COLLAPSED_STEPS} rollouts in a row, up to step {self.global_step}"
-            )
+        signs = torch.tensor([float(valid.float().mean()), health["repetition"], float(fve)])
+        found = self._health.see(*self.all_gather(signs).view(-1, 3).mean(0).tolist())
+        if found and not self.stopped:
+            self.stopped = f"{found}, up to step {self.global_step}"
 
     def _tell(self, values: dict[str, Any]) -> None:
         self.log_metrics({f"rl_{name}": value for name, value in values.items()}, 1)
@@ -285,12 +287,12 @@ class PolicyModule(TrainingModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Also how long the policy has been unwell, and whether that ended the run."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["invalid_in_a_row"], checkpoint["stopped"] = self._invalid_in_a_row, self.stopped
+        checkpoint["unwell"], checkpoint["stopped"] = self._health.in_a_row, self.stopped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See `on_save_checkpoint`."""
         super().on_load_checkpoint(checkpoint)
-        self._invalid_in_a_row, self.stopped = checkpoint["invalid_in_a_row"], checkpoint["stopped"]
+        self._health.in_a_row, self.stopped = checkpoint["unwell"], checkpoint["stopped"]
         self.trainer.should_stop = bool(self.stopped)
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import TorchCheckpointIO
 
+from common.allocator import is_out_of_memory, out_of_memory
 from common.config import TrainerConfig
 from common.data.datamodule import NlaDataModule
 from common.errors import NlaError
@@ -127,20 +128,14 @@ def _run(
         if data.train:
             trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        what = f"out of memory ({str(error).splitlines()[0][:120]})"
         where = f"step {module.global_step}"
-        raise NlaError(what, where=where, remedy=module.less_memory) from error
+        raise NlaError(out_of_memory(error), where=where, remedy=module.less_memory) from error
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         if trainer.interrupted:
             raise KeyboardInterrupt from error
         raise
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """On a GPU there is a class for it, on a CPU a sentence."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def forget_after(folder: RunFolder, step: int) -> None:

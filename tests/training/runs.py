@@ -61,12 +61,7 @@ def train(
     torch.manual_seed(0)
     module, collate = KINDS[kind](target_folder)
     folder.path.mkdir(parents=True, exist_ok=True)
-    examples = [
-        Example(
-            f"{index}:16", f"Text about {NAMES[index % 8]} number {index}" + " and" * (index % 5)
-        )
-        for index in range(40)
-    ]
+    examples = pairs()
     store, plan = Store(examples), plan_batches(examples[8:], BATCH, 2, seed=0)[:STEPS]
     if isinstance(module, PolicyModule):
         keys = [example.key for example in examples[8:]]
@@ -74,6 +69,16 @@ def train(
         examples = [Example(example.key, example.key) for example in examples]
     data = NlaDataModule(plan, in_order(examples[:8], 4), store, collate)
     return module, fit(module, data, trainer, Tracker(folder, None), callbacks)
+
+
+def pairs() -> list[Example]:
+    """Texts that name one of eight words, each with a key."""
+    return [
+        Example(
+            f"{index}:16", f"Text about {NAMES[index % 8]} number {index}" + " and" * (index % 5)
+        )
+        for index in range(40)
+    ]
 
 
 def metrics(folder: RunFolder, name: str = "") -> list[Any]:
@@ -127,9 +132,21 @@ def _policy_without_kl(target_folder: Path) -> tuple[TrainingModule, Any]:
     return policy(target_folder, kl=0.0, scale_advantages=False, steps=4)
 
 
+def _policy_credited(target_folder: Path) -> tuple[TrainingModule, Any]:
+    """As the profiles for CPUs have it: in parts, with credit by token and a decay."""
+    return policy(target_folder, micro_batches=2, credit_after=3, schedule="wsd")
+
+
+def _policy_whole(target_folder: Path) -> tuple[TrainingModule, Any]:
+    """With the KL and scaled advantages; every group has valid samples."""
+    return policy(target_folder, must_end=False, steps=4)
+
+
 KINDS: dict[str, Callable[[Path], tuple[TrainingModule, Any]]] = {
     "ar": _reconstructor,
     "av": _verbalizer,
     "policy": policy,
+    "policy_credited": _policy_credited,
+    "policy_whole": _policy_whole,
     "policy_without_kl": _policy_without_kl,
 }

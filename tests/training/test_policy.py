@@ -10,8 +10,10 @@ from common.errors import NlaError
 from common.models.templates import AVTemplate
 from common.runs import RunFolder
 from common.schema import PolicyBatch
-from common.training.policy import COLLAPSED_STEPS, PolicyModule
-from tests.training.runs import ENDING, KINDS, metrics, policy, train
+from common.training.health import UNWELL_STEPS
+from common.training.policy import PolicyModule
+from common.training.reward import reading_rewards
+from tests.training.runs import ENDING, KINDS, Store, metrics, pairs, policy, train
 
 KEYS = [f"{number}:16" for number in range(4)]
 VECTORS = 10 * torch.randn(4, 64, generator=torch.Generator().manual_seed(3))
@@ -29,6 +31,7 @@ def quiet(module: PolicyModule) -> PolicyModule:
     module.log_metrics = lambda *_: None  # type: ignore[method-assign]
     module._tell = lambda values: module.told.update(values)  # type: ignore[method-assign]
     module.all_gather = lambda value: value[None]  # type: ignore[method-assign]
+    module._health.see = lambda *_: ""  # type: ignore[method-assign]
     return module
 
 
@@ -240,7 +243,7 @@ def test_a_collapsed_policy_ends_the_run(target_folder: Path, folder: RunFolder,
     """No explanation ever ends: the run stops, says why, and keeps what it has."""
 
     def endless(folder: Path) -> Any:
-        module, collate = policy(folder, steps=COLLAPSED_STEPS + 2, optimizer_steps=1)
+        module, collate = policy(folder, steps=UNWELL_STEPS + 2, optimizer_steps=1)
         module.verbalizer.template = AVTemplate.of(module.verbalizer.tokenizer)
         return module, collate
 
@@ -249,6 +252,41 @@ def test_a_collapsed_policy_ends_the_run(target_folder: Path, folder: RunFolder,
     assert module.stopped.startswith("collapsed")
     assert fitted["stopped"] == module.stopped
     assert module.global_step < module.total_steps
+
+
+def test_an_ar_that_reads_ever_worse_ends_the_run(
+    target_folder: Path, folder: RunFolder, monkeypatch: Any
+):
+    def diverging(folder: Path) -> Any:
+        shape = {"steps": UNWELL_STEPS + 2, "optimizer_steps": 1, "trained": "ar"}
+        module, collate = policy(folder, **shape)
+        module.around = module.around._replace(variance=1.0)  # any answer is far off
+        return module, collate
+
+    monkeypatch.setitem(KINDS, "policy", diverging)
+    module, _ = train("policy", target_folder, folder)
+    assert "FVE below" in module.stopped
+    assert module.global_step == UNWELL_STEPS
+
+
+def test_a_better_text_is_worth_more_to_a_trained_ar(target_folder: Path, folder: RunFolder):
+    """The text of an activation against that of another."""
+    module, _ = train("ar", target_folder, folder)
+    examples, store = pairs(), Store(pairs())
+    vectors = store[[example.key for example in examples]]
+    with torch.no_grad():
+        read = module.model(module.model.encode([example.text for example in examples]))
+    own, others = (reading_rewards(texts, vectors, "mse") for texts in (read, read.roll(1, 0)))
+    assert own.mean() > others.mean()
+    assert float((own > others).float().mean()) > 0.8, "chance is one half"
+
+
+def test_av_and_ar_may_have_schedules_of_their_own(target_folder: Path):
+    module = made(target_folder, schedule="constant", ar_schedule="cosine", warmup_fraction=0.0)
+    av, ar = (rate.schedule for rate in module.rates())
+    last = module.total_steps - 1
+    assert av(last) == 1
+    assert ar(last) < 0.1
 
 
 def test_every_step_is_watched(target_folder: Path, folder: RunFolder):

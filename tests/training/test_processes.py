@@ -36,6 +36,7 @@ class Losses(Callback):
     [
         ("ar", "ddp"),
         ("policy_without_kl", "ddp"),
+        ("policy_whole", "ddp"),
         ("policy_without_kl", "fsdp2"),
         pytest.param("av", "ddp", marks=pytest.mark.slow),
         pytest.param("ar", "fsdp2", marks=pytest.mark.slow),

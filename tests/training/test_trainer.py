@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, target_folder: Path) -> dict[str, Any]:
     """By kind: the weights at the end, all metrics."""
     whole = {}
-    for kind in ("ar", "av", "policy"):
+    for kind in ("ar", "av", "policy", "policy_credited"):
         run = RunFolder(tmp_path_factory.mktemp(kind) / "smoke" / "test" / "whole" / "0")
         module, _ = train(kind, target_folder, run)
         whole[kind] = (module.state_dict(), metrics(run))
@@ -64,6 +64,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, target_folder: Path)
         ("av", [StopAfter(7)]),
         ("policy", [StopAfter(5)]),
         ("policy", [StopAfter(4, validating=True), StopAfter(9)]),
+        ("policy_credited", [StopAfter(5)]),
     ],
 )
 def test_killed_and_resumed_is_uninterrupted(

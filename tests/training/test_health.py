@@ -1,0 +1,35 @@
+import pytest
+
+from common.training.health import UNWELL_STEPS, Health
+
+WELL = {"valid": 0.9, "repetition": 0.1, "fve": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("sign", "said"),
+    [
+        ({"valid": 0.4}, "valid"),
+        ({"repetition": 0.6}, "said before"),
+        ({"fve": -1.1}, "FVE below -1"),
+    ],
+)
+def test_a_sign_of_collapse_ends_a_run_when_it_stays(sign: dict[str, float], said: str):
+    health = Health(speaker_learns=True)
+    for _ in range(UNWELL_STEPS - 1):
+        assert not health.see(**WELL | sign)
+    assert not health.see(**WELL), "one good rollout in between"
+    found = [health.see(**WELL | sign) for _ in range(UNWELL_STEPS)]
+    assert not any(found[:-1])
+    assert found[-1].startswith("collapsed")
+    assert said in found[-1]
+
+
+def test_a_frozen_av_is_not_watched_but_its_ar_is():
+    health = Health(speaker_learns=False)
+    assert not any(health.see(valid=0.0, repetition=1.0, fve=0.2) for _ in range(UNWELL_STEPS))
+    assert [health.see(**WELL | {"fve": -2.0}) for _ in range(UNWELL_STEPS)][-1]
+
+
+def test_what_cannot_be_measured_is_no_sign():
+    health = Health(speaker_learns=True)
+    assert not any(health.see(**WELL | {"fve": float("nan")}) for _ in range(UNWELL_STEPS))
