@@ -170,9 +170,7 @@ def _each(values: list[str]) -> list[str]:
 def _rows(folders: list[RunFolder], material: Material, own: bool) -> pl.DataFrame:
     frames = [read_table(run.rows_file, f"experiments/{run.identity[1]}") for run in folders]
     if own:  # floors of their own, too: the trunk's read other texts
-        frames.append(
-            read_table(_neutral(folders).rows_file, f"experiments/{folders[0].identity[1]}")
-        )
+        frames.append(_of_neutral(folders, folders[0].rows_file.name))
     else:
         read_manifest(material.trunk.floors, "floors", **material.floors_of())
         floors = read_table(material.trunk.floors, "floors")
