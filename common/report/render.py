@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from common.report import figures, markdown, parts
+from common.report import drawing, figures, markdown, parts
 from common.report.results import Results, check_results
 from common.report.section import Section
 from common.report.tables import (
@@ -41,7 +41,7 @@ def render_report(
     check_results(results, out)
     measured = _measure(results)
     drawn = _draw(results, measured)
-    drawn |= {drawing.name: drawing.figure for section in sections for drawing in section.drawings}
+    drawn |= {extra.name: extra.figure for section in sections for extra in section.drawings}
     _save_figures(drawn, out.with_suffix(""))
     text = fill_template(
         "report.md.j2",
@@ -131,7 +131,7 @@ def _save_figures(drawn: dict[str, Figure], folder: Path) -> None:
     for leftover in folder.glob("*.png"):
         leftover.unlink()
     for name, figure in drawn.items():
-        figures.save_figure(figure, folder / f"{name}.png")
+        drawing.save_figure(figure, folder / f"{name}.png")
 
 
 def _write(file: Path, text: str) -> None:

@@ -45,7 +45,7 @@ def spoken_sections(results: Results) -> list[Section]:
 
 def _sampled_section(results: Results) -> Section:
     """The best of n, as a table and as curves, and how far the AV has gone."""
-    from common.report.figures import lines_figure  # every run imports this file, none draws
+    from common.report.spoken_figures import lines_figure  # every run imports this file, none draws
 
     asked = results.measures.filter(measure="best_of_1")[KEY].n_unique()
     curves = {arm: best for arm in results.arms if (best := _best_of(results, arm))}

@@ -262,8 +262,7 @@ class PolicyModule(TrainingModule):
     ) -> None:
         """Log what the samples look like; a policy that has collapsed ends the run."""
         grouped = rewards.view(-1, self.config.samples)
-        lengths = rollouts.mask.sum(1).tolist()
-        health = degeneration(texts, lengths, room_of(self.verbalizer))
+        health = degeneration(texts, rollouts.mask.sum(1).tolist(), room_of(self.verbalizer))
         health["cap_hit"] = 1 - float(rollouts.ended.float().mean())
         self._tell(
             {
@@ -277,7 +276,8 @@ class PolicyModule(TrainingModule):
             | health
         )
         signs = torch.tensor([float(valid.float().mean()), health["repetition"], float(fve)])
-        found = self._health.see(*self.all_gather(signs).view(-1, 3).mean(0).tolist())
+        everywhere = torch.as_tensor(self.all_gather(signs)).view(-1, 3)
+        found = self._health.see(*everywhere.mean(0).tolist())
         if found and not self.stopped:
             self.stopped = f"{found}, up to step {self.global_step}"
 

@@ -1,8 +1,10 @@
 """The decision rule of `ar_small_rl`, applied to collected results, and what only it shows."""
 
+from math import nan
+
 from common.metrics.statistics import Interval
 from common.report.decisions import NOT_MEASURED, arm_rows, listed, seeds_named, stopped_early
-from common.report.markdown import amount, bounds, code, fixed
+from common.report.markdown import amount, bounds, code, fixed, table
 from common.report.paired import (
     LEVEL,
     Over,
@@ -15,6 +17,7 @@ from common.report.paired import (
 from common.report.results import CONTROL, Results
 from common.report.section import Drawing, Section
 from common.report.spoken import spoken_sections
+from common.report.tables import prefix_table
 from common.schema import AV, AV_NEUTRAL_AR
 
 RULE = """\
@@ -37,6 +40,8 @@ it had collapsed, nor for any arm where that happened to `control`. What does no
 reported as not shown. What an arm loses under its own AR is reported beside it and decides nothing:
 a weaker AR reads less whatever is said."""
 QUOTES, VERBATIM, START = "quote_share", "verbatim_4gram_share", "warm_start"
+PREFIX = 16
+"""Tokens of an explanation, or so."""
 MARGIN = 0.01
 """Of the share of verbatim 4-grams, below which one share is no larger than another."""
 
@@ -71,8 +76,8 @@ def verdict(results: Results) -> str:
 
 
 def sections(results: Results) -> list[Section]:
-    """The front of FVE against quotes, and what each arm's AV wrote."""
-    from common.report.figures import front_figure  # every run imports this file, none draws
+    """The front of FVE against quotes, all against the AR's size, and what each arm's AV wrote."""
+    from common.report.spoken_figures import front_figure  # every run imports this, none draws
 
     points = _points(results)
     if not points:
@@ -85,7 +90,43 @@ def sections(results: Results) -> list[Section]:
     )
     figure = front_figure(points, "share in quotation marks", "FVE under the neutral AR")
     drawing = Drawing("front", "Quotes against what the words carry", figure)
-    return [Section("The front", text, (drawing,)), *spoken_sections(results)]
+    front = Section("The front", text, (drawing,))
+    return [front, *_against_size(results), *spoken_sections(results)]
+
+
+def _against_size(results: Results) -> list[Section]:
+    """Four measures of each arm that learned, against the parameters of its AR."""
+    from common.report.spoken_figures import size_figure
+
+    sizes = {a: n for a, n in results.facts.get("ar_parameters", {}).items() if a != START}
+    if len(set(sizes.values())) < 2:
+        return []
+    quotes, neutral = measures_by_arm(results, QUOTES), arm_rows(results, AV_NEUTRAL_AR)
+    prefixes = prefix_table(results, AV)
+    tokens = min((row.tokens for row in prefixes), key=lambda k: abs(k - PREFIX), default=PREFIX)
+    measures = {
+        "share in quotation marks": {
+            a: mean_interval(results, quotes[a]) for a in sizes if a in quotes
+        },
+        "FVE, neutral AR": {a: neutral[a].fve for a in sizes if a in neutral},
+        "top-1, neutral AR": {
+            a: Interval(row.top1, nan, nan)
+            for a, row in neutral.items()
+            if a in sizes and row.top1 is not None
+        },
+        f"FVE of {tokens} tokens, own AR": {
+            row.arm: row.fve for row in prefixes if row.tokens == tokens and row.arm in sizes
+        },
+    }
+    figure = size_figure(measures, sizes, "parameters of the AR")
+    rows = [
+        {"arm": code(arm), "AR parameters": amount(size)}
+        | {name: bounds(found.get(arm)) for name, found in measures.items()}
+        for arm, size in sorted(sizes.items(), key=lambda item: -item[1])
+    ]
+    caption = "Quotes, what the words carry, retrieval and first tokens against the AR's size."
+    text = "Top-1 is of retrieval among the distractors, without an interval.\n\n" + table(rows)
+    return [Section("Against the size of the AR", text, (Drawing("size", caption, figure),))]
 
 
 def _fallen(results: Results) -> set[str]:

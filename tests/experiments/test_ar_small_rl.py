@@ -1,10 +1,12 @@
 """The decision rule of ar_small_rl on results made by hand."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
 from common.metrics.statistics import Interval
-from common.report.figures import save_figure
+from common.report.drawing import save_figure
 from common.report.results import Results
 from common.schema import AV, AV_NEUTRAL_AR
 from experiments.ar_small_rl.findings import _dominated, sections, verdict
@@ -141,3 +143,18 @@ def test_the_front_leaves_out_what_another_arm_beats(tmp_path):
     save_figure(drawing.figure, tmp_path / "front.png")
     traded, *_ = sections(results(WEAKER, RICHER | {"control": 0.6}))
     assert traded.markdown.endswith("several): `control`, `blocks_1`.")
+
+
+def test_arms_stand_by_the_size_of_their_ar(tmp_path: Path):
+    found = results(WEAKER, RICHER)
+    sizes = {"bag_of_words": 10, "control": 1000, "blocks_1": 100, "warm_start": 1000}
+    sized = found._replace(facts=found.facts | {"ar_parameters": sizes})
+    (section,) = [s for s in sections(sized) if s.title == "Against the size of the AR"]
+    rows = [line.split(" | ") for line in section.markdown.splitlines() if line.startswith("| `")]
+    assert [row[0] for row in rows] == ["| `control`", "| `blocks_1`", "| `bag_of_words`"]
+    size, quotes, neutral, *_ = rows[1][1:]
+    assert size == "100"
+    assert quotes.startswith("0.300 [")
+    assert neutral.startswith("0.500 [")
+    save_figure(section.drawings[0].figure, tmp_path / "size.png")
+    assert (tmp_path / "size.png").stat().st_size > 0

@@ -3,7 +3,7 @@ from math import nan
 import polars as pl
 import pytest
 
-from common.report import figures
+from common.report import drawing, figures
 from common.report.results import Results
 from common.report.tables import arm_table, prefix_table, survival_table
 
@@ -25,7 +25,7 @@ def draw(results: Results):
 @pytest.mark.parametrize("name", ["fve", "survival", "prefix", "cost", "curves"])
 def test_the_same_numbers_give_the_same_bytes(draw, name, tmp_path):
     for copy in ("first", "second"):
-        figures.save_figure(draw[name](), tmp_path / f"{copy}.png")
+        drawing.save_figure(draw[name](), tmp_path / f"{copy}.png")
     first = (tmp_path / "first.png").read_bytes()
     assert first == (tmp_path / "second.png").read_bytes()
     assert b"Software" not in first
@@ -52,7 +52,7 @@ def test_each_seed_of_each_arm_has_a_curve(draw):
 
 
 def test_many_arms_look_different():
-    styles = figures.arm_styles(["control", *(f"arm_{index:02d}" for index in range(15))])
+    styles = drawing.arm_styles(["control", *(f"arm_{index:02d}" for index in range(15))])
     assert len(set(styles.values())) == 16
 
 

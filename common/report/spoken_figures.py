@@ -1,0 +1,61 @@
+"""Figures of arms whose AVs write texts of their own."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+from common.metrics.statistics import Interval
+from common.report.drawing import STYLE, arm_styles, draw_interval, legend, make_panels
+
+
+def front_figure(points: Mapping[str, tuple[Interval, Interval]], x: str, y: str) -> Figure:
+    """Two measures of each arm against one another, each with its interval."""
+    styles = arm_styles(list(points))
+    with rc_context(STYLE):
+        figure, (axes,) = make_panels([y], height=3.2)
+        for arm, (across, up) in points.items():
+            draw_interval(axes, up, across.estimate, styles[arm], arm, vertical=True)
+            draw_interval(axes, across, up.estimate, styles[arm])
+        axes.set(xlabel=x, ylabel=y)
+        legend(figure, [axes])
+    return figure
+
+
+def lines_figure(lines: Mapping[str, Sequence[tuple[int, Interval]]], x: str, y: str) -> Figure:
+    """A measure of each arm against powers of two, each point with its interval."""
+    styles = arm_styles(list(lines))
+    with rc_context(STYLE):
+        figure, (axes,) = make_panels([y], height=3.0)
+        for place, (arm, points) in enumerate(lines.items()):
+            aside = 2 ** (0.06 * (place - (len(lines) - 1) / 2))  # else intervals hide one another
+            for count, interval in points:
+                draw_interval(axes, interval, aside * count, styles[arm], arm, vertical=True)
+            across, up = zip(*((aside * n, found.estimate) for n, found in points), strict=True)
+            axes.plot(across, up, color=styles[arm].color, linewidth=1)
+        counts = sorted({count for points in lines.values() for count, _ in points})
+        axes.set(xscale="log", xlabel=x, ylabel=y)
+        axes.set_xticks(counts, list(map(str, counts)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        legend(figure, [axes])
+    return figure
+
+
+def size_figure(
+    measures: Mapping[str, Mapping[str, Interval]], sizes: Mapping[str, int], x: str
+) -> Figure:
+    """Some measures of each arm against a size of it; panels, on a logarithmic axis."""
+    styles = arm_styles(list(sizes))
+    with rc_context(STYLE):
+        figure, drawn = make_panels(list(measures), height=2.7)
+        for axes, (name, by_arm) in zip(drawn, measures.items(), strict=True):
+            for arm, interval in by_arm.items():
+                draw_interval(axes, interval, sizes[arm], styles[arm], arm, vertical=True)
+            axes.set(xscale="log", xlabel=x, ylabel=name)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.margins(x=0.15)
+        legend(figure, drawn)
+    return figure
