@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -88,11 +89,24 @@ def read_manifest(artefact: Path, made_by: str, *, remedy: str = "", **expected:
     return fields
 
 
-def read_table(file: Path, made_by: str) -> pl.DataFrame:
-    """Read a Parquet file; NlaError says how to make a damaged one again."""
+def read_table(file: Path, made_by: str, columns: Sequence[str] = ()) -> pl.DataFrame:
+    """Read a Parquet file; NlaError says how to make one again that is damaged or lacks columns."""
+    remedy = f"delete it and run `dvc repro {made_by}`"
     try:
-        return pl.read_parquet(file)
+        table = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0]
-        remedy = f"delete it and run `dvc repro {made_by}`"
         raise NlaError(f"corrupt Parquet ({reason})", where=file, remedy=remedy) from error
+    if missing := [name for name in columns if name not in table.columns]:
+        what = f"foreign Parquet: it lacks {', '.join(missing)}"
+        raise NlaError(what, where=file, remedy=remedy)
+    return table
+
+
+def read_artefact(file: Path, made_by: str, **expected: object) -> pl.DataFrame:
+    """A table with a manifest, of which every expected field is asserted, and the content."""
+    fields, table = read_manifest(file, made_by, **expected), read_table(file, made_by)
+    if content_of(file) != fields.get("content"):
+        remedy = f"make it again with `dvc repro {made_by}`"
+        raise NlaError("changed since its manifest was written", where=file, remedy=remedy)
+    return table

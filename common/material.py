@@ -20,7 +20,7 @@ from common.evaluation.conditions import (
 )
 from common.evaluation.paraphrase import api_paraphrases
 from common.evaluation.roundtrip import Judge
-from common.manifest import digest_of, read_manifest, read_table
+from common.manifest import digest_of, read_artefact, read_manifest
 from common.metrics.fve import training_mean, variance
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
@@ -132,10 +132,9 @@ class Material:
             else (self.trunk.av_text, "av_text", {"rollout": self.profile.rollout.digest()})
         )
         tokenizer, digest = self.manifest["tokenizer"], self.manifest["digest"]
-        fields = read_manifest(path, stage, tokenizer=tokenizer, activations=digest, **settings)
-        if "av" in fields and self.av_run.summary_file.exists():
-            read_manifest(path, stage, av=self.av_run.summary["digest"])
-        return read_table(path, stage)
+        if "av" in read_manifest(path, stage) and self.av_run.summary_file.exists():
+            settings["av"] = self.av_run.summary["digest"]
+        return read_artefact(path, stage, tokenizer=tokenizer, activations=digest, **settings)
 
     def ar_examples(self, limit: int | None = None) -> list[Example]:
         """Teacher texts of ar_sft and AV texts of rl documents, the same for every arm.

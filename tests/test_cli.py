@@ -314,6 +314,22 @@ cli.main()
 """
 
 
+def test_out_of_memory_in_any_command_names_the_knobs(repository: Path):
+    error = 'raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory: 9 bytes")'
+    script = SLEEPER.replace("time.sleep(60)", error)
+    done = subprocess.run(
+        [sys.executable, "-c", script, "stage", "av_text"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "out of memory (DefaultCPUAllocator" in done.stderr
+    assert "rollout.batch_size" in done.stderr
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_is_told_in_one_line(repository: Path, sent: signal.Signals):
     process = subprocess.Popen(

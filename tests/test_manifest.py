@@ -3,6 +3,7 @@ import json
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from common.errors import NlaError
@@ -10,7 +11,9 @@ from common.manifest import (
     content_of,
     digest_of,
     manifest_file,
+    read_artefact,
     read_manifest,
+    read_table,
     replace_text,
     write_manifest,
 )
@@ -128,3 +131,24 @@ def test_a_manifest_is_sorted_json_for_people_and_diffs(artefact: Path):
     text = (artefact / "manifest.json").read_text()
     assert list(json.loads(text)) == ["content", "digest", "kind", "layers", "rows"]
     assert text.endswith("}\n")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    file = tmp_path / "corpus.parquet"
+    pl.DataFrame({"key": ["a"], "value": [1]}).write_parquet(file)
+    write_manifest(file, kind="corpus")
+    return file
+
+
+def test_a_foreign_table_is_told_by_its_columns(table: Path):
+    assert read_table(table, "corpus", ["key", "value"]).height == 1
+    with pytest.raises(NlaError, match=r"foreign Parquet: it lacks text.*dvc repro corpus"):
+        read_table(table, "corpus", ["key", "text"])
+
+
+def test_a_table_that_someone_changed_is_refused(table: Path):
+    assert read_artefact(table, "corpus", kind="corpus").height == 1
+    pl.DataFrame({"key": ["b"], "value": [1]}).write_parquet(table)
+    with pytest.raises(NlaError, match=r"changed since.*dvc repro corpus"):
+        read_artefact(table, "corpus", kind="corpus")

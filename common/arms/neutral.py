@@ -99,7 +99,8 @@ def runs_of(arms: Sequence[Arm]) -> Iterator[RunFolder]:
 
 def own_texts(run: RunFolder) -> pl.DataFrame:
     """What the AV of a run wrote: key, doc_id, split, explanation."""
-    return read_table(run.path / OWN_TEXTS, f"experiments/{run.identity[1]}")
+    columns = [KEY, DOC_ID, SPLIT, EXPLANATION]
+    return read_table(run.path / OWN_TEXTS, f"experiments/{run.identity[1]}", columns)
 
 
 def _test(
@@ -179,7 +180,7 @@ def _floors(
 def _through_training(material: Material, runs: list[RunFolder], read: Predict) -> pl.DataFrame:
     """FVE of the explanations of the dev activations at every look of every run."""
     looks = pl.concat(
-        read_table(file, f"experiments/{run.identity[1]}").with_columns(
+        read_table(file, f"experiments/{run.identity[1]}", [KEY, EXPLANATION]).with_columns(
             *_named(run), pl.lit(int(file.stem), pl.Int64).alias("step")
         )
         for run in runs

@@ -9,7 +9,7 @@ from common.arms.neutral import CURVES, own_texts, runs_of
 from common.data.activations import load_activations
 from common.errors import NlaError
 from common.experiment import Experiment
-from common.manifest import read_manifest, read_table
+from common.manifest import read_artefact, read_table
 from common.material import Material
 from common.metrics.degeneration import degeneration
 from common.metrics.quotes import longest_common_substring, quote_share, verbatim_ngram_share
@@ -107,7 +107,8 @@ def _texts(material: Material, runs: list[RunFolder]) -> pl.DataFrame:
 
 
 def _measures(runs: list[RunFolder]) -> pl.DataFrame:
-    frames = [read_table(run.measures_file, f"experiments/{run.identity[1]}") for run in runs]
+    names = MEASURES_SCHEMA.names()
+    frames = [read_table(r.measures_file, f"experiments/{r.identity[1]}", names) for r in runs]
     named = [frame.select(MEASURES_SCHEMA.names()).cast(MEASURES_SCHEMA) for frame in frames]
     return pl.concat(named)
 
@@ -168,17 +169,17 @@ def _each(values: list[str]) -> list[str]:
 
 
 def _rows(folders: list[RunFolder], material: Material, own: bool) -> pl.DataFrame:
-    frames = [read_table(run.rows_file, f"experiments/{run.identity[1]}") for run in folders]
+    names = ROWS_SCHEMA.names()
+    frames = [read_table(run.rows_file, f"experiments/{run.identity[1]}", names) for run in folders]
     if own:  # floors of their own, too: the trunk's read other texts
-        frames.append(_of_neutral(folders, folders[0].rows_file.name))
+        frames.append(_of_neutral(folders, folders[0].rows_file.name, ROWS_SCHEMA))
     else:
-        read_manifest(material.trunk.floors, "floors", **material.floors_of())
-        floors = read_table(material.trunk.floors, "floors")
+        floors = read_artefact(material.trunk.floors, "floors", **material.floors_of())
         frames.append(floors.with_columns(seed=pl.lit(0, pl.Int64)))
     return pl.concat([frame.select(ROWS_SCHEMA.names()).cast(ROWS_SCHEMA) for frame in frames])
 
 
-def _of_neutral(folders: list[RunFolder], table: str) -> pl.DataFrame:
+def _of_neutral(folders: list[RunFolder], table: str, schema: pl.Schema) -> pl.DataFrame:
     """A table of the neutral AR that has read the texts of these very runs."""
     profile, experiment, *_ = folders[0].identity
     run = RunFolder(neutral_run(profile, experiment))
@@ -187,7 +188,7 @@ def _of_neutral(folders: list[RunFolder], table: str) -> pl.DataFrame:
         raise NlaError("no neutral AR", where=run.path, remedy=remedy)
     if run.config["runs"] != {str(one.path): one.summary["digest"] for one in folders}:
         raise NlaError("the neutral AR read other runs than today's", where=run.path, remedy=remedy)
-    return read_table(run.path / table, f"experiments/{experiment}")
+    return read_table(run.path / table, f"experiments/{experiment}", schema.names())
 
 
 def _run(folder: RunFolder) -> dict:
@@ -226,7 +227,7 @@ def _curves(folders: list[RunFolder], shown: tuple[str, ...], own: bool) -> pl.D
     ]
     curves = [pl.DataFrame(rows, schema=CURVES_SCHEMA)]
     if own:
-        curves.append(_of_neutral(folders, CURVES))
+        curves.append(_of_neutral(folders, CURVES, CURVES_SCHEMA))
     return pl.concat(curves)
 
 

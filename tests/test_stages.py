@@ -1,0 +1,87 @@
+"""Each stage of the trunk, ended at the worst moment: its data are written, its manifest is not."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.commands.trunk import run_stage
+from common.errors import NlaError
+from common.manifest import content_of, manifest_file, read_manifest
+from common.paths import Trunk
+from common.profile import Profile
+from common.runs import RunFolder
+
+
+class KilledError(BaseException):
+    """What no handler of ordinary errors sees."""
+
+
+def killed(*_args: Any, **_fields: Any) -> None:
+    raise KilledError
+
+
+WRITERS = {
+    "target": "common.target.load.write_manifest",
+    "corpus": "common.data.corpus.write_manifest",
+    "explanations": "common.data.explanations.write_manifest",
+    "floors": "common.commands.trunk.write_manifest",
+}
+
+
+@pytest.fixture
+def root(
+    trunk_root: Path, target_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A finished trunk that a test may damage."""
+    shutil.copytree(trunk_root, tmp_path / "root")
+    monkeypatch.chdir(tmp_path / "root")
+    return tmp_path / "root"
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("stage", WRITERS)
+def test_a_stage_killed_before_its_end_is_missing_and_comes_back_the_same(
+    stage: str, smoke: Profile, monkeypatch: pytest.MonkeyPatch
+):
+    artefact: Path = getattr(Trunk(smoke.name), stage)
+    run_stage(stage, smoke)
+    before = content_of(artefact)
+    for old in (manifest_file(artefact), artefact):
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(WRITERS[stage], killed)
+        with pytest.raises(KilledError):
+            run_stage(stage, smoke)
+    with pytest.raises(NlaError, match=f"missing artefact.*dvc repro {stage}"):
+        read_manifest(artefact, stage)
+    run_stage(stage, smoke)
+    assert content_of(artefact) == before
+    assert read_manifest(artefact, stage)["content"] == before
+
+
+@pytest.mark.usefixtures("root")
+def test_an_av_killed_before_its_end_is_unfinished_and_goes_on(
+    smoke: Profile, monkeypatch: pytest.MonkeyPatch
+):
+    """And its texts are made of the AV that was finished."""
+
+    def offline() -> None:
+        raise OSError("no server")
+
+    monkeypatch.setattr("common.tracking.tracker.connect", offline)
+    short = smoke.replace(av=smoke.av.replace(examples=16, max_explanation_tokens=8))
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "finish", killed)
+        with pytest.raises(KilledError):
+            run_stage("av", short)
+    with pytest.raises(NlaError, match=r"unfinished run.*dvc repro av"):
+        run_stage("av_text", short)
+    folder = RunFolder(Trunk(smoke.name).av_run)
+    steps = [step for step, _ in folder.metrics()]
+    run_stage("av", short)
+    assert [step for step, _ in folder.metrics()] == steps, "nothing was trained again"
+    run_stage("av_text", short)
+    written = read_manifest(Trunk(smoke.name).av_text, "av_text")
+    assert written["av"] == folder.summary["digest"]
