@@ -1,12 +1,12 @@
 """The published recipe, warm start and then reinforcement learning; and who of the two learns.
 
 Run: `dvc repro experiments/baseline`, or one arm with `nla run baseline --arm frozen_ar`.
-Cost: four arms of a seed each: one without training, one of the AR's steps alone, two of rollouts
-and steps; see `reports/` for what each took.
+Cost: rollouts and steps for each arm in which an AV learns, less for the others; see `reports/` for
+what each took.
 Decision rule: README.md in this folder, repeated in findings.py and applied by its `verdict`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from common.arms.partner import Partner, warm_started
 from common.arms.policy import PolicyArm
@@ -21,16 +21,26 @@ QUESTION = (
 )
 
 
+PUBLISHED = {"temperature": 1.0, "credit_after": 0, "schedule": "constant", "invalid_reward": -2.0}
+"""Of `rl`, where profiles for CPUs depart from it."""
+
+
 class ArmConfig(Config):
-    """Who learns."""
+    """Who learns, and how."""
 
     trained: Literal["both", "av", "ar", "nobody"] = "both"
+    algorithm: Literal["grpo", "best_of"] = "grpo"
+    published: bool = False
+    """Whether the recipe is the published one, whatever the profile has of it."""
 
     def changed(self, config: RLConfig) -> RLConfig:
         """The profile's reinforcement learning as this arm does it."""
         if self.trained == "nobody":
             return config.replace(steps=0)
-        return config.replace(trained=self.trained)
+        changes: dict[str, Any] = PUBLISHED if self.published else {}
+        if self.algorithm == "best_of":
+            changes = changes | {"algorithm": "best_of", "credit_after": 0}
+        return config.replace(trained=self.trained, **changes)
 
 
 def build(_arm: ArmConfig, material: Material) -> Partner:
