@@ -88,9 +88,15 @@ def _rollouts(found: Rolled, judged: bool) -> Iterator[str]:
         f"{ACTIVATIONS} activations x {SAMPLES} samples x {found.tokens} tokens, sampled at "
         "temperature 1 by an untrained AV whose texts do not end, in the same precision. "
         "`generate` is transformers' with `inputs_embeds`, on all rows in one batch; `vllm`, where "
-        "it is installed, is our other engine. Getting weights ready is not timed."
+        "it is installed, is our other engine. Getting weights ready is not timed. Memory is the "
+        "peak of the process while one of them works, the AV and ready weights included."
     )
-    yield table([_rate(name, values, "new tokens/s") for name, values in found.rates.items()])
+    yield table(
+        [
+            _rate(name, values, "new tokens/s") | {"peak memory, GiB": f"{found.peaks[name]:.1f}"}
+            for name, values in found.rates.items()
+        ]
+    )
     yield table([_ratio(one, judged) for one in found.ratios])
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 
+from bench.peak import memory_peak
 from bench.timing import Rates, Ratio, alternate, ratio
 from bench.workload import Workload
 from common.config import AVConfig, RolloutConfig
@@ -28,11 +29,12 @@ OURS, GREEDY, PLAIN, VLLM = "nla", "nla, one sample each", "generate", "vllm"
 
 
 class Rolled(NamedTuple):
-    """Rates in new tokens per second, at so many tokens a text."""
+    """Rates in new tokens per second at so many tokens a text, and peaks of memory in GiB."""
 
     tokens: int
     rates: Rates
     ratios: list[Ratio]
+    peaks: dict[str, float]
 
 
 def measure_rollouts(work: Workload) -> Rolled:
@@ -79,10 +81,10 @@ def measure_rollouts(work: Workload) -> Rolled:
     if find_spec(VLLM) and work.is_real:  # it has no kernels for the tiny model
         units[VLLM] = unit(ours, engine_of(RolloutConfig(engine=VLLM)))
         ratios.append((VLLM, None))
-    for one in units.values():
-        one(-1)
+    peaks = {name: memory_peak(partial(one, -1)) for name, one in units.items()}
     rates = alternate(units, work.scale.rounds, "rollouts")
-    return Rolled(tokens, rates, [ratio(rates, OURS, other, goal) for other, goal in ratios])
+    compared = [ratio(rates, OURS, other, goal) for other, goal in ratios]
+    return Rolled(tokens, rates, compared, peaks)
 
 
 def endless(target: Target, config: AVConfig, tokens: int) -> Verbalizer:
