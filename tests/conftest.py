@@ -76,6 +76,16 @@ def trunk(trunk_root: Path, monkeypatch: pytest.MonkeyPatch, smoke: Profile) -> 
 
 
 @pytest.fixture
+def copied_trunk(
+    trunk_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke: Profile
+) -> Trunk:
+    """A trunk that a test may damage, with its root as the current folder."""
+    shutil.copytree(trunk_root, tmp_path / "root")
+    monkeypatch.chdir(tmp_path / "root")
+    return Trunk(smoke.name)
+
+
+@pytest.fixture
 def material(trunk: Trunk, smoke: Profile) -> Material:
     return Material(smoke)
 

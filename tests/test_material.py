@@ -1,5 +1,4 @@
 import json
-import shutil
 from pathlib import Path
 
 import polars as pl
@@ -14,12 +13,8 @@ from common.schema import AR_SFT, AV, DEV, KEY, RL, SPLIT, TEACHER, TEST, TOPIC
 
 
 @pytest.fixture
-def copied(
-    trunk_root: Path, tmp_path: Path, smoke: Profile, monkeypatch: pytest.MonkeyPatch
-) -> Material:
+def copied(copied_trunk: Trunk, smoke: Profile) -> Material:
     """Of a trunk that a test may damage."""
-    shutil.copytree(trunk_root, tmp_path / "root")
-    monkeypatch.chdir(tmp_path / "root")
     return Material(smoke)
 
 

@@ -30,22 +30,11 @@ WRITERS = {
 }
 
 
-@pytest.fixture
-def root(
-    trunk_root: Path, target_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A finished trunk that a test may damage."""
-    shutil.copytree(trunk_root, tmp_path / "root")
-    monkeypatch.chdir(tmp_path / "root")
-    return tmp_path / "root"
-
-
-@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("stage", WRITERS)
 def test_a_stage_killed_before_its_end_is_missing_and_comes_back_the_same(
-    stage: str, smoke: Profile, monkeypatch: pytest.MonkeyPatch
+    stage: str, copied_trunk: Trunk, smoke: Profile, monkeypatch: pytest.MonkeyPatch
 ):
-    artefact: Path = getattr(Trunk(smoke.name), stage)
+    artefact: Path = getattr(copied_trunk, stage)
     run_stage(stage, smoke)
     before = content_of(artefact)
     for old in (manifest_file(artefact), artefact):
@@ -61,9 +50,8 @@ def test_a_stage_killed_before_its_end_is_missing_and_comes_back_the_same(
     assert read_manifest(artefact, stage)["content"] == before
 
 
-@pytest.mark.usefixtures("root")
 def test_an_av_killed_before_its_end_is_unfinished_and_goes_on(
-    smoke: Profile, monkeypatch: pytest.MonkeyPatch
+    copied_trunk: Trunk, smoke: Profile, monkeypatch: pytest.MonkeyPatch
 ):
     """And its texts are made of the AV that was finished."""
 
@@ -78,10 +66,10 @@ def test_an_av_killed_before_its_end_is_unfinished_and_goes_on(
             run_stage("av", short)
     with pytest.raises(NlaError, match=r"unfinished run.*dvc repro av"):
         run_stage("av_text", short)
-    folder = RunFolder(Trunk(smoke.name).av_run)
+    folder = RunFolder(copied_trunk.av_run)
     steps = [step for step, _ in folder.metrics()]
     run_stage("av", short)
     assert [step for step, _ in folder.metrics()] == steps, "nothing was trained again"
     run_stage("av_text", short)
-    written = read_manifest(Trunk(smoke.name).av_text, "av_text")
+    written = read_manifest(copied_trunk.av_text, "av_text")
     assert written["av"] == folder.summary["digest"]
