@@ -105,7 +105,8 @@ def read_table(file: Path, made_by: str, columns: Sequence[str] = ()) -> pl.Data
 
 def read_artefact(file: Path, made_by: str, **expected: object) -> pl.DataFrame:
     """A table with a manifest, of which every expected field is asserted, and the content."""
-    fields, table = read_manifest(file, made_by, **expected), read_table(file, made_by)
+    fields = read_manifest(file, made_by, remedy="", **expected)
+    table = read_table(file, made_by)
     if content_of(file) != fields.get("content"):
         remedy = f"make it again with `dvc repro {made_by}`"
         raise NlaError("changed since its manifest was written", where=file, remedy=remedy)

@@ -13,6 +13,9 @@ from common.errors import NlaError
 from common.manifest import content_of, digest_of, replace_text
 from common.paths import WARM_START
 
+LOOKS = "*.parquet"
+"""The files in `dev_texts/`: one for each validation, by the number of steps before it."""
+
 
 class RunFolder:
     """`runs/<profile>/<experiment>/<arm>/<seed>/`.

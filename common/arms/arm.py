@@ -151,16 +151,16 @@ class Arm:
         }
         folder = self.run_folder(seed)
         with folder.locked():
-            if folder.is_finished(config) and all(map(Path.exists, self._leaves(folder))):
+            if folder.is_finished(config) and self._is_whole(folder):
                 log.info("%s is finished already", folder.path)
             else:
                 self._run(folder, config, seed, best)
         return folder
 
-    def _leaves(self, folder: RunFolder) -> list[Path]:
-        """The tables of a finished run."""
+    def _is_whole(self, folder: RunFolder) -> bool:
+        """Whether a finished run still has its tables."""
         own = [folder.measures_file, folder.path / OWN_TEXTS] if self.has_own_texts else []
-        return [folder.rows_file, *own]
+        return all(map(Path.exists, [folder.rows_file, *own]))
 
     def run_folder(self, seed: int | str) -> RunFolder:
         """The run of a seed, or of a trial."""

@@ -1,10 +1,10 @@
 """One AR for all arms: it was trained with none of their AVs, and on as much text of each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import polars as pl
-from torch import Tensor
 
 from common.arms.arm import Arm
 from common.arms.record import OWN_TEXTS
@@ -22,14 +22,14 @@ from common.evaluation.conditions import (
     source_texts,
 )
 from common.evaluation.roundtrip import Predict
-from common.manifest import read_table
+from common.manifest import read_manifest, read_table, write_manifest
 from common.material import Material
 from common.metrics.fve import squared_errors
 from common.paths import neutral_run
 from common.provenance import code_digest
-from common.report.results import CONTROL, CURVES_SCHEMA
+from common.report.results import CONTROL, CURVES_SCHEMA, ROWS_SCHEMA
 from common.rollout.reading import reconstruct
-from common.runs import RunFolder
+from common.runs import LOOKS, RunFolder
 from common.schema import (
     AR_SFT,
     AV,
@@ -56,23 +56,62 @@ def run_neutral(arms: Sequence[Arm]) -> None:
     if not arms[0].has_own_texts:
         what = f"the arms of {arms[0].experiment.name} all read the same texts"
         raise NlaError(what, remedy="no neutral AR is needed, go on with `nla collect`")
-    first, folder = arms[0], RunFolder(neutral_run(arms[0].profile.name, arms[0].experiment.name))
+    first, material = arms[0], arms[0].material
+    folder = RunFolder(neutral_run(first.profile.name, first.experiment.name))
     spoken = {run: own_texts(run) for run in runs_of(arms)}
+    looks = _looks(list(spoken))
     config = {
         "ar": first.profile.ar.model_dump(),
         "trainer": first.profile.trainer.model_dump(),
-        "runs": {str(run.path): run.summary["digest"] for run in spoken},
-        "embedder": [first.profile.evaluation.embedder, first.profile.evaluation.embedder_sha256],
-        "code": code_digest("common/arms", "common/evaluation", *CODE),
+        "runs": _digests(spoken),
+        "code": code_digest("common/arms", *CODE),
     }
     with folder.locked():
-        tables = (folder.rows_file, folder.path / CURVES)
-        if folder.is_finished(config) and all(table.exists() for table in tables):
-            return
         apart = balanced({r: t.filter(pl.col(SPLIT) == AR_SFT) for r, t in spoken.items()})
-        taught = first.material.explanations(TEACHER).filter(pl.col(SPLIT) == AR_SFT)
+        taught = material.explanations(TEACHER).filter(pl.col(SPLIT) == AR_SFT)
         pooled = [*chain(*apart), *examples_of(taught, len(apart[0]))]
-        fit_ar(folder, config, first.material, pooled, lambda: _test(first, folder, spoken, pooled))
+        fit_ar(folder, config, material, pooled)
+        try:
+            neutral_tables(material, list(spoken))
+        except NlaError:
+            _test(material, folder, spoken, pooled)
+            _read_looks(material, folder, looks)
+
+
+def neutral_tables(
+    material: Material, runs: Sequence[RunFolder]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of the arms and floors, and curves, of these very runs; NlaError when there are none."""
+    profile, experiment, *_ = runs[0].identity
+    folder, stage = RunFolder(neutral_run(profile, experiment)), f"experiments/{experiment}"
+    remedy = f"nla neutral {experiment} --profile {profile}"
+    if not folder.summary_file.exists():
+        raise NlaError("no neutral AR", where=folder.path, remedy=remedy)
+    if folder.config["runs"] != _digests(runs):
+        what = "the neutral AR read other runs than today's"
+        raise NlaError(what, where=folder.path, remedy=remedy)
+    tables = []
+    for name, schema in ((folder.rows_file.name, ROWS_SCHEMA), (CURVES, CURVES_SCHEMA)):
+        made_of = _made_of(material, folder)
+        read_manifest(folder.path / name, stage, remedy=remedy, **made_of)
+        tables.append(read_table(folder.path / name, stage, schema.names()))
+    rows, curves = tables
+    return rows, curves
+
+
+def _digests(runs: Iterable[RunFolder]) -> dict[str, str]:
+    return {str(run.path): run.summary["digest"] for run in runs}
+
+
+def _made_of(material: Material, folder: RunFolder) -> dict[str, Any]:
+    """What its tables depend on: another embedder is no reason to train the AR again."""
+    chosen = material.profile.evaluation
+    return {
+        "neutral": folder.summary["digest"],
+        "embedder": [chosen.embedder, chosen.embedder_sha256],
+        "distractors": chosen.distractors,
+        "code": code_digest("common/arms", "common/evaluation", *CODE),
+    }
 
 
 def balanced(spoken: Mapping[RunFolder, pl.DataFrame]) -> list[list[Example]]:
@@ -104,15 +143,13 @@ def own_texts(run: RunFolder) -> pl.DataFrame:
 
 
 def _test(
-    arm: Arm, folder: RunFolder, spoken: dict[RunFolder, pl.DataFrame], pooled: list[Example]
+    material: Material,
+    folder: RunFolder,
+    spoken: dict[RunFolder, pl.DataFrame],
+    pooled: list[Example],
 ) -> None:
-    material, profile = arm.material, arm.profile
-    model = load_ar_of(folder, material).to(best_device()).eval()
-    size, precision = profile.evaluation.batch_size, profile.trainer.precision
-
-    def read(texts: Sequence[str]) -> Tensor:
-        return reconstruct(model, texts, size, precision)
-
+    """What the neutral AR makes of the arms' test explanations, with floors beside it."""
+    read = _reader(material, folder)
     tested = {run: _test_texts(material, table) for run, table in spoken.items()}
     frames = [
         material.judge.rows(read, _conditions(material, run, texts), AV_NEUTRAL_AR).with_columns(
@@ -122,7 +159,13 @@ def _test(
     ]
     frames += _floors(material, pooled, tested)
     write_atomically(pl.concat(frames), folder.rows_file)
-    write_atomically(_through_training(material, list(spoken), read), folder.path / CURVES)
+    write_manifest(folder.rows_file, **_made_of(material, folder))
+
+
+def _reader(material: Material, folder: RunFolder) -> Predict:
+    model = load_ar_of(folder, material).to(best_device()).eval()
+    size, precision = material.profile.evaluation.batch_size, material.profile.trainer.precision
+    return lambda texts: reconstruct(model, texts, size, precision)
 
 
 def _test_texts(material: Material, spoken: pl.DataFrame) -> list[str]:
@@ -177,16 +220,23 @@ def _floors(
     return frames
 
 
-def _through_training(material: Material, runs: list[RunFolder], read: Predict) -> pl.DataFrame:
-    """FVE of the explanations of the dev activations at every look of every run."""
-    looks = pl.concat(
+def _looks(runs: list[RunFolder]) -> pl.DataFrame:
+    """What the AV of every run said of the dev activations at every look."""
+    looks = [
         read_table(file, f"experiments/{run.identity[1]}", [KEY, EXPLANATION]).with_columns(
-            *_named(run), pl.lit(int(file.stem), pl.Int64).alias("step")
+            # As in metrics.jsonl: the last step that was made.
+            *_named(run),
+            pl.lit(max(0, int(file.stem) - 1), pl.Int64).alias("step"),
         )
         for run in runs
-        for file in sorted(run.dev_texts.glob("*.parquet"))
-    )
-    keys = looks[KEY].to_list()
+        for file in sorted(run.dev_texts.glob(LOOKS))
+    ]
+    return pl.concat(looks)
+
+
+def _read_looks(material: Material, folder: RunFolder, looks: pl.DataFrame) -> None:
+    """FVE of the explanations of the dev activations at every look of every run."""
+    keys, read = looks[KEY].to_list(), _reader(material, folder)
     errors = squared_errors(read(looks[EXPLANATION].to_list()), material.store[keys])
     variance = material.variance_of(sorted(set(keys)))
     means = (
@@ -195,4 +245,6 @@ def _through_training(material: Material, runs: list[RunFolder], read: Predict) 
         .agg(pl.col("value").mean())
     )
     named = means.with_columns(metric=pl.lit("dev_fve_neutral_ar"))
-    return named.select(CURVES_SCHEMA.names()).cast(CURVES_SCHEMA)
+    curves = named.select(CURVES_SCHEMA.names()).cast(CURVES_SCHEMA)
+    write_atomically(curves, folder.path / CURVES)
+    write_manifest(folder.path / CURVES, **_made_of(material, folder))

@@ -24,7 +24,7 @@ from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import engine_of, sample_explanations
-from common.runs import RunFolder
+from common.runs import LOOKS, RunFolder
 from common.schema import (
     AR_SFT,
     AV,
@@ -98,10 +98,11 @@ class PolicyArm(Arm):
         trial: optuna.Trial | None = None,
     ) -> tuple[Trained, dict[str, Any]]:
         """Train by reinforcement; a trial is a whole run with a seed of its own."""
-        from lightning.pytorch.callbacks import Callback, EarlyStopping
+        from lightning.pytorch.callbacks import Callback
 
         from common.data.datamodule import NlaDataModule
         from common.training.dev_texts import DevTexts
+        from common.training.plateau import Plateau
         from common.training.policy import PolicyModule
         from common.training.pruning import Pruning
         from common.training.reward import Surroundings
@@ -124,8 +125,9 @@ class PolicyArm(Arm):
         batches = in_order([Example(key, key) for key in dev], self.profile.rollout.batch_size)
         data = NlaDataModule(plan, batches, self.material.store, PolicyBatch)
         callbacks: list[Callback] = [Pruning(trial)] if trial else [DevTexts(tracker.folder)]
-        if config.patience:
-            callbacks.append(EarlyStopping("dev_fve", patience=config.patience, mode="max"))
+        plateau = Plateau(config.patience) if config.patience else None
+        if plateau:
+            callbacks.append(plateau)
         trainer = self.profile.trainer
         fitted = fit(module, data, trainer, tracker, callbacks, resumable=trial is None)
         lengths = [v["rl_length"] for _, v in tracker.folder.metrics() if "rl_length" in v]
@@ -134,6 +136,7 @@ class PolicyArm(Arm):
         fitted["learning_rate"] = config.learning_rate if learns in ("both", "av") else None
         fitted["ar_learning_rate"] = config.ar_learning_rate if learns in ("both", "ar") else None
         fitted["train_tokens"] = round(sum(lengths) * rows)
+        fitted |= plateau.facts if plateau else {}
         return Trained(verbalizer, reconstructor, module.untrained), fitted
 
     def finish(self, trained: Trained, folder: RunFolder, seed: int) -> dict[str, Any]:
@@ -169,6 +172,11 @@ class PolicyArm(Arm):
         sizes = [model_sizes(verbalizer), model_sizes(reconstructor)]
         both = {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
         return both | {"ar_parameters": sizes[1]["parameters"]}
+
+    def _is_whole(self, folder: RunFolder) -> bool:
+        """Also the texts of every look."""
+        looks = sum("dev_fve" in values for _, values in folder.metrics())
+        return super()._is_whole(folder) and len(list(folder.dev_texts.glob(LOOKS))) == looks
 
     def load(self, folder: RunFolder) -> tuple[Verbalizer, Reconstructor]:
         """AV (the warm start under the run's adapters) and AR of the run."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from common.arms.neutral import CURVES, own_texts, runs_of
+from common.arms.neutral import neutral_tables, own_texts, runs_of
 from common.data.activations import load_activations
 from common.errors import NlaError
 from common.experiment import Experiment
@@ -13,7 +13,7 @@ from common.manifest import read_artefact, read_table
 from common.material import Material
 from common.metrics.degeneration import degeneration
 from common.metrics.quotes import longest_common_substring, quote_share, verbatim_ngram_share
-from common.paths import neutral_run, results_folder
+from common.paths import results_folder
 from common.profile import Profile
 from common.report.results import (
     CURVES_SCHEMA,
@@ -48,7 +48,7 @@ def collect(experiment: Experiment, profile: Profile) -> None:
         rows=rows,
         runs=pl.DataFrame([_run(folder) for folder in folders], schema=RUNS_SCHEMA),
         trials=pl.concat([_trials(arm) for arm in arms], how="diagonal"),
-        curves=_curves(folders, arms[0].curves, own),
+        curves=_curves(folders, arms[0].curves, material if own else None),
         measures=_measures(folders) if own else pl.DataFrame(schema=MEASURES_SCHEMA),
         texts=_texts(material, folders if own else []),
     )
@@ -151,6 +151,11 @@ def _facts(
             for run in folders
             if "ar_parameters" in run.summary
         },
+        "flattened": {
+            "/".join(run.identity[2:]): run.summary["flattened"]
+            for run in folders
+            if "flattened" in run.summary
+        },
         "stopped_early": {
             "/".join(run.identity[2:]): run.summary["stopped"]
             for run in folders
@@ -172,23 +177,11 @@ def _rows(folders: list[RunFolder], material: Material, own: bool) -> pl.DataFra
     names = ROWS_SCHEMA.names()
     frames = [read_table(run.rows_file, f"experiments/{run.identity[1]}", names) for run in folders]
     if own:  # floors of their own, too: the trunk's read other texts
-        frames.append(_of_neutral(folders, folders[0].rows_file.name, ROWS_SCHEMA))
+        frames.append(neutral_tables(material, folders)[0])
     else:
         floors = read_artefact(material.trunk.floors, "floors", **material.floors_of())
         frames.append(floors.with_columns(seed=pl.lit(0, pl.Int64)))
     return pl.concat([frame.select(ROWS_SCHEMA.names()).cast(ROWS_SCHEMA) for frame in frames])
-
-
-def _of_neutral(folders: list[RunFolder], table: str, schema: pl.Schema) -> pl.DataFrame:
-    """A table of the neutral AR that has read the texts of these very runs."""
-    profile, experiment, *_ = folders[0].identity
-    run = RunFolder(neutral_run(profile, experiment))
-    remedy = f"nla neutral {experiment} --profile {profile}"
-    if not run.summary_file.exists():
-        raise NlaError("no neutral AR", where=run.path, remedy=remedy)
-    if run.config["runs"] != {str(one.path): one.summary["digest"] for one in folders}:
-        raise NlaError("the neutral AR read other runs than today's", where=run.path, remedy=remedy)
-    return read_table(run.path / table, f"experiments/{experiment}", schema.names())
 
 
 def _run(folder: RunFolder) -> dict:
@@ -211,7 +204,7 @@ def _trials(arm: Any) -> pl.DataFrame:
     return named.cast({name: TRIALS_SCHEMA[name] for name in TRIALS_SCHEMA.names()})
 
 
-def _curves(folders: list[RunFolder], shown: tuple[str, ...], own: bool) -> pl.DataFrame:
+def _curves(folders: list[RunFolder], shown: tuple[str, ...], own: Material | None) -> pl.DataFrame:
     rows = [
         {
             "arm": folder.identity[2],
@@ -227,7 +220,7 @@ def _curves(folders: list[RunFolder], shown: tuple[str, ...], own: bool) -> pl.D
     ]
     curves = [pl.DataFrame(rows, schema=CURVES_SCHEMA)]
     if own:
-        curves.append(_of_neutral(folders, CURVES, CURVES_SCHEMA))
+        curves.append(neutral_tables(own, folders)[1])
     return pl.concat(curves)
 
 

@@ -20,7 +20,7 @@ from common.report.tables import (
     prefix_table,
     survival_table,
 )
-from common.schema import AV
+from common.schema import AV, AV_NEUTRAL_AR
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -116,6 +116,7 @@ def _parts(results: Results, measured: _Measured) -> dict[str, object]:
         "facts": results.facts,
         "zero": markdown.INCLUDES_ZERO,
         "main_writer": markdown.writer(_main_source(results, measured)),
+        "neutral": AV_NEUTRAL_AR in measured.arms,
         "arms": [parts.arm_part(results, *item) for item in measured.arms.items()],
         "survival": [parts.survival_part(results, *item) for item in measured.survival.items()],
         "prefixes": [parts.prefix_part(*item) for item in measured.prefixes.items()],

@@ -55,15 +55,18 @@ def _sampled_section(results: Results) -> Section:
         for arm, best in curves.items()
     ]
     text = (
-        f"Explanations of {asked} test activations, sampled as in training. *KL* is that of the AV"
-        " from the AV before reinforcement, in nats per token. *n* is the FVE of the best of the"
+        f"Explanations of {asked} test activations, sampled at the profile's `rl.temperature` in"
+        " every arm. *KL* is that of the AV from the AV before reinforcement, both at this"
+        " temperature, in nats per token. *n* is the FVE of the best of the"
         " first n, chosen and read by the arm's own AR, which sees the true activation when it"
         " chooses: an upper bound of what picking can give. It is divided by the variance of all"
         " test activations: to be compared along a row, not with other tables.\n\n" + table(rows)
     )
     figure = lines_figure(curves, "best of n", "FVE (share of variance)")
     caption = "FVE of the best of n sampled explanations, chosen by the arm's own AR."
-    return Section("Sampled as in training", text, (Drawing("best_of", caption, figure),))
+    return Section(
+        "Several explanations of one activation", text, (Drawing("best_of", caption, figure),)
+    )
 
 
 def _text_row(results: Results, arm: str) -> dict[str, str]:

@@ -183,7 +183,7 @@ def _arm_row(
 
 
 def _to_control(results: Results, source: str, arm: str) -> Interval:
-    """Paired by seed too, but for a floor, which has none."""
+    """Paired by seed too, but for a floor, of which every seed counts beside every other."""
     rows = results.rows.filter("applied", source=source, transform=ORIGINAL).sort(TEXT_OF_SEED)
     on = TEXT_OF_SEED[:2] if arm in results.floors else TEXT_OF_SEED
     own, control = rows.filter(arm=arm), rows.filter(arm=CONTROL)

@@ -32,9 +32,8 @@ class DevTexts(Callback):
         self.rows += zip(batch.keys, outputs["texts"], strict=True)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Numbered as in metrics.jsonl: by the last step that was made."""
+        """Named by the number of steps that have been made."""
         table = pl.DataFrame(self.rows, schema=[KEY, EXPLANATION], orient="row")
         self.folder.dev_texts.mkdir(parents=True, exist_ok=True)
-        step = max(0, trainer.global_step - 1)
-        write_atomically(table, self.folder.dev_texts / f"{step:06}.parquet")
+        write_atomically(table, self.folder.dev_texts / f"{trainer.global_step:06}.parquet")
         self.rows = []

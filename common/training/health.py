@@ -21,7 +21,7 @@ class Health:
         """Why the run should end, or "".
 
         Of one rollout: the share of valid explanations, of word 3-grams that stand earlier in the
-        same explanation, and the FVE of the AR that learns along.
+        same explanation, and the FVE of the AR that learns along, over the dev variance.
         """
         signs = {
             SPEECHLESS: valid < FEWEST_VALID,

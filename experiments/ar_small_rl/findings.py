@@ -4,7 +4,7 @@ from math import nan
 
 from common.metrics.statistics import Interval
 from common.report.decisions import NOT_MEASURED, arm_rows, listed, seeds_named, stopped_early
-from common.report.markdown import amount, bounds, code, fixed, table
+from common.report.markdown import ABSENT, amount, bounds, code, fixed, percent, table
 from common.report.paired import (
     LEVEL,
     Over,
@@ -118,14 +118,20 @@ def _against_size(results: Results) -> list[Section]:
             row.arm: row.fve for row in prefixes if row.tokens == tokens and row.arm in sizes
         },
     }
+    long = {row.arm: row.coverage for row in prefixes if row.tokens == tokens}
     figure = size_figure(measures, sizes, "parameters of the AR")
     rows = [
         {"arm": code(arm), "AR parameters": amount(size)}
         | {name: bounds(found.get(arm)) for name, found in measures.items()}
+        | {"have so many": percent(long[arm]) if arm in long else ABSENT}
         for arm, size in sorted(sizes.items(), key=lambda item: -item[1])
     ]
     caption = "Quotes, what the words carry, retrieval and first tokens against the AR's size."
-    text = "Top-1 is of retrieval among the distractors, without an interval.\n\n" + table(rows)
+    text = (
+        "Top-1 is of retrieval among the distractors, without an interval. The FVE of the first"
+        " tokens is that of the explanations that have so many.\n\n"
+    )
+    text += table(rows)
     return [Section("Against the size of the AR", text, (Drawing("size", caption, figure),))]
 
 

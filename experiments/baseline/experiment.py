@@ -21,8 +21,15 @@ QUESTION = (
 )
 
 
-PUBLISHED = {"temperature": 1.0, "credit_after": 0, "schedule": "constant", "invalid_reward": -2.0}
-"""Of `rl`, where profiles for CPUs depart from it."""
+PUBLISHED = {
+    "temperature": 1.0,
+    "credit_after": 0,
+    "schedule": "constant",
+    "ar_schedule": None,
+    "ar_warmup_fraction": 0.0,
+    "invalid_reward": -2.0,
+}
+"""Of `rl`, where profiles for CPUs depart from it; rates and sizes stay the profile's."""
 
 
 class ArmConfig(Config):
@@ -31,7 +38,7 @@ class ArmConfig(Config):
     trained: Literal["both", "av", "ar", "nobody"] = "both"
     algorithm: Literal["grpo", "best_of"] = "grpo"
     published: bool = False
-    """Whether the recipe is the published one, whatever the profile has of it."""
+    """Whether explanations are sampled and credited, and rates scheduled, as published."""
 
     def changed(self, config: RLConfig) -> RLConfig:
         """The profile's reinforcement learning as this arm does it."""

@@ -11,6 +11,7 @@ from common.models.templates import AVTemplate
 from common.runs import RunFolder
 from common.schema import PolicyBatch
 from common.training.health import UNWELL_STEPS
+from common.training.plateau import Plateau
 from common.training.policy import PolicyModule
 from common.training.reward import reading_rewards
 from tests.training.runs import ENDING, KINDS, Store, metrics, pairs, policy, train
@@ -267,6 +268,23 @@ def test_an_ar_that_reads_ever_worse_ends_the_run(
     module, _ = train("policy", target_folder, folder)
     assert "FVE below" in module.stopped
     assert module.global_step == UNWELL_STEPS
+
+
+def test_a_run_that_has_flattened_stays_ended_when_it_is_resumed(
+    target_folder: Path, folder: RunFolder, monkeypatch: Any
+):
+    """At a rate of next to nothing, the look before the first step is the best."""
+
+    def flat(folder: Path) -> Any:
+        return policy(folder, learning_rate=1e-12, ar_learning_rate=1e-12)
+
+    monkeypatch.setitem(KINDS, "policy", flat)
+    first, _ = train("policy", target_folder, folder, callbacks=[Plateau(2)])
+    assert first.global_step == 8, "two looks of three, four steps apart"
+    again = Plateau(2)
+    second, _ = train("policy", target_folder, folder, callbacks=[again])
+    assert second.global_step == 8
+    assert again.facts == {"flattened": "no better dev FVE in 2 looks in a row"}
 
 
 def test_a_better_text_is_worth_more_to_a_trained_ar(target_folder: Path, folder: RunFolder):
