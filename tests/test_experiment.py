@@ -23,13 +23,14 @@ from common.experiment import Experiment, ExperimentParams, load_experiment
 from common.material import Material
 from common.models.checkpoint import load_trainable
 from common.models.reconstructor import Reconstructor
+from common.models.templates import ARTemplate, AVTemplate
 from common.profile import Profile
 from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA
 from common.rollout.sampler import sample_explanations
 from common.schema import AV, AV_UNTRAINED_AR, TEACHER
 from common.tuning.study import Best
 from common.tuning.sweep import run_sweep
-from common.warm_start import train_ar, train_av
+from common.warm_start import load_ar, load_av, train_ar, train_av
 
 ROOT = Path(__file__).parent.parent
 TUNED = {"learning_rate": 1e-3}
@@ -214,6 +215,44 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(
         read = rows.filter(transform="original").sort("key")
         own, untrained = (read.filter(source=s)["squared_error"] for s in (AV, AV_UNTRAINED_AR))
         assert own.to_list() == pytest.approx(untrained.to_list())
+
+
+@pytest.mark.parametrize(("model", "load"), [("av", load_av), ("ar", load_ar)], ids=["av", "ar"])
+def test_a_warm_start_that_does_not_match_is_refused(
+    model: str,
+    load: Any,
+    two_steps: Profile,
+    repository: Path,
+    warm: Material,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Of other settings, other data, another template."""
+    monkeypatch.chdir(repository)
+    config = getattr(two_steps, model).replace(learning_rate=0.5)
+    with pytest.raises(NlaError, match=f"other settings than today's.*dvc repro {model}"):
+        load(Material(two_steps.replace(**{model: config})))
+    with monkeypatch.context() as patch:
+        patch.setattr(Material, "digests", lambda *_: {"activations": "another"})
+        with pytest.raises(NlaError, match=f"other data than today's.*dvc repro {model}"):
+            load(Material(two_steps))
+    template = {"av": AVTemplate, "ar": ARTemplate}[model]
+    monkeypatch.setattr(template, "digest", lambda _: "another")
+    with pytest.raises(NlaError, match=r"checkpoint mismatch: template is .* expected 'another'"):
+        load(warm)
+
+
+@pytest.mark.usefixtures("without_mlflow")
+def test_a_run_whose_adapters_have_another_shape_is_refused(
+    two_steps: Profile, repository: Path, warm: Material, monkeypatch: pytest.MonkeyPatch
+):
+    """After the tests of these arms, or on its own."""
+    monkeypatch.chdir(repository)
+    one = PolicyArm(load_experiment("baseline"), "control", two_steps, warm)
+    folder = one.run_seed(0, one.tune())
+    wider = two_steps.replace(rl=two_steps.rl.replace(lora_rank=8))
+    other = PolicyArm(load_experiment("baseline"), "control", wider, warm)
+    with pytest.raises(NlaError, match="another architecture"):
+        other.load(folder)
 
 
 @pytest.mark.usefixtures("without_mlflow")
