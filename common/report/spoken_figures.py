@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from common.metrics.statistics import Interval
 from common.report.drawing import STYLE, arm_styles, draw_interval, legend, make_panels
@@ -53,7 +53,8 @@ def size_figure(
             for arm, interval in by_arm.items():
                 draw_interval(axes, interval, sizes[arm], styles[arm], arm, vertical=True)
             axes.set(xscale="log", xlabel=x, ylabel=name)
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            wide = max(sizes.values()) > 4 * min(sizes.values())
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.margins(x=0.15)
