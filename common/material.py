@@ -11,6 +11,7 @@ from common.data.activations import load_activations, vectors_of
 from common.data.batches import Example, examples_of
 from common.data.corpus import load_corpus
 from common.data.store import ActivationStore
+from common.evaluation import floors
 from common.evaluation.conditions import (
     FULL_PARAPHRASE,
     SOURCE_TEXT,
@@ -19,7 +20,7 @@ from common.evaluation.conditions import (
     source_texts,
 )
 from common.evaluation.paraphrase import api_paraphrases
-from common.evaluation.roundtrip import Judge
+from common.evaluation.roundtrip import Judge, Predict
 from common.manifest import digest_of, read_artefact, read_manifest
 from common.metrics.fve import training_mean, variance
 from common.models.reconstructor import Reconstructor
@@ -188,9 +189,14 @@ class Material:
         """All conditions of a writer's test explanations; the source text beside the teacher's."""
         found = self.conditions_of(self.test_table[source].to_list())
         if source == TEACHER:
-            limit = self.profile.ar.max_explanation_tokens
-            found[SOURCE_TEXT] = [*source_texts(self.test_table, self.tokenizer, limit)]
+            found[SOURCE_TEXT] = [*self.source_texts]
         return found
+
+    @property
+    def source_texts(self) -> list[str]:
+        """The end of each test activation's source text, as long as an AR reads."""
+        limit = self.profile.ar.max_explanation_tokens
+        return source_texts(self.test_table, self.tokenizer, limit)
 
     def conditions_of(self, texts: list[str]) -> Conditions:
         """All conditions of some texts, one for each test activation."""
@@ -206,6 +212,18 @@ class Material:
         activations = self.judge.activations
         raw = (activations - self.training_activations.mean(0)).square().sum(1).mean()
         return variance(activations, self.mean), float(raw)
+
+    def fit_floors(self, examples: list[Example]) -> dict[str, Predict]:
+        """Readers that are no language models, fitted to some explanations."""
+        keys, texts = zip(*examples, strict=True)
+        vectors, documents = self.store[list(keys)], self.documents_of(keys)
+        chosen = self.profile.evaluation
+        embed = floors.Embedder.load(chosen.embedder, chosen.embedder_sha256, self.target)
+        return {
+            "mean_direction": floors.mean_direction(self.mean),
+            "tfidf_ridge": floors.tfidf_ridge(texts, vectors, documents),
+            "embedding_ridge": floors.embedding_ridge(texts, vectors, documents, embed),
+        }
 
     def floors_of(self) -> dict[str, Any]:
         """What the floors depend on: the data, the texts they are fitted to and the embedder."""

@@ -107,7 +107,13 @@ def train_ar(material: Material) -> None:
         "code": code_digest(*CODE),
     }
     with folder.locked():
-        fit_ar(folder, run_config, material, material.ar_examples())
+        if not ar_is_trained(folder, run_config):
+            fit_ar(folder, run_config, material, material.ar_examples())
+
+
+def ar_is_trained(folder: RunFolder, run_config: dict[str, Any]) -> bool:
+    """Whether a run of this very config has an AR to load."""
+    return folder.is_finished(run_config) and _ar_checkpoint(folder).exists()
 
 
 def fit_ar(
@@ -116,11 +122,9 @@ def fit_ar(
     material: Material,
     examples: list[Example],
 ) -> None:
-    """Train a published AR on some explanations; returns at once when it is done already."""
+    """Train a published AR on some explanations."""
     from common.training.trainer import fit
 
-    if folder.is_finished(run_config) and _ar_checkpoint(folder).exists():
-        return
     folder.begin(run_config)
     torch.manual_seed(0)
     config, model = material.profile.ar, build_ar(material)

@@ -3,14 +3,13 @@
 Each function gives one row per activation and measure: key, doc_id, measure, value.
 """
 
-from collections.abc import Callable
-
 import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from common.device import best_device, in_bfloat16
+from common.evaluation.roundtrip import Predict
 from common.material import Material
 from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share, verbatim_ngram_share
@@ -20,8 +19,6 @@ from common.rollout.sampler import sample_rollouts, texts_of
 from common.schema import DOC_ID, KEY, TEXT, TOKEN_IDS
 from common.target.splice import spliced_kl
 from common.training.objectives import kl_estimate
-
-Read = Callable[[list[str]], Float[Tensor, "rows d_model"]]
 
 
 def text_measures(material: Material, texts: list[str]) -> pl.DataFrame:
@@ -48,7 +45,7 @@ def splice_measures(material: Material, read: Float[Tensor, "rows d_model"]) -> 
 
 
 def sampled_measures(
-    material: Material, verbalizer: Verbalizer, read: Read, seed: int
+    material: Material, verbalizer: Verbalizer, read: Predict, seed: int
 ) -> pl.DataFrame:
     """Of explanations sampled as in training: the best of the first n, and how far the AV has gone.
 

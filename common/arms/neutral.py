@@ -12,14 +12,12 @@ from common.data.activations import write_atomically
 from common.data.batches import Example, examples_of
 from common.device import best_device
 from common.errors import NlaError
-from common.evaluation import floors
 from common.evaluation.conditions import (
     ORIGINAL,
     SHUFFLED,
     SOURCE_TEXT,
     Conditions,
-    other_documents,
-    source_texts,
+    shuffled,
 )
 from common.evaluation.roundtrip import Predict
 from common.manifest import read_manifest, read_table, write_manifest
@@ -40,9 +38,8 @@ from common.schema import (
     KEY,
     SPLIT,
     TEACHER,
-    TEST,
 )
-from common.warm_start import CODE, fit_ar, load_ar_of
+from common.warm_start import CODE, ar_is_trained, fit_ar, load_ar_of
 
 CURVES = "curves.parquet"
 """In the run of a neutral AR: its FVE on what the AVs said while they were trained."""
@@ -70,12 +67,19 @@ def run_neutral(arms: Sequence[Arm]) -> None:
         apart = balanced({r: t.filter(pl.col(SPLIT) == AR_SFT) for r, t in spoken.items()})
         taught = material.explanations(TEACHER).filter(pl.col(SPLIT) == AR_SFT)
         pooled = [*chain(*apart), *examples_of(taught, len(apart[0]))]
-        fit_ar(folder, config, material, pooled)
+        if not ar_is_trained(folder, config):
+            fit_ar(folder, config, material, pooled)
         try:
             neutral_tables(material, list(spoken))
         except NlaError:
-            _test(material, folder, spoken, pooled)
-            _read_looks(material, folder, looks)
+            read = _reader(material, folder)
+            made = {
+                folder.rows_file: _test(material, read, spoken, pooled),
+                folder.path / CURVES: _read_looks(material, read, looks),
+            }
+            for file, table in made.items():
+                write_atomically(table, file)
+                write_manifest(file, **_made_of(material, folder))
 
 
 def neutral_tables(
@@ -90,9 +94,8 @@ def neutral_tables(
     if folder.config["runs"] != _digests(runs):
         what = "the neutral AR read other runs than today's"
         raise NlaError(what, where=folder.path, remedy=remedy)
-    tables = []
+    tables, made_of = [], _made_of(material, folder)
     for name, schema in ((folder.rows_file.name, ROWS_SCHEMA), (CURVES, CURVES_SCHEMA)):
-        made_of = _made_of(material, folder)
         read_manifest(folder.path / name, stage, remedy=remedy, **made_of)
         tables.append(read_table(folder.path / name, stage, schema.names()))
     rows, curves = tables
@@ -144,22 +147,19 @@ def own_texts(run: RunFolder) -> pl.DataFrame:
 
 def _test(
     material: Material,
-    folder: RunFolder,
+    read: Predict,
     spoken: dict[RunFolder, pl.DataFrame],
     pooled: list[Example],
-) -> None:
+) -> pl.DataFrame:
     """What the neutral AR makes of the arms' test explanations, with floors beside it."""
-    read = _reader(material, folder)
-    tested = {run: _test_texts(material, table) for run, table in spoken.items()}
+    tested = {run: texts_of_test(material, table) for run, table in spoken.items()}
     frames = [
         material.judge.rows(read, _conditions(material, run, texts), AV_NEUTRAL_AR).with_columns(
             *_named(run)
         )
         for run, texts in tested.items()
     ]
-    frames += _floors(material, pooled, tested)
-    write_atomically(pl.concat(frames), folder.rows_file)
-    write_manifest(folder.rows_file, **_made_of(material, folder))
+    return pl.concat([*frames, *_floors(material, pooled, tested)])
 
 
 def _reader(material: Material, folder: RunFolder) -> Predict:
@@ -168,9 +168,9 @@ def _reader(material: Material, folder: RunFolder) -> Predict:
     return lambda texts: reconstruct(model, texts, size, precision)
 
 
-def _test_texts(material: Material, spoken: pl.DataFrame) -> list[str]:
-    """In the order of the test activations."""
-    texts = dict(spoken.filter(pl.col(SPLIT) == TEST).select(KEY, EXPLANATION).iter_rows())
+def texts_of_test(material: Material, spoken: pl.DataFrame) -> list[str]:
+    """A run's own explanations in the order of the test activations."""
+    texts = dict(spoken.select(KEY, EXPLANATION).iter_rows())
     return [texts[key] for key in material.test_table[KEY]]
 
 
@@ -181,11 +181,10 @@ def _named(run: RunFolder) -> list[pl.Expr]:
 
 def _conditions(material: Material, run: RunFolder, texts: list[str]) -> Conditions:
     """As written, swapped, and beside the control's the source text, which is one for all."""
-    others = other_documents(material.test_table[DOC_ID].to_list())
-    found: Conditions = {ORIGINAL: [*texts], SHUFFLED: [texts[other] for other in others]}
+    swapped = shuffled(texts, material.test_table[DOC_ID].to_list())
+    found: Conditions = {ORIGINAL: [*texts], SHUFFLED: swapped}
     if run.identity[2] == CONTROL:
-        limit = material.profile.ar.max_explanation_tokens
-        found[SOURCE_TEXT] = [*source_texts(material.test_table, material.tokenizer, limit)]
+        found[SOURCE_TEXT] = [*material.source_texts]
     return found
 
 
@@ -196,15 +195,7 @@ def _floors(
 
     They are fitted to what the neutral AR is trained on.
     """
-    keys, texts = zip(*pooled, strict=True)
-    vectors, documents = material.store[list(keys)], material.documents_of(keys)
-    chosen = material.profile.evaluation
-    embed = floors.Embedder.load(chosen.embedder, chosen.embedder_sha256, material.target)
-    readers = {
-        "mean_direction": floors.mean_direction(material.mean),
-        "tfidf_ridge": floors.tfidf_ridge(texts, vectors, documents),
-        "embedding_ridge": floors.embedding_ridge(texts, vectors, documents, embed),
-    }
+    readers = material.fit_floors(pooled)
     frames = []
     for run, written in tested.items():
         if run.identity[2] == CONTROL:
@@ -234,9 +225,9 @@ def _looks(runs: list[RunFolder]) -> pl.DataFrame:
     return pl.concat(looks)
 
 
-def _read_looks(material: Material, folder: RunFolder, looks: pl.DataFrame) -> None:
+def _read_looks(material: Material, read: Predict, looks: pl.DataFrame) -> pl.DataFrame:
     """FVE of the explanations of the dev activations at every look of every run."""
-    keys, read = looks[KEY].to_list(), _reader(material, folder)
+    keys = looks[KEY].to_list()
     errors = squared_errors(read(looks[EXPLANATION].to_list()), material.store[keys])
     variance = material.variance_of(sorted(set(keys)))
     means = (
@@ -245,6 +236,4 @@ def _read_looks(material: Material, folder: RunFolder, looks: pl.DataFrame) -> N
         .agg(pl.col("value").mean())
     )
     named = means.with_columns(metric=pl.lit("dev_fve_neutral_ar"))
-    curves = named.select(CURVES_SCHEMA.names()).cast(CURVES_SCHEMA)
-    write_atomically(curves, folder.path / CURVES)
-    write_manifest(folder.path / CURVES, **_made_of(material, folder))
+    return named.select(CURVES_SCHEMA.names()).cast(CURVES_SCHEMA)

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from common.arms.neutral import neutral_tables, own_texts, runs_of
+from common.arms.neutral import neutral_tables, own_texts, runs_of, texts_of_test
 from common.data.activations import load_activations
 from common.errors import NlaError
 from common.experiment import Experiment
@@ -26,7 +26,7 @@ from common.report.results import (
     save_results,
 )
 from common.runs import RunFolder
-from common.schema import AV, EXPLANATION, KEY, TEACHER, TEST, TEXT
+from common.schema import AV, KEY, TEACHER, TEST, TEXT
 from common.seeding import keyed_seed
 from common.tracking.note import commit_of
 from common.tuning.study import trials_table
@@ -41,15 +41,21 @@ def collect(experiment: Experiment, profile: Profile) -> None:
     arms = experiment.arms_of(material)
     folders = list(runs_of(arms))
     own = arms[0].has_own_texts
-    rows = _rows(folders, material, own)
+    if own:  # floors of their own, too: the trunk's read other texts
+        floors, curves = neutral_tables(material, folders)
+    else:
+        floors, curves = _trunk_floors(material), pl.DataFrame(schema=CURVES_SCHEMA)
+    rows = pl.concat([_tables(folders, "rows_file", ROWS_SCHEMA), _as(floors, ROWS_SCHEMA)])
     results = Results(
         facts=_facts(experiment, material, folders, rows),
         text_metrics=_text_metrics(material, folders if own else []),
         rows=rows,
         runs=pl.DataFrame([_run(folder) for folder in folders], schema=RUNS_SCHEMA),
         trials=pl.concat([_trials(arm) for arm in arms], how="diagonal"),
-        curves=_curves(folders, arms[0].curves, material if own else None),
-        measures=_measures(folders) if own else pl.DataFrame(schema=MEASURES_SCHEMA),
+        curves=pl.concat([_curves(folders, arms[0].curves), curves]),
+        measures=_tables(folders, "measures_file", MEASURES_SCHEMA)
+        if own
+        else pl.DataFrame(schema=MEASURES_SCHEMA),
         texts=_texts(material, folders if own else []),
     )
     folder = results_folder(profile.name, experiment.name)
@@ -87,8 +93,7 @@ def _first_texts(material: Material, runs: list[RunFolder]) -> dict[str, list[st
     found: dict[str, list[str]] = {}
     for run in runs:
         if run.identity[2] not in found:
-            spoken = dict(own_texts(run).select(KEY, EXPLANATION).iter_rows())
-            found[run.identity[2]] = [spoken[key] for key in material.test_table[KEY]]
+            found[run.identity[2]] = texts_of_test(material, own_texts(run))
     return found
 
 
@@ -106,11 +111,24 @@ def _texts(material: Material, runs: list[RunFolder]) -> pl.DataFrame:
     return table[sorted(range(len(keys)), key=lambda row: keyed_seed("shown", keys[row]))]
 
 
-def _measures(runs: list[RunFolder]) -> pl.DataFrame:
-    names = MEASURES_SCHEMA.names()
-    frames = [read_table(r.measures_file, f"experiments/{r.identity[1]}", names) for r in runs]
-    named = [frame.select(MEASURES_SCHEMA.names()).cast(MEASURES_SCHEMA) for frame in frames]
-    return pl.concat(named)
+def _tables(runs: list[RunFolder], name: str, schema: pl.Schema) -> pl.DataFrame:
+    """One table of every run, as the schema has it; `name` is the attribute of its file."""
+    return pl.concat(
+        _as(
+            read_table(getattr(run, name), f"experiments/{run.identity[1]}", schema.names()), schema
+        )
+        for run in runs
+    )
+
+
+def _as(table: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    return table.select(schema.names()).cast(schema)
+
+
+def _told(runs: list[RunFolder], fact: str) -> dict[str, str]:
+    """{arm/seed: what the summary tells} of the runs whose summary does."""
+    told = {"/".join(run.identity[2:]): run.summary.get(fact) for run in runs}
+    return {run: what for run, what in told.items() if what}
 
 
 def _facts(
@@ -151,16 +169,8 @@ def _facts(
             for run in folders
             if "ar_parameters" in run.summary
         },
-        "flattened": {
-            "/".join(run.identity[2:]): run.summary["flattened"]
-            for run in folders
-            if "flattened" in run.summary
-        },
-        "stopped_early": {
-            "/".join(run.identity[2:]): run.summary["stopped"]
-            for run in folders
-            if "stopped" in run.summary
-        },
+        "flattened": _told(folders, "flattened"),
+        "stopped_early": _told(folders, "stopped"),
     }
 
 
@@ -173,15 +183,9 @@ def _each(values: list[str]) -> list[str]:
     return sorted(set(values))
 
 
-def _rows(folders: list[RunFolder], material: Material, own: bool) -> pl.DataFrame:
-    names = ROWS_SCHEMA.names()
-    frames = [read_table(run.rows_file, f"experiments/{run.identity[1]}", names) for run in folders]
-    if own:  # floors of their own, too: the trunk's read other texts
-        frames.append(neutral_tables(material, folders)[0])
-    else:
-        floors = read_artefact(material.trunk.floors, "floors", **material.floors_of())
-        frames.append(floors.with_columns(seed=pl.lit(0, pl.Int64)))
-    return pl.concat([frame.select(ROWS_SCHEMA.names()).cast(ROWS_SCHEMA) for frame in frames])
+def _trunk_floors(material: Material) -> pl.DataFrame:
+    floors = read_artefact(material.trunk.floors, "floors", **material.floors_of())
+    return floors.with_columns(seed=pl.lit(0, pl.Int64))
 
 
 def _run(folder: RunFolder) -> dict:
@@ -204,7 +208,7 @@ def _trials(arm: Any) -> pl.DataFrame:
     return named.cast({name: TRIALS_SCHEMA[name] for name in TRIALS_SCHEMA.names()})
 
 
-def _curves(folders: list[RunFolder], shown: tuple[str, ...], own: Material | None) -> pl.DataFrame:
+def _curves(folders: list[RunFolder], shown: tuple[str, ...]) -> pl.DataFrame:
     rows = [
         {
             "arm": folder.identity[2],
@@ -218,10 +222,7 @@ def _curves(folders: list[RunFolder], shown: tuple[str, ...], own: Material | No
         for name, value in values.items()
         if name in shown
     ]
-    curves = [pl.DataFrame(rows, schema=CURVES_SCHEMA)]
-    if own:
-        curves.append(neutral_tables(own, folders)[1])
-    return pl.concat(curves)
+    return pl.DataFrame(rows, schema=CURVES_SCHEMA)
 
 
 def _headline(results: Results) -> dict[str, float]:

@@ -121,17 +121,7 @@ def floors(profile: Profile) -> None:
 
     material = Material(profile)
     material.target.model.to(best_device())
-    examples = material.ar_examples()
-    keys, texts = zip(*examples, strict=True)
-    vectors, documents = material.store[list(keys)], material.documents_of(keys)
-    embed = rows.Embedder.load(
-        profile.evaluation.embedder, profile.evaluation.embedder_sha256, material.target
-    )
-    predictors = {
-        "mean_direction": rows.mean_direction(material.mean),
-        "tfidf_ridge": rows.tfidf_ridge(texts, vectors, documents),
-        "embedding_ridge": rows.embedding_ridge(texts, vectors, documents, embed),
-    }
+    predictors = material.fit_floors(material.ar_examples())
     frames = []
     for source in (TEACHER, AV):
         found = {"original": material.test_conditions(source)["original"]}

@@ -27,8 +27,13 @@ def conditions(table: pl.DataFrame, config: EvaluationConfig, tokenizer: Any) ->
         for count in config.prefix_lengths
     }
     transformed = transform_all(texts, keys, table[TEXT].to_list())
-    shuffled = [texts[other] for other in other_documents(table[DOC_ID].to_list())]
-    return {ORIGINAL: list(texts), SHUFFLED: shuffled, **transformed, **prefixes}
+    swapped = shuffled(texts, table[DOC_ID].to_list())
+    return {ORIGINAL: list(texts), SHUFFLED: swapped, **transformed, **prefixes}
+
+
+def shuffled(texts: list[str], doc_ids: list[str]) -> list[str | None]:
+    """For each row the text of another document."""
+    return [texts[other] for other in other_documents(doc_ids)]
 
 
 def source_texts(table: pl.DataFrame, tokenizer: Any, limit: int) -> list[str]:

@@ -1,6 +1,6 @@
 """What all figures share: looks, panels, intervals, the legend; no global state."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from common.metrics.statistics import Interval
 from common.report.results import CONTROL
@@ -98,6 +99,16 @@ def draw_interval(
         capsize=0,
         label=name,
     )
+
+
+def log_axis(axes: Axes, values: Collection[int | float], title: str) -> None:
+    """A logarithmic horizontal axis with few ticks, whether the values lie near or far apart."""
+    wide = max(values) > 4 * min(values)
+    axes.set(xscale="log", xlabel=title)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.15)
 
 
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:

@@ -7,9 +7,8 @@ import polars as pl
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from common.report.drawing import STYLE, arm_styles, draw_interval, legend, make_panels
+from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
 from common.report.markdown import label, writer
 from common.report.tables import ArmRow, PrefixRow, SurvivalRow
 
@@ -114,12 +113,7 @@ def cost_figure(rows: Sequence[ArmRow], runs: pl.DataFrame) -> Figure | None:
                 if row.arm in by_arm:
                     style = styles[row.arm]
                     draw_interval(axes, row.fve, by_arm[row.arm], style, row.arm, vertical=True)
-            wide = max(by_arm.values()) > 4 * min(by_arm.values())
-            axes.set(xscale="log", xlabel=COSTS[cost])
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.margins(x=0.15)
+            log_axis(axes, by_arm.values(), COSTS[cost])
         panels[0].set_ylabel("FVE (share of variance)")
         legend(figure, panels)
     return figure

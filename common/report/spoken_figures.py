@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from common.metrics.statistics import Interval
-from common.report.drawing import STYLE, arm_styles, draw_interval, legend, make_panels
+from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
 
 
 def front_figure(points: Mapping[str, tuple[Interval, Interval]], x: str, y: str) -> Figure:
@@ -52,11 +52,7 @@ def size_figure(
         for axes, (name, by_arm) in zip(drawn, measures.items(), strict=True):
             for arm, interval in by_arm.items():
                 draw_interval(axes, interval, sizes[arm], styles[arm], arm, vertical=True)
-            axes.set(xscale="log", xlabel=x, ylabel=name)
-            wide = max(sizes.values()) > 4 * min(sizes.values())
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.margins(x=0.15)
+            log_axis(axes, sizes.values(), x)
+            axes.set_ylabel(name)
         legend(figure, drawn)
     return figure
