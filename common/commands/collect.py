@@ -1,6 +1,7 @@
 """Gather an experiment's finished runs into the tables that its report reads."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -111,18 +112,16 @@ def _texts(material: Material, runs: list[RunFolder]) -> pl.DataFrame:
     return table[sorted(range(len(keys)), key=lambda row: keyed_seed("shown", keys[row]))]
 
 
-def _tables(runs: list[RunFolder], name: str, schema: pl.Schema) -> pl.DataFrame:
+def _tables(runs: list[RunFolder], name: str, schema: Mapping[str, Any]) -> pl.DataFrame:
     """One table of every run, as the schema has it; `name` is the attribute of its file."""
     return pl.concat(
-        _as(
-            read_table(getattr(run, name), f"experiments/{run.identity[1]}", schema.names()), schema
-        )
+        _as(read_table(getattr(run, name), f"experiments/{run.identity[1]}", list(schema)), schema)
         for run in runs
     )
 
 
-def _as(table: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    return table.select(schema.names()).cast(schema)
+def _as(table: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
+    return table.select(list(schema)).cast(pl.Schema(schema))
 
 
 def _told(runs: list[RunFolder], fact: str) -> dict[str, str]:
