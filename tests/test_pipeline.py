@@ -1,4 +1,4 @@
-"""The pipeline through DVC in a fresh copy of the repository: killed twice, then to its end."""
+"""The pipeline through DVC in a fresh copy of the repository: killed, then to its end."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
@@ -198,6 +199,24 @@ def test_explain_doctor_and_the_module_work_on_what_was_made(clone: Clone):
     runs = clone.written("runs/**/*")
     clone.run(sys.executable, "-m", "experiments.ar_small")
     assert clone.written("runs/**/*") == runs
+
+
+@pytest.mark.slow
+def test_a_killed_reinforcement_learning_run_ends_as_if_it_had_not_been(clone: Clone):
+    """Everything it logs, every explanation and every score, to the last digit."""
+    command = ("nla", "run", "baseline", "--arm", "control", "--seed", "0")
+    run = clone.place / "runs/smoke/baseline/control/0"
+    clone.repro("ar")
+    clone.run(*command)
+    whole = run.rename(run.with_name("whole"))
+
+    clone.killed_when("runs/smoke/baseline/control/0/resume/last.ckpt", *command)
+    assert not (run / "summary.json").exists()
+    clone.run(*command)
+    for file in ["metrics.jsonl", "samples.jsonl"]:
+        assert (run / file).read_text() == (whole / file).read_text()
+    for table in ["rows.parquet", "spoken.parquet"]:
+        assert pl.read_parquet(run / table).equals(pl.read_parquet(whole / table)), table
 
 
 @pytest.mark.slow
