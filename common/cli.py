@@ -209,7 +209,7 @@ def _exit_cleanly(command) -> None:
     # Names that older releases of transformers want and newer ones take under protest.
     warnings.filterwarnings("ignore", message=".*(past_key_values|is_gradient_checkpointing).*")
     try:
-        command()
+        _follow() if int(os.environ.get("RANK", 0)) else command()
     except NlaError as error:
         # A remedy may name a stage, and those know nothing of the option.
         hint = "dvc repro" in str(error) and _is_elsewhere(sys.argv)
@@ -225,6 +225,13 @@ def _exit_cleanly(command) -> None:
         _end("interrupted: what is finished is kept, run the same command to go on", INTERRUPTED)
     finally:
         gc.freeze()  # the process ends: two seconds less of looking for cycles to free
+
+
+def _follow() -> None:
+    """As one of several processes of a run: the first has the command."""
+    from common.processes import follow
+
+    follow()
 
 
 def _is_elsewhere(words: list[str]) -> bool:
@@ -278,9 +285,11 @@ def _spawn_sweep(arm: Any, workers: int) -> None:
         return
     import torch
 
+    from common.processes import check_workers
     from common.tuning.study import open_study
     from common.tuning.sweep import spawn_workers
 
+    check_workers(workers, arm.profile)
     open_study(arm.sweep())  # one process makes the tables, before several want them
     command = [sys.executable, "-m", "common.cli", "sweep", *arm.words.split()]
     spawn_workers(command, workers, torch.cuda.device_count())

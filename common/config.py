@@ -257,16 +257,9 @@ class TrainerConfig(Config):
     devices: int | str = 1
     num_nodes: int = 1
     strategy: str = "auto"
-    """Of Lightning, or `fsdp2`: models shared out over `devices` (a number) by block."""
+    """Of Lightning (several devices: `ddp`), or, but not for runs, `fsdp2`: models in parts."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed where the machine gains from it, else 32-true."""
-
-    def check_single(self) -> None:
-        """NlaError unless one process trains: stages and arms choose and write as one."""
-        if (self.devices, self.num_nodes) not in ((1, 1), ("1", 1)):
-            what = f"{self.devices} devices on {self.num_nodes} nodes for one run"
-            remedy = "set both to 1 and use more GPUs with `nla sweep <experiment> --workers N`"
-            raise NlaError(what, where="trainer", remedy=remedy)
 
 
 def load_config(kind: type[ConfigT], file: Path, **extra: object) -> ConfigT:

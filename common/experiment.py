@@ -77,6 +77,10 @@ class Experiment:
     verdict: Callable[[Results], str]
     sections: Callable[[Results], list[Section]]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: loaded there."""
+        return load_experiment, (self.name,)
+
     @property
     def folder(self) -> Path:
         """Where its README, params.yaml and dvc.yaml are."""

@@ -55,6 +55,10 @@ class Material:
         """Reads nothing yet."""
         self.profile, self.trunk = profile, Trunk(profile.name)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: read there."""
+        return Material, (self.profile,)
+
     @cached_property
     def target(self) -> Target:
         """The frozen target."""

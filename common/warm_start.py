@@ -16,10 +16,11 @@ from common.material import Material
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
+from common.processes import check_shares, everywhere
 from common.provenance import code_digest
 from common.runs import RunFolder
 from common.schema import AV, AV_SFT, SPLIT, TEACHER, ReconstructionBatch
-from common.tracking.tracker import tracked_run
+from common.tracking.tracker import Tracker, tracked_run
 
 CODE = (
     "common/config.py",
@@ -50,8 +51,8 @@ def build_av(material: Material) -> Verbalizer:
 
 def train_av(material: Material) -> None:
     """Train on the av_sft documents; resumes, or returns at once when it is done already."""
-    material.profile.trainer.check_single()
     profile = material.profile
+    check_shares(profile)
     folder = material.av_run
     run_config = {
         "av": profile.av.model_dump(),
@@ -65,12 +66,21 @@ def train_av(material: Material) -> None:
 
 
 def _train(folder: RunFolder, run_config: dict[str, Any], material: Material) -> None:
+    folder.begin(run_config)
+    with tracked_run(folder, None, {"nla.kind": "warm start"}) as tracker:
+        verbalizer, fitted = everywhere(material.profile, _teach_av, material, tracker)
+        save_trainable(verbalizer, _checkpoint(folder), material.speaking_metadata(verbalizer))
+        folder.finish({**fitted, "alpha": verbalizer.alpha})
+    shutil.rmtree(folder.path / "resume", ignore_errors=True)
+
+
+def _teach_av(material: Material, tracker: Tracker) -> tuple[Verbalizer, dict[str, Any]]:
+    """The trained AV and the facts of its summary."""
     from common.data.datamodule import NlaDataModule
     from common.training.sft_av import VerbalizerModule
     from common.training.trainer import fit
 
     profile = material.profile
-    folder.begin(run_config)
     torch.manual_seed(0)
     verbalizer = build_av(material)
     texts = material.explanations(TEACHER)
@@ -79,11 +89,8 @@ def _train(folder: RunFolder, run_config: dict[str, Any], material: Material) ->
     dev = in_order(material.dev_examples(TEACHER, profile.av.validation_examples), 32)
     data = NlaDataModule(plan, dev, material.store, verbalizer.encode)
     module = VerbalizerModule(verbalizer, profile.av, len(plan))
-    with tracked_run(folder, None, {"nla.kind": "warm start"}) as tracker:
-        fitted = fit(module, data, profile.trainer, tracker)
-        save_trainable(verbalizer, _checkpoint(folder), material.speaking_metadata(verbalizer))
-        folder.finish({**fitted, "examples": len(examples), "alpha": verbalizer.alpha})
-    shutil.rmtree(folder.path / "resume", ignore_errors=True)
+    fitted = fit(module, data, profile.trainer, tracker)
+    return verbalizer, {**fitted, "examples": len(examples)}
 
 
 def load_av(material: Material) -> Verbalizer:
@@ -98,7 +105,7 @@ def load_av(material: Material) -> Verbalizer:
 
 def train_ar(material: Material) -> None:
     """Train the published AR on teacher and AV texts; resumes, or returns at once when done."""
-    material.profile.trainer.check_single()
+    check_shares(material.profile)
     folder, config = material.ar_run, material.profile.ar
     run_config = {
         "ar": config.model_dump(),
@@ -123,18 +130,25 @@ def fit_ar(
     examples: list[Example],
 ) -> None:
     """Train a published AR on some explanations."""
+    folder.begin(run_config)
+    with tracked_run(folder, None, {"nla.kind": "warm start"}) as tracker:
+        model, fitted = everywhere(material.profile, _teach_ar, material, tracker, examples)
+        save_trainable(model, _ar_checkpoint(folder), material.reading_metadata(model))
+        folder.finish({**fitted, "examples": len(examples)})
+    shutil.rmtree(folder.path / "resume", ignore_errors=True)
+
+
+def _teach_ar(
+    material: Material, tracker: Tracker, examples: list[Example]
+) -> tuple[Reconstructor, dict[str, Any]]:
+    """The trained AR and the facts of its summary."""
     from common.training.trainer import fit
 
-    folder.begin(run_config)
     torch.manual_seed(0)
     config, model = material.profile.ar, build_ar(material)
     plan = plan_batches(examples, config.batch_size, config.epochs, seed=0)
     module, data = reading_lesson(material, model, config, plan)
-    with tracked_run(folder, None, {"nla.kind": "warm start"}) as tracker:
-        fitted = fit(module, data, material.profile.trainer, tracker)
-        save_trainable(model, _ar_checkpoint(folder), material.reading_metadata(model))
-        folder.finish({**fitted, "examples": len(examples)})
-    shutil.rmtree(folder.path / "resume", ignore_errors=True)
+    return model, fit(module, data, material.profile.trainer, tracker)
 
 
 def build_ar(material: Material) -> Reconstructor:

@@ -271,3 +271,18 @@ def test_an_artefact_from_the_cache_comes_with_its_manifest(clone: Clone):
     clone.repro("corpus")
     assert manifest.read_bytes() == before
     assert clone.changed() == set()
+
+
+@pytest.mark.slow
+def test_a_run_on_two_processes_however_they_are_started(clone: Clone):
+    """By `nla` itself, and by torchrun as on several nodes; last, for it makes arms anew."""
+    clone.edit(SMOKE, lambda values: values["trainer"].update(devices=2))
+    words = ("run", "ar_small", "--seed", "0", "--arm")
+    clone.run("nla", *words, "blocks_1")
+    clone.run("torchrun", "--nproc-per-node=2", "-m", "common.cli", *words, "blocks_2")
+    for arm in ("blocks_1", "blocks_2"):
+        config = yaml.safe_load(
+            (clone.place / f"runs/smoke/ar_small/{arm}/0/config.yaml").read_text()
+        )
+        assert config["trainer"]["devices"] == 2
+        assert (clone.place / f"runs/smoke/ar_small/{arm}/0/summary.json").exists()

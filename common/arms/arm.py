@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import optuna
+from optuna.trial import BaseTrial
 
 from common.allocator import free_finished_runs
 from common.arms.record import OWN_TEXTS
@@ -20,6 +21,7 @@ from common.material import Material
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
 from common.paths import OPTUNA_URI, run_folder
+from common.processes import check_shares, everywhere
 from common.profile import Profile
 from common.provenance import code_digest
 from common.runs import RunFolder
@@ -65,7 +67,7 @@ class Arm:
         self, experiment: Experiment, name: str, profile: Profile, material: Material
     ) -> None:
         """Validates the arm's settings; trains nothing."""
-        profile.trainer.check_single()
+        check_shares(profile)
         self.experiment, self.name, self.profile, self.material = (
             experiment,
             name,
@@ -73,6 +75,10 @@ class Arm:
             material,
         )
         self.settings = experiment.arm(name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: made anew there."""
+        return type(self), (self.experiment, self.name, self.profile, self.material)
 
     @property
     def words(self) -> str:
@@ -108,7 +114,7 @@ class Arm:
         tracker: Tracker,
         config: Any,
         seed: int,
-        trial: optuna.Trial | None = None,
+        trial: BaseTrial | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Train one run: what `finish` gets, and the facts of its summary."""
         raise NotImplementedError
@@ -171,7 +177,7 @@ class Arm:
         folder.begin(config)
         with tracked_run(folder, self._parent, {"nla.kind": "seed"}) as tracker:
             chosen = self._config(best.params)
-            trained, fitted = self.train(tracker, chosen, seed)
+            trained, fitted = everywhere(self.profile, self.train, tracker, chosen, seed)
             started = time.perf_counter()
             tested = self.finish(trained, folder, seed)
             fitted["evaluate_seconds"] = round(time.perf_counter() - started, 2)
@@ -231,6 +237,8 @@ class Arm:
         folder = self.run_folder(name)
         folder.begin({**self.base_config(), "params": params})
         with tracked_run(folder, self._parent, {"nla.kind": "trial"}) as tracker:
-            _, fitted = self.train(tracker, self._config(params), TRIAL_SEED, trial)
+            task = (tracker, self._config(params), TRIAL_SEED)
+            others = (*task, optuna.trial.FixedTrial(params))  # Optuna hears of the leader alone
+            _, fitted = everywhere(self.profile, self.train, *task, trial, others=others)
             folder.finish({**fitted, **params})
         return fitted["dev_fve"]

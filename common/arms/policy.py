@@ -3,9 +3,9 @@
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import optuna
 import polars as pl
 import torch
+from optuna.trial import BaseTrial
 from torch import Tensor
 
 from common.arms.arm import TRIAL_SEED, Arm
@@ -95,7 +95,7 @@ class PolicyArm(Arm):
         tracker: Tracker,
         config: RLConfig,
         seed: int,
-        trial: optuna.Trial | None = None,
+        trial: BaseTrial | None = None,
     ) -> tuple[Trained, dict[str, Any]]:
         """Train by reinforcement; a trial is a whole run with a seed of its own."""
         from lightning.pytorch.callbacks import Callback

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import optuna
 import polars as pl
+from optuna.trial import BaseTrial
 
 from common.arms.arm import Arm
 from common.arms.record import model_sizes, write_rows
@@ -34,7 +34,7 @@ class ReconstructorArm(Arm):
         tracker: Tracker,
         config: ARConfig,
         seed: int,
-        trial: optuna.Trial | None = None,
+        trial: BaseTrial | None = None,
     ) -> tuple[Reconstructor, dict[str, Any]]:
         """Train the AR; a trial sees fewer examples and may be pruned."""
         from lightning import seed_everything

@@ -2,9 +2,9 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from common.errors import NlaError
 from common.runs import RunFolder
@@ -31,6 +31,10 @@ class Tracker:
         self._mirror: Mirror | None = None
         if note:
             self._attempt(lambda: self._begin(note))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process of the run: it tells nothing."""
+        return Tracker, (self.folder, None)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Send metrics, a few seconds' worth at a time."""
@@ -67,8 +71,6 @@ def open_run(
         parent: name of a run to nest under, found or made: `<profile>/<experiment>/<arm>`.
         tags: further tags.
     """
-    if any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK")):
-        return Tracker(folder, None)
     return Tracker(folder, begin_note(folder, parent, tags or {}))
 
 

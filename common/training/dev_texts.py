@@ -33,7 +33,8 @@ class DevTexts(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Named by the number of steps that have been made."""
-        table = pl.DataFrame(self.rows, schema=[KEY, EXPLANATION], orient="row")
-        self.folder.dev_texts.mkdir(parents=True, exist_ok=True)
-        write_atomically(table, self.folder.dev_texts / f"{trainer.global_step:06}.parquet")
-        self.rows = []
+        rows, self.rows = self.rows, []
+        if trainer.is_global_zero:
+            table = pl.DataFrame(rows, schema=[KEY, EXPLANATION], orient="row")
+            self.folder.dev_texts.mkdir(parents=True, exist_ok=True)
+            write_atomically(table, self.folder.dev_texts / f"{trainer.global_step:06}.parquet")

@@ -3,12 +3,16 @@
 import lightning as L
 import optuna
 from lightning.pytorch.callbacks import Callback
+from optuna.trial import BaseTrial
 
 
 class Pruning(Callback):
-    """Reports each validation to Optuna and ends a trial that falls behind the median."""
+    """Reports each validation to Optuna and ends a trial that falls behind the median.
 
-    def __init__(self, trial: optuna.Trial) -> None:
+    Of several processes the first one decides.
+    """
+
+    def __init__(self, trial: BaseTrial) -> None:
         """The trial that is running."""
         self.trial, self.validations = trial, 0
 
@@ -16,5 +20,5 @@ class Pruning(Callback):
         """dev_fve at validation 1, 2, ..."""
         self.validations += 1
         self.trial.report(float(trainer.callback_metrics["dev_fve"]), self.validations)
-        if self.trial.should_prune():
+        if trainer.strategy.broadcast(self.trial.should_prune()):
             raise optuna.TrialPruned

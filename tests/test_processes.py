@@ -1,0 +1,173 @@
+"""Runs on two CPU processes are the runs of one: `python -m tests.test_processes <what>`."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from common.arms.policy import PolicyArm
+from common.arms.reconstructor import ReconstructorArm
+from common.errors import NlaError
+from common.experiment import load_experiment
+from common.material import Material
+from common.processes import (
+    _crew,
+    check_shares,
+    check_workers,
+    everywhere,
+    processes_of,
+)
+from common.profile import Profile, load_profile
+from common.warm_start import train_ar, train_av
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = "tests.test_processes"
+
+
+@pytest.fixture
+def repository(trunk_root: Path, tmp_path: Path) -> Path:
+    (tmp_path / "data").symlink_to(trunk_root / "data")
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    return tmp_path
+
+
+def led(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """This module as a command, which leads as many processes as it wants."""
+    clean = {
+        name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK")
+    }
+    tracking = {"MLFLOW_TRACKING_URI": f"sqlite:///{place}/mlflow.db", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", SCRIPT, *words],
+        cwd=place,
+        env=clean | tracking | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+
+
+def test_warm_starts_trials_and_runs_are_those_of_one_process(repository: Path, tmp_path: Path):
+    told = {}
+    for devices in ("1", "2"):
+        done = led(repository, "train", devices)
+        assert done.returncode == 0, done.stderr
+        told[devices] = json.loads(done.stdout.splitlines()[-1])
+        (repository / "runs").rename(tmp_path / devices)
+        (repository / "optuna.db").unlink()
+    assert set(told["1"]) == {"av", "ar", "trials", "reader", "policy"}
+    for name, numbers in told["1"].items():
+        assert told["2"][name] == pytest.approx(numbers, abs=1e-4), name
+
+
+def test_what_ends_a_follower_is_told_by_the_leader(repository: Path):
+    done = led(repository, "fail", "1")
+    assert "process 1 ended (exit status 1): error: no such weights" in done.stderr
+    assert "mend that and run the same command again" in done.stderr
+
+
+def test_a_leader_that_fails_leaves_no_process_behind(repository: Path):
+    done = led(repository, "fail", "0")
+    assert "NlaError: no such weights" in done.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
+
+
+@pytest.mark.parametrize(
+    ("devices", "changes", "refusal"),
+    [
+        (3, {}, r"av.batch_size = 16 does not divide among 3 processes"),
+        ("0,1", {}, r"devices = '0,1'.*say how many"),
+        (2, {"strategy": "fsdp2"}, r"fsdp2 leaves each process a part.*set it to ddp"),
+        (2, {"num_nodes": 8}, r"does not divide among 16"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_refused(
+    smoke: Profile, devices: int | str, changes: dict[str, Any], refusal: str
+):
+    profile = smoke.replace(trainer=smoke.trainer.replace(devices=devices, **changes))
+    with pytest.raises(NlaError, match=refusal):
+        check_shares(profile)
+
+
+def test_workers_of_several_processes_are_refused(smoke: Profile):
+    check_workers(4, smoke)
+    two = smoke.replace(trainer=smoke.trainer.replace(devices=2))
+    check_workers(1, two)
+    with pytest.raises(NlaError, match=r"4 workers, each of 2 processes.*leave --workers out"):
+        check_workers(4, two)
+
+
+def test_several_nodes_want_a_launcher(smoke: Profile, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RANK", raising=False)
+    two = smoke.replace(trainer=smoke.trainer.replace(num_nodes=2))
+    assert processes_of(two.trainer) == 2
+    with pytest.raises(NlaError, match=r"2 nodes.*on each of them with `torchrun"):
+        everywhere(two, print)
+
+
+def main(what: str, detail: str) -> None:
+    """Lead two processes (or be alone)."""
+    sys.modules["__main__"] = module = importlib.import_module(SCRIPT)
+    {"train": module.train, "fail": module.fail}[what](int(detail))
+
+
+def train(devices: int) -> None:
+    """A warm-started AV and AR, an arm with trials, and one of reinforcement learning."""
+    profile = small(devices)
+    material = Material(profile)
+    train_av(material)
+    train_ar(material)
+    reader = ReconstructorArm(load_experiment("ar_small"), "blocks_1", profile, material)
+    best = reader.tune()
+    policy = PolicyArm(load_experiment("baseline"), "control", profile, material)
+    runs = reader.run_seed(0, best), policy.run_seed(0, policy.tune())
+    assert policy._is_whole(runs[1]), "texts of every look, once"
+    told = {
+        "av": material.av_run.summary["dev_loss"],
+        "ar": material.ar_run.summary["dev_fve"],
+        "trials": best.values[0],
+        "reader": runs[0].summary["dev_fve"],
+        "policy": runs[1].summary["dev_fve"],
+    }
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+def fail(rank: int) -> None:
+    """One of two processes meets an error while the other waits for it."""
+    try:
+        everywhere(small(2), wait_or_fail, rank)
+    finally:
+        sys.stdout.write(f"{_crew(2, 1).workers[0].pid}\n")
+
+
+def wait_or_fail(rank: int) -> None:
+    """The error is this process's, or another one's."""
+    if rank == int(os.environ["RANK"]):
+        raise NlaError("no such weights")
+    dist.barrier()
+
+
+def small(devices: int) -> Profile:
+    """A few steps of everything."""
+    smoke = load_profile("smoke")
+    few = {"validations": 1, "validation_examples": 8}
+    return smoke.replace(
+        av=smoke.av.replace(examples=16, max_explanation_tokens=8, **few),
+        ar=smoke.ar.replace(examples=16, av_examples=8, **few),
+        rl=smoke.rl.replace(steps=2, activations=4, samples=2, spoken_examples=4, **few),
+        tuning=smoke.tuning.replace(trials=2, examples=16),
+        evaluation=smoke.evaluation.replace(prefix_lengths=(4,), batch_size=256),
+        trainer=smoke.trainer.replace(devices=devices),
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
