@@ -209,7 +209,11 @@ def _exit_cleanly(command) -> None:
     # Names that older releases of transformers want and newer ones take under protest.
     warnings.filterwarnings("ignore", message=".*(past_key_values|is_gradient_checkpointing).*")
     try:
-        _follow() if int(os.environ.get("RANK", 0)) else command()
+        if "RANK" in os.environ:  # torchrun, or another `nla`, has started several processes
+            from common.processes import part_of
+
+            command = part_of(command)
+        command()
     except NlaError as error:
         # A remedy may name a stage, and those know nothing of the option.
         hint = "dvc repro" in str(error) and _is_elsewhere(sys.argv)
@@ -225,13 +229,6 @@ def _exit_cleanly(command) -> None:
         _end("interrupted: what is finished is kept, run the same command to go on", INTERRUPTED)
     finally:
         gc.freeze()  # the process ends: two seconds less of looking for cycles to free
-
-
-def _follow() -> None:
-    """As one of several processes of a run: the first has the command."""
-    from common.processes import follow
-
-    follow()
 
 
 def _is_elsewhere(words: list[str]) -> bool:

@@ -14,10 +14,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
-from functools import cache
-from typing import IO, Any, TypeVar
+from typing import IO, Any, ClassVar, TypeVar
 
 from common.allocator import free_finished_runs
 from common.config import TrainerConfig
@@ -26,10 +27,19 @@ from common.profile import Profile
 
 T = TypeVar("T")
 
+WHOLE_MODELS = (
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_true",
+    "ddp_find_unused_parameters_false",
+)
+"""Strategies that leave every process a whole model, which the leader can save."""
 LONG = timedelta(days=30)
 """Followers wait while the leader tests and writes."""
 GRACE_SECONDS = 10.0
-"""For a process whose partner has failed to find out whether it has, too."""
+"""For the leader to notice by itself that a follower has ended, and for the follower to end."""
+ON_CPU = "NLA_ON_CPU"
+"""Tells followers that GPUs, if there are any, are left alone."""
 ON_EACH_NODE = (
     "torchrun --nnodes=N --nproc-per-node=M --rdzv-backend=c10d --rdzv-endpoint=HOST:PORT"
     " -m common.cli ..."
@@ -42,33 +52,24 @@ def processes_of(trainer: TrainerConfig) -> int:
     if devices in ("auto", "-1", -1):
         import torch
 
-        on_cpu = trainer.accelerator == "cpu"
-        devices = 1 if on_cpu else max(1, torch.cuda.device_count())
-    try:
-        return int(devices) * trainer.num_nodes
-    except ValueError as error:
+        devices = 1 if trainer.accelerator == "cpu" else max(1, torch.cuda.device_count())
+    if not str(devices).isdecimal() or not int(devices):
         remedy = "say how many (CUDA_VISIBLE_DEVICES says which)"
-        raise NlaError(f"devices = {devices!r}", where="trainer", remedy=remedy) from error
+        raise NlaError(f"devices = {devices!r}", where="trainer", remedy=remedy)
+    return int(devices) * trainer.num_nodes
 
 
-def check_shares(profile: Profile) -> None:
-    """NlaError unless every global batch divides among the processes."""
-    count = processes_of(profile.trainer)
-    if count > 1 and profile.trainer.strategy == "fsdp2":
-        what = "fsdp2 leaves each process a part of the model, and a run saves whole ones"
-        raise NlaError(what, where="trainer.strategy", remedy="set it to ddp, or devices to 1")
-    rl = profile.rl
-    batches = {
-        "av.batch_size": profile.av.batch_size,
-        "ar.batch_size": profile.ar.batch_size,
-        "rl.activations / (optimizer_steps * micro_batches)": (
-            rl.activations // (rl.optimizer_steps * rl.micro_batches)
-        ),
-    }
-    for name, size in batches.items():
+def check_shares(profile: Profile, **sizes: int) -> None:
+    """NlaError unless batches of these sizes divide among the processes, with whole models."""
+    trainer = profile.trainer
+    count, where = processes_of(trainer), f"profile {profile.name}"
+    if count > 1 and trainer.strategy not in WHOLE_MODELS:
+        what = f"trainer.strategy = {trainer.strategy} is not for runs on several devices"
+        raise NlaError(what, where=where, remedy="set it to ddp, or devices to 1")
+    for name, size in sizes.items():
         if size % count:
             what = f"{name} = {size} does not divide among {count} processes"
-            raise NlaError(what, where=f"profile {profile.name}", remedy="raise it, or use fewer")
+            raise NlaError(what, where=where, remedy="raise it, or use fewer")
 
 
 def check_workers(workers: int, profile: Profile) -> None:
@@ -78,6 +79,11 @@ def check_workers(workers: int, profile: Profile) -> None:
         raise NlaError(what, where="trainer.devices", remedy="set it to 1, or leave --workers out")
 
 
+def by_torchrun() -> bool:
+    """Whether `torchrun` has started this process and others beside it."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1"
+
+
 def everywhere(
     profile: Profile, work: Callable[..., T], *args: Any, others: tuple[Any, ...] | None = None
 ) -> T:
@@ -85,25 +91,37 @@ def everywhere(
 
     Work and arguments are pickled; `others` are the followers' arguments where they differ.
     """
-    if processes_of(profile.trainer) == 1:
+    count = processes_of(profile.trainer)
+    if count == 1 and not by_torchrun():
         return work(*args)
     from optuna import TrialPruned
 
-    check_shares(profile)
-    crew = _crew(processes_of(profile.trainer), profile.trainer.num_nodes)
+    if profile.threads:
+        os.environ.setdefault("OMP_NUM_THREADS", str(profile.threads))  # Lightning goes by it
+    crew = Crew.of(profile.trainer)
+    crew.check(count)
     crew.busy = True
-    crew.send((profile.threads, work, args if others is None else others))
     try:
+        crew.send((profile.threads, work, args if others is None else others))
         answer = work(*args)
     except TrialPruned:
         crew.busy = False  # as the others are: they end it at the same step
         raise
     except RuntimeError as error:
-        if failure := crew.failure():
+        if failure := crew.failure(GRACE_SECONDS):
             raise NlaError(failure, remedy="mend that and run the same command again") from error
         raise
     crew.busy = False
     return answer
+
+
+def part_of(command: Callable[[], None]) -> Callable[[], None]:
+    """What this one of several processes does: the first has the command."""
+    if int(os.environ["RANK"]):
+        return follow
+    if by_torchrun():
+        Crew.only = Crew()  # before the others have waited too long
+    return command
 
 
 def follow() -> None:
@@ -112,7 +130,8 @@ def follow() -> None:
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also while it waits for the others
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader's affair
-    channel = _join()
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    channel = _join(ON_CPU in os.environ)
     while (call := _receive(channel)) is not None:
         threads, work, args = call
         if threads:
@@ -128,18 +147,37 @@ def follow() -> None:
 class Crew:
     """The leader's followers, and the way to call them."""
 
-    def __init__(self, count: int) -> None:
-        """Start them, unless `torchrun` has."""
+    only: "ClassVar[Crew | None]" = None
+    """That of this process."""
+
+    def __init__(self, count: int = 1, on_cpu: bool = False) -> None:
+        """Start all but one of `count`, unless `torchrun` has, and meet them."""
         self.workers: list[subprocess.Popen] = []
         self.told: list[IO[str]] = []
-        self.busy = False
-        if "RANK" not in os.environ:
-            self._start(count)
-        if int(os.environ["WORLD_SIZE"]) != count:
-            what = f"{os.environ['WORLD_SIZE']} processes for trainer.devices * num_nodes = {count}"
-            raise NlaError(what, where="torchrun", remedy="make the two agree")
-        self.channel = _join()
+        self.busy = True
         atexit.register(self.dismiss)
+        if not by_torchrun():
+            self._start(count, on_cpu)
+            threading.Thread(target=self._watch, daemon=True).start()
+        self.channel = _join(on_cpu)
+        self.busy = False
+
+    @classmethod
+    def of(cls, trainer: TrainerConfig) -> "Crew":
+        """As many as a trainer wants; started when first asked for."""
+        if trainer.num_nodes > 1 and not by_torchrun():
+            remedy = f"start the same command on each of them with `{ON_EACH_NODE}`"
+            raise NlaError(f"{trainer.num_nodes} nodes", where="trainer.num_nodes", remedy=remedy)
+        cls.only = cls.only or cls(processes_of(trainer), trainer.accelerator == "cpu")
+        return cls.only
+
+    def check(self, count: int) -> None:
+        """NlaError unless a profile wants as many processes as there are."""
+        import torch.distributed as dist
+
+        if (there := dist.get_world_size()) != count:
+            what = f"{there} processes for trainer.devices * num_nodes = {count}"
+            raise NlaError(what, where="torchrun", remedy="make the two agree")
 
     def send(self, call: Any) -> None:
         """To all followers."""
@@ -147,62 +185,77 @@ class Crew:
 
         dist.broadcast_object_list([call], src=0, group=self.channel)
 
-    def failure(self) -> str:
-        """What ended a follower, or ""."""
+    def failure(self, patience: float) -> str:
+        """What ended a follower, or ""; it is given so many seconds to end."""
+        until, found = time.monotonic() + patience, ""
+        while time.monotonic() < until and all(worker.poll() is None for worker in self.workers):
+            time.sleep(0.1)
         for number, (worker, told) in enumerate(zip(self.workers, self.told, strict=True), start=1):
-            try:
-                status = worker.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
+            if worker.poll() is None:
                 continue
             told.seek(0)
-            last = (told.read().splitlines() or [""])[-1]
-            return f"process {number} ended (exit status {status}): {last.removeprefix('nla: ')}"
-        return ""
+            last = (told.read().splitlines() or ["no message"])[-1]
+            line = f"process {number} ended (exit status {worker.returncode})"
+            if last.startswith("nla: "):  # the others' connections broke because of this one
+                return f"{line}: {last.removeprefix('nla: error: ')}"
+            found = found or f"{line}: {last}"
+        return found
 
     def dismiss(self) -> None:
-        """Let the followers end; those that still train when the leader fails are stopped."""
+        """Let the followers end; those that still train when the leader fails are killed.
+
+        They write nothing, and none of them would hear a milder word while it waits for the rest.
+        """
         if not self.busy:
-            self.send(None)
+            with contextlib.suppress(RuntimeError):
+                self.send(None)
         for worker in self.workers:
             if self.busy:
-                worker.terminate()
+                worker.kill()
             worker.wait()
 
-    def _start(self, count: int) -> None:
+    def _watch(self) -> None:
+        """On a GPU the leader waits in vain for a follower that has ended, and cannot be asked."""
+        while all(worker.poll() is None for worker in self.workers):
+            time.sleep(0.5)
+        time.sleep(2 * GRACE_SECONDS)
+        if self.busy:
+            sys.stderr.write(f"nla: error: {self.failure(0)}: run the same command again\n")
+            sys.stderr.flush()
+            for worker in self.workers:
+                worker.kill()
+            os._exit(1)
+
+    def _start(self, count: int, on_cpu: bool) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-        os.environ.update(place | {"RANK": "0", "LOCAL_RANK": "0"})
+        os.environ.update(
+            place | {"RANK": "0", "LOCAL_RANK": "0"} | ({ON_CPU: "1"} if on_cpu else {})
+        )
         for number in range(1, count):
-            own = {"RANK": str(number), "LOCAL_RANK": str(number)}
             told = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
             worker = subprocess.Popen(
                 [sys.executable, "-m", "common.cli"],
-                env=os.environ | own,
+                env=os.environ | {"RANK": str(number), "LOCAL_RANK": str(number)},
                 stdout=subprocess.DEVNULL,
                 stderr=told,
+                process_group=0,  # Ctrl-C is for the leader
             )
             self.told.append(told)
             self.workers.append(worker)
 
 
-@cache
-def _crew(count: int, nodes: int) -> Crew:
-    if nodes > 1 and "RANK" not in os.environ:
-        remedy = f"start the same command on each of them with `{ON_EACH_NODE}`"
-        raise NlaError(f"{nodes} nodes", where="trainer.num_nodes", remedy=remedy)
-    return Crew(count)
-
-
-def _join() -> Any:
+def _join(on_cpu: bool) -> Any:
     """Meet the other processes; the group over which calls are sent."""
     import torch
     import torch.distributed as dist
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    on_gpu = torch.cuda.is_available() and not on_cpu
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     return dist.new_group(backend="gloo", timeout=LONG)
 
 
@@ -216,3 +269,10 @@ def _receive(channel: Any) -> Any:
     except RuntimeError:
         return None
     return calls[0]
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone, whatever it waits for."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

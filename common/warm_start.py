@@ -52,7 +52,7 @@ def build_av(material: Material) -> Verbalizer:
 def train_av(material: Material) -> None:
     """Train on the av_sft documents; resumes, or returns at once when it is done already."""
     profile = material.profile
-    check_shares(profile)
+    check_shares(profile, **{"av.batch_size": profile.av.batch_size})
     folder = material.av_run
     run_config = {
         "av": profile.av.model_dump(),
@@ -105,7 +105,7 @@ def load_av(material: Material) -> Verbalizer:
 
 def train_ar(material: Material) -> None:
     """Train the published AR on teacher and AV texts; resumes, or returns at once when done."""
-    check_shares(material.profile)
+    check_shares(material.profile, **{"ar.batch_size": material.profile.ar.batch_size})
     folder, config = material.ar_run, material.profile.ar
     run_config = {
         "ar": config.model_dump(),

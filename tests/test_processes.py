@@ -3,31 +3,50 @@
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback
 
 from common.arms.policy import PolicyArm
 from common.arms.reconstructor import ReconstructorArm
+from common.config import TrainerConfig
 from common.errors import NlaError
 from common.experiment import load_experiment
 from common.material import Material
 from common.processes import (
-    _crew,
-    check_shares,
+    Crew,
     check_workers,
     everywhere,
     processes_of,
 )
 from common.profile import Profile, load_profile
+from common.runs import RunFolder
 from common.warm_start import train_ar, train_av
+from tests.training.runs import train as train_module
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = "tests.test_processes"
+
+
+class Failing(Callback):
+    """Ends the process after two steps."""
+
+    RAISES, IS_KILLED = "raises", "is killed"
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
+        if index == 2 and self.how == self.IS_KILLED:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if index == 2:
+            raise NlaError("no such weights")
 
 
 @pytest.fixture
@@ -69,24 +88,39 @@ def test_warm_starts_trials_and_runs_are_those_of_one_process(repository: Path, 
 
 def test_what_ends_a_follower_is_told_by_the_leader(repository: Path):
     done = led(repository, "fail", "1")
-    assert "process 1 ended (exit status 1): error: no such weights" in done.stderr
+    assert "process 1 ended (exit status 1): no such weights" in done.stderr
     assert "mend that and run the same command again" in done.stderr
 
 
-def test_a_leader_that_fails_leaves_no_process_behind(repository: Path):
-    done = led(repository, "fail", "0")
-    assert "NlaError: no such weights" in done.stderr
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(done.stdout), 0)
+@pytest.mark.parametrize("how", [Failing.RAISES, Failing.IS_KILLED])
+def test_a_leader_that_ends_in_the_midst_leaves_no_process_behind(repository: Path, how: str):
+    started = time.monotonic()
+    done = led(repository, "fail", "0", how)
+    assert done.returncode == (1 if how == Failing.RAISES else -signal.SIGKILL)
+    assert ("no such weights" in done.stderr) == (how == Failing.RAISES)
+    for _ in range(50):
+        if not runs(int(done.stdout)):
+            break
+        time.sleep(0.1)
+    assert not runs(int(done.stdout))
+    assert time.monotonic() - started < 120, "it waited for a timeout"
+
+
+def runs(process: int) -> bool:
+    """Whether a process is alive; one that nobody has waited for is not."""
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 @pytest.mark.parametrize(
     ("devices", "changes", "refusal"),
     [
-        (3, {}, r"av.batch_size = 16 does not divide among 3 processes"),
+        (3, {}, r"ar.batch_size = 16 does not divide among 3 processes"),
+        (2, {"num_nodes": 4}, r"rl.activations / .* = 4 does not divide among 8"),
+        (0, {}, r"devices = 0.*say how many"),
         ("0,1", {}, r"devices = '0,1'.*say how many"),
-        (2, {"strategy": "fsdp2"}, r"fsdp2 leaves each process a part.*set it to ddp"),
-        (2, {"num_nodes": 8}, r"does not divide among 16"),
+        (2, {"strategy": "fsdp2"}, r"strategy = fsdp2 is not for runs.*set it to ddp"),
+        (2, {"strategy": "ddp_spawn"}, r"strategy = ddp_spawn is not for runs"),
     ],
 )
 def test_what_cannot_be_shared_out_is_refused(
@@ -94,7 +128,7 @@ def test_what_cannot_be_shared_out_is_refused(
 ):
     profile = smoke.replace(trainer=smoke.trainer.replace(devices=devices, **changes))
     with pytest.raises(NlaError, match=refusal):
-        check_shares(profile)
+        PolicyArm(load_experiment("baseline"), "control", profile, Material(profile))
 
 
 def test_workers_of_several_processes_are_refused(smoke: Profile):
@@ -113,15 +147,15 @@ def test_several_nodes_want_a_launcher(smoke: Profile, monkeypatch: pytest.Monke
         everywhere(two, print)
 
 
-def main(what: str, detail: str) -> None:
+def main(what: str, *details: str) -> None:
     """Lead two processes (or be alone)."""
     sys.modules["__main__"] = module = importlib.import_module(SCRIPT)
-    {"train": module.train, "fail": module.fail}[what](int(detail))
+    {"train": module.train, "fail": module.fail}[what](*details)
 
 
-def train(devices: int) -> None:
+def train(devices: str) -> None:
     """A warm-started AV and AR, an arm with trials, and one of reinforcement learning."""
-    profile = small(devices)
+    profile = small(int(devices))
     material = Material(profile)
     train_av(material)
     train_ar(material)
@@ -140,19 +174,19 @@ def train(devices: int) -> None:
     sys.stdout.write(json.dumps(told) + "\n")
 
 
-def fail(rank: int) -> None:
-    """One of two processes meets an error while the other waits for it."""
-    try:
-        everywhere(small(2), wait_or_fail, rank)
-    finally:
-        sys.stdout.write(f"{_crew(2, 1).workers[0].pid}\n")
+def fail(rank: str, how: str = Failing.RAISES) -> None:
+    """One of two processes ends in the midst of training."""
+    everywhere(small(2), train_or_fail, Path("data/smoke/target").resolve(), int(rank), how)
 
 
-def wait_or_fail(rank: int) -> None:
-    """The error is this process's, or another one's."""
-    if rank == int(os.environ["RANK"]):
-        raise NlaError("no such weights")
-    dist.barrier()
+def train_or_fail(target: Path, rank: int, how: str) -> None:
+    """It is this process, or the other one; the leader tells the other one's number first."""
+    if Crew.only:
+        sys.stdout.write(f"{Crew.only.workers[0].pid}\n")
+        sys.stdout.flush()
+    callbacks = [Failing(how)] if rank == int(os.environ["RANK"]) else []
+    trainer = TrainerConfig(accelerator="cpu", devices=2, precision="32-true")
+    train_module("ar", target, RunFolder(Path("runs/smoke/test/failing/0")), trainer, callbacks)
 
 
 def small(devices: int) -> Profile:

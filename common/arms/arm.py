@@ -67,7 +67,6 @@ class Arm:
         self, experiment: Experiment, name: str, profile: Profile, material: Material
     ) -> None:
         """Validates the arm's settings; trains nothing."""
-        check_shares(profile)
         self.experiment, self.name, self.profile, self.material = (
             experiment,
             name,
@@ -75,6 +74,7 @@ class Arm:
             material,
         )
         self.settings = experiment.arm(name)
+        check_shares(profile, **self.shared_out)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process: made anew there."""
@@ -108,6 +108,11 @@ class Arm:
     def tuned(self) -> TrainingConfig:
         """The settings whose numbers the study searches, as the profile has them."""
         raise NotImplementedError
+
+    @property
+    def shared_out(self) -> dict[str, int]:
+        """Sizes of batches that several processes divide among them."""
+        return {"ar.batch_size": self.profile.ar.batch_size}
 
     def train(
         self,

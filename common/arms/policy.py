@@ -1,5 +1,6 @@
 """Arms that train an AV by reinforcement learning, each run tested on texts of its own."""
 
+import math
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -76,6 +77,14 @@ class PolicyArm(Arm):
     def tuned(self) -> RLConfig:
         """The profile's `rl` with the arm's own changes."""
         return self.settings.changed(self.profile.rl)
+
+    @property
+    def shared_out(self) -> dict[str, int]:
+        """Also the activations of each part of a step."""
+        rl = self.tuned
+        parts = {"optimizer_steps": rl.optimizer_steps, "micro_batches": rl.micro_batches}
+        name = " / ".join(["rl.activations", *(f"{n} {size}" for n, size in parts.items())])
+        return super().shared_out | {name: rl.activations // math.prod(parts.values())}
 
     @cached_property
     def partner(self) -> Partner:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from common.data.batches import Example
 from common.data.store import ActivationStore
+from common.errors import NlaError
 
 Collate = Callable[[list[str], Tensor], Any]
 """(texts, raw activations [batch, d_model]) → the batch a model reads."""
@@ -86,7 +87,12 @@ class NlaDataModule(L.LightningDataModule):
 
     def _share(self, batch: list[Example]) -> list[Example]:
         trainer = self.trainer
-        return batch[trainer.global_rank :: trainer.world_size] if trainer else batch
+        if trainer is None:
+            return batch
+        if len(batch) % trainer.world_size:
+            what = f"a batch of {len(batch)} does not divide among {trainer.world_size} processes"
+            raise NlaError(what, where="trainer.devices", remedy="give more examples, or use fewer")
+        return batch[trainer.global_rank :: trainer.world_size]
 
     def _loader(self, plan: list[list[Example]], start: int = 0) -> DataLoader:
         return DataLoader(

@@ -143,12 +143,15 @@ class TrainingModule(L.LightningModule):
     def log_metrics(
         self, values: Mapping[str, Tensor | float], batch_size: int, bar: bool = False
     ) -> None:
-        """Log; in a validation the mean over batches and processes."""
+        """Log the mean over processes, in a validation also over batches."""
         self.log_dict(
-            {name: torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()},
+            {
+                name: torch.as_tensor(value, dtype=torch.float32, device=self.device)
+                for name, value in values.items()
+            },
             batch_size=batch_size,
             prog_bar=bar,
-            sync_dist=not self.training,
+            sync_dist=True,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.callbacks.progress.tqdm_progress import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
@@ -45,14 +46,9 @@ class RunLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """One line a step; Lightning's epoch counter is no news and is left out."""
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
-        if values and self.rank_zero:
+        if values and is_first():
             self.tracker.log(values, step or 0)  # first: it catches up with the folder
             self.folder.log(values, step or 0)
-
-    @property
-    def rank_zero(self) -> bool:
-        """Only one process writes."""
-        return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
 
     def log_hyperparams(self, *_args: Any, **_kwargs: Any) -> None:
         """The config is in the run folder already."""
@@ -69,6 +65,11 @@ class ReplacingCheckpointIO(TorchCheckpointIO):
         partial.parent.mkdir(parents=True, exist_ok=True)
         torch.save(checkpoint, partial)
         os.replace(partial, path)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes."""
+    return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK"))
 
 
 class Fitted(dict):
@@ -104,8 +105,9 @@ def fit(
             )
         )
     trainer = _trainer(trainer_config, module, every, used, RunLogger(folder, tracker))
-    resume_from = str(last) if resumable and last.exists() else None
-    forget_after(folder, _step_of(last) if resume_from else 0)
+    resume_from = trainer.strategy.broadcast(str(last) if resumable and last.exists() else None)
+    if is_first():
+        forget_after(folder, _step_of(last) if resume_from else 0)
     _run(trainer, module, data, resume_from)
     metrics = {
         name: value
@@ -178,7 +180,7 @@ def _trainer(
     steps = module.total_steps
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    return L.Trainer(
+    made = L.Trainer(
         **trainer.model_dump() | {"strategy": _strategy(trainer)},
         max_epochs=1,
         max_steps=steps,
@@ -187,9 +189,19 @@ def _trainer(
         log_every_n_steps=1 if module.looks_first else max(1, min(10, steps // 10)),
         accumulate_grad_batches=module.accumulate,
         callbacks=callbacks,
-        plugins=[ReplacingCheckpointIO()],
+        plugins=[ReplacingCheckpointIO(), *_environment()],
         logger=logger,
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
     )
+    if made.world_size > 1:
+        # Its handler of SIGTERM asks the other processes first, which may be waiting for this one.
+        made._signal_connector.register_signal_handlers = lambda: None
+    return made
+
+
+def _environment() -> list[LightningEnvironment]:
+    """Processes that we have started go by our variables, also inside a job of SLURM."""
+    ours = "RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ
+    return [LightningEnvironment()] if ours else []
