@@ -19,12 +19,7 @@ from common.config import TrainerConfig
 from common.errors import NlaError
 from common.experiment import load_experiment
 from common.material import Material
-from common.processes import (
-    Crew,
-    check_workers,
-    everywhere,
-    processes_of,
-)
+from common.processes import Crew, check_workers, everywhere, processes_of
 from common.profile import Profile, load_profile
 from common.runs import RunFolder
 from common.warm_start import train_ar, train_av
@@ -99,14 +94,14 @@ def test_a_leader_that_ends_in_the_midst_leaves_no_process_behind(repository: Pa
     assert done.returncode == (1 if how == Failing.RAISES else -signal.SIGKILL)
     assert ("no such weights" in done.stderr) == (how == Failing.RAISES)
     for _ in range(50):
-        if not runs(int(done.stdout)):
+        if not lives(int(done.stdout)):
             break
         time.sleep(0.1)
-    assert not runs(int(done.stdout))
+    assert not lives(int(done.stdout))
     assert time.monotonic() - started < 120, "it waited for a timeout"
 
 
-def runs(process: int) -> bool:
+def lives(process: int) -> bool:
     """Whether a process is alive; one that nobody has waited for is not."""
     status = Path(f"/proc/{process}/status")
     return status.exists() and "State:\tZ" not in status.read_text()
