@@ -73,7 +73,8 @@ def _extraction(found: Extraction, missing: dict[str, str], judged: bool) -> Ite
         f"{found.activations} activations of the same documents at the same positions. In fp32 all "
         f"readers agree: the largest relative difference is {found.difference:.1e} (allowed "
         f"{TOLERANCE:.0e}). Ours is the whole stage, from texts to Parquet; theirs is given token "
-        "ids and keeps activations in memory, in padded batches in document order. nnsight and "
+        "ids and keeps activations in memory, in padded batches in document order. Ours cuts a "
+        "document after its last sampled position, theirs at the longest that is read. nnsight and "
         "TransformerLens stop after the block that is read; plain transformers cannot. Ours in "
         "bfloat16 is for information: nobody else runs in it here."
     )

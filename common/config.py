@@ -150,7 +150,7 @@ class RLConfig(TrainingConfig):
     """
 
     algorithm: Literal["grpo", "best_of"] = "grpo"
-    """`best_of`: supervised steps on the best of each group (rejection sampling)."""
+    """`best_of`: supervised steps on the best of each group alone (rejection sampling)."""
     trained: Literal["both", "av", "ar"] = "both"
     """The other one stays frozen."""
     steps: int = Field(ge=0)
@@ -205,8 +205,10 @@ class RLConfig(TrainingConfig):
         if self.activations % parts:
             what = f"activations = {self.activations} must be a multiple of"
             raise ValueError(f"{what} optimizer_steps * micro_batches = {parts}")
-        if self.credit_after and (self.truncation or self.algorithm != "grpo"):
-            raise ValueError("credit_after is for grpo with whole explanations: set it to 0")
+        if self.credit_after and self.truncation:
+            raise ValueError("credit_after is for whole explanations: set it or truncation to 0")
+        if self.algorithm == "best_of" and (self.credit_after or self.kl):
+            raise ValueError("credit_after and kl are for grpo: set them to 0 for best_of")
         return self
 
 

@@ -1,11 +1,17 @@
 """The machine at hand: where models run, and whether bfloat16 pays there."""
 
+import json
 import platform
 import time
 from functools import cache
+from pathlib import Path
 
 import torch
 
+from common.files import replace_text
+
+REMEMBERED = Path("data/bfloat16.json")
+"""By machine: whether bfloat16 pays. Delete it to measure again."""
 ROUNDS = 3
 CLEARLY_FASTER = 1.3
 """Below this the casts of mixed precision eat what its products gain."""
@@ -32,15 +38,32 @@ def in_bfloat16(precision: str) -> bool:
 def gains_from_bfloat16() -> bool:
     """Whether this machine multiplies bfloat16 matrices clearly faster than float32 ones.
 
-    On a CPU that has the instructions this is measured once, in a tenth of a second: with tiles
-    (AMX) bfloat16 was four times as fast as float32, with AVX-512 alone half as fast. Other CPUs
-    emulate it.
+    On a CPU that has the instructions this is measured, in a tenth of a second: with tiles (AMX)
+    bfloat16 was four times as fast as float32, with AVX-512 alone half as fast. Other CPUs emulate
+    it. The answer is kept in `REMEMBERED`, because all that is computed here depends on it: a
+    second measurement, beside other work, might make finished runs those of another precision.
     """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     if not (capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)):
         return False
+    machine = f"{device_name()}, {', '.join(sorted(n for n, has in capabilities.items() if has))}"
+    known = _remembered()
+    if machine not in known and REMEMBERED.parent.is_dir():
+        known[machine] = _measures_a_gain()
+        replace_text(REMEMBERED, json.dumps(known, indent=2) + "\n")
+    return known[machine] if machine in known else _measures_a_gain()
+
+
+def _remembered() -> dict[str, bool]:
+    try:
+        return json.loads(REMEMBERED.read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}
+
+
+def _measures_a_gain() -> bool:
     rounds = [(_speed_of(torch.bfloat16), _speed_of(torch.float32)) for _ in range(ROUNDS)]
     low, full = (max(speeds) for speeds in zip(*rounds, strict=True))
     return low > CLEARLY_FASTER * full

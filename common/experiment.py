@@ -31,7 +31,8 @@ class ExperimentParams(Config):
     seeds: dict[str, dict[str, PositiveInt]] = Field(default={})
     """Profile → arm → how many of the profile's training seeds it runs; all where nothing is said.
 
-    For arms that answer a side question at the price of the main one.
+    For arms that answer a side question at the price of the main one. No arm runs more than
+    `control`, which all are compared with.
     """
     search: SearchSpace
     """Numbers of the profile's `ar` (or `rl`) that every arm's study searches; {}: no study."""
@@ -53,8 +54,8 @@ class ExperimentParams(Config):
             if CONTROL not in arms:
                 raise ValueError(f"only.{profile}: `{CONTROL}` is missing")
         for profile, counts in self.seeds.items():
-            if wrong := [arm for arm in counts if arm not in self.arms or arm == CONTROL]:
-                raise ValueError(f"seeds.{profile}: {wrong[0]!r} is no arm beside `{CONTROL}`")
+            if unknown := [arm for arm in counts if arm not in self.arms]:
+                raise ValueError(f"seeds.{profile}: unknown arm {unknown[0]!r}")
         return self
 
 
@@ -109,8 +110,8 @@ class Experiment:
 
     def seeds_of(self, arm: str, profile: Profile) -> tuple[int, ...]:
         """The training seeds of an arm."""
-        seeds = profile.tuning.seeds
-        return seeds[: self.params.seeds.get(profile.name, {}).get(arm, len(seeds))]
+        seeds, fewer = profile.tuning.seeds, self.params.seeds.get(profile.name, {})
+        return seeds[: min(fewer.get(name, len(seeds)) for name in (arm, CONTROL))]
 
     def arms_of(self, material: Material) -> list[Any]:
         """Those arms, ready to be tuned, run and checked."""

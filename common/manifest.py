@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import polars as pl
 
 from common.errors import NlaError
+from common.files import replace_text
 
 CONTENT = (".parquet", ".safetensors")
 """Kinds of files whose bytes count as an artefact's content."""
@@ -42,12 +43,15 @@ def write_manifest(artefact: Path, **fields: object) -> None:
 
 def content_of(artefact: Path) -> str:
     """12 hex digits of a file, or of the weights and tables that lie directly in a folder."""
-    files = [artefact] if artefact.is_file() else sorted(artefact.iterdir())
     digest = hashlib.sha256()
-    for file in files:
-        if file.suffix in CONTENT:
-            digest.update(f"{file.name} {_bytes_of(file)}\n".encode())
+    for file in _files_of(artefact):
+        digest.update(f"{file.name} {_bytes_of(file)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def _files_of(artefact: Path) -> list[Path]:
+    files = [artefact] if artefact.is_file() else sorted(artefact.iterdir())
+    return [file for file in files if file.suffix in CONTENT]
 
 
 def _bytes_of(file: Path) -> str:
@@ -57,15 +61,6 @@ def _bytes_of(file: Path) -> str:
         if file.suffix == ".safetensors":
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
         return digest_of(header) + hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def replace_text(file: Path, text: str) -> None:
-    """Write a small file so that a kill leaves the old one or the new one, never half of it."""
-    if file.exists() and file.read_text() == text:
-        return
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, file)
 
 
 def read_manifest(artefact: Path, made_by: str, *, remedy: str = "", **expected: object) -> dict:
@@ -103,11 +98,24 @@ def read_table(file: Path, made_by: str, columns: Sequence[str] = ()) -> pl.Data
     return table
 
 
+def check_content(artefact: Path, fields: Mapping[str, object], made_by: str) -> None:
+    """NlaError when the data of an artefact are not those that its manifest was written for."""
+    stats = [(file.name, file.stat()) for file in _files_of(artefact)]
+    signature = tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    if _content_at(artefact.absolute(), signature) != fields.get("content"):
+        remedy = f"make it again with `dvc repro {made_by}`"
+        raise NlaError("changed since its manifest was written", where=artefact, remedy=remedy)
+
+
+@cache
+def _content_at(artefact: Path, _signature: tuple[tuple[str, int, int], ...]) -> str:
+    """Hashed once per process for as long as names, sizes and times stay the same."""
+    return content_of(artefact)
+
+
 def read_artefact(file: Path, made_by: str, **expected: object) -> pl.DataFrame:
     """A table with a manifest, of which every expected field is asserted, and the content."""
     fields = read_manifest(file, made_by, remedy="", **expected)
     table = read_table(file, made_by)
-    if content_of(file) != fields.get("content"):
-        remedy = f"make it again with `dvc repro {made_by}`"
-        raise NlaError("changed since its manifest was written", where=file, remedy=remedy)
+    check_content(file, fields, made_by)
     return table

@@ -11,9 +11,11 @@ from common.data.activations import load_activations, vectors_of
 from common.data.batches import Example, examples_of
 from common.data.corpus import load_corpus
 from common.data.store import ActivationStore
+from common.device import best_device
 from common.evaluation import floors
 from common.evaluation.conditions import (
     FULL_PARAPHRASE,
+    ORIGINAL,
     SOURCE_TEXT,
     Conditions,
     conditions,
@@ -98,10 +100,17 @@ class Material:
 
     @cached_property
     def manifest(self) -> dict:
-        """That of the activations; NlaError when they are of another target, tokenizer or layer."""
+        """That of the activations; NlaError when they are of another target, corpus or layer."""
         target = read_manifest(self.trunk.target, "target")
         layers = check_layers(self.profile.activations.layers, target["blocks"])
-        expected = {"tokenizer": target["tokenizer"], "target": target["source"], "layers": layers}
+        expected = {
+            "tokenizer": target["tokenizer"],
+            "target": target["source"],
+            "weights": target["content"],
+            "d_model": target["d_model"],
+            "layers": layers,
+            "corpus": read_manifest(self.trunk.corpus, "corpus")["digest"],
+        }
         return read_manifest(self.trunk.activations, "activations", kind="activations", **expected)
 
     @property
@@ -228,6 +237,15 @@ class Material:
             "tfidf_ridge": floors.tfidf_ridge(texts, vectors, documents),
             "embedding_ridge": floors.embedding_ridge(texts, vectors, documents, embed),
         }
+
+    def ceiling(self, sources: Sequence[str]) -> pl.DataFrame:
+        """Rows of the target's own first blocks on the source text, beside each writer's."""
+        target, table = self.target, self.test_table
+        target.model.to(best_device())
+        own = floors.own_blocks(target, self.layer, table[TOKEN_IDS].to_list())
+        asked = {ORIGINAL: table[KEY].to_list()}
+        frames = [self.judge.rows(lambda _: own, asked, source) for source in sources]
+        return pl.concat(frames).with_columns(arm=pl.lit("own_blocks"))
 
     def floors_of(self) -> dict[str, Any]:
         """What the floors depend on: the data, the texts they are fitted to and the embedder."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 from common.errors import NlaError
-from common.manifest import content_of, digest_of, replace_text
+from common.files import replace_text
+from common.manifest import content_of, digest_of
 from common.paths import WARM_START
 
 LOOKS = "*.parquet"

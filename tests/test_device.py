@@ -1,6 +1,7 @@
 """Whether bfloat16 pays is measured where a CPU has it, and never guessed from its instructions."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from common import device, profile
 
 
 @pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
+def _forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(device, "REMEMBERED", tmp_path / "bfloat16.json")
     device.gains_from_bfloat16.cache_clear()
     yield
     device.gains_from_bfloat16.cache_clear()
@@ -35,6 +37,17 @@ def test_what_is_measured_decides(
     laptop = profile.load_profile("laptop")
     assert laptop.trainer.precision == ("bf16-mixed" if gains else "32-true")
     assert laptop.activations.precision == ("bfloat16" if gains else "float32")
+
+
+def test_what_was_measured_once_holds_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_cpu(monkeypatch, instructions=True, low=744e9, full=191e9)
+    assert device.gains_from_bfloat16()
+    device.gains_from_bfloat16.cache_clear()
+    a_cpu(monkeypatch, instructions=True, low=165e9, full=310e9)
+    assert device.gains_from_bfloat16(), "in a new process, on a busy machine"
+    monkeypatch.setattr(device, "device_name", lambda: "another machine")
+    device.gains_from_bfloat16.cache_clear()
+    assert not device.gains_from_bfloat16()
 
 
 def test_a_profile_that_names_its_precision_measures_nothing(

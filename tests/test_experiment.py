@@ -316,7 +316,10 @@ def test_an_arm_may_run_fewer_seeds(smoke: Profile, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Experiment, "params", fewer)
     assert loaded("baseline").seeds_of("frozen_ar", smoke) == smoke.tuning.seeds[:1]
     assert loaded("baseline").seeds_of("control", smoke) == smoke.tuning.seeds
-    for counts in ({"control": 1}, {"nobody": 1}, {"frozen_ar": 0}):
+    fewest = ExperimentParams.model_validate(params | {"seeds": {"smoke": {"control": 1}}})
+    monkeypatch.setattr(Experiment, "params", fewest)
+    assert loaded("baseline").seeds_of("frozen_ar", smoke) == smoke.tuning.seeds[:1]
+    for counts in ({"nobody": 1}, {"frozen_ar": 0}):
         with pytest.raises(ValidationError, match=r"seeds\.smoke"):
             ExperimentParams.model_validate(params | {"seeds": {"smoke": counts}})
 

@@ -141,7 +141,13 @@ class Arm:
             "evaluation": self.profile.evaluation.model_dump(mode="json", exclude=NOT_OF_RUNS),
             "material": self.material.digests(),
             "code": code_digest(*CODE, *map(str, self.experiment.code)),
-        }
+        } | self._paraphraser()
+
+    def _paraphraser(self) -> dict[str, Any]:
+        if self.profile.evaluation.paraphrase == "offline":
+            return {}
+        teacher = self.profile.teacher
+        return {"paraphraser": [teacher.model, teacher.base_url, teacher.temperature]}
 
     def tune(self) -> Best:
         """Spend the arm's budget (shared with any other worker), or find it spent.

@@ -47,7 +47,9 @@ def splice_measures(material: Material, read: Float[Tensor, "rows d_model"]) -> 
 def sampled_measures(
     material: Material, verbalizer: Verbalizer, read: Predict, seed: int
 ) -> pl.DataFrame:
-    """Of explanations sampled as in training: the best of the first n, and how far the AV has gone.
+    """Of samples at one temperature: the best of the first n, and how far the AV has gone.
+
+    The temperature is the profile's, also for an arm that trains at another.
 
     `best_of_n` is the squared error of the best, chosen by the AR that is asked. `sampled_kl` is
     KL(AV || AV before reinforcement) in nats per token, a mean over the samples.

@@ -8,7 +8,6 @@ import polars as pl
 
 from common.arms.arm import Arm
 from common.arms.record import OWN_TEXTS
-from common.data.activations import write_atomically
 from common.data.batches import Example, examples_of
 from common.device import best_device
 from common.errors import NlaError
@@ -20,6 +19,7 @@ from common.evaluation.conditions import (
     shuffled,
 )
 from common.evaluation.roundtrip import Predict
+from common.files import write_atomically
 from common.manifest import read_manifest, read_table, write_manifest
 from common.material import Material
 from common.metrics.fve import squared_errors
@@ -193,7 +193,7 @@ def _floors(
 ) -> list[pl.DataFrame]:
     """What readers that are no language models get from the control's texts, and the teacher's.
 
-    They are fitted to what the neutral AR is trained on.
+    They are fitted to what the neutral AR is trained on. The target's own blocks are the ceiling.
     """
     readers = material.fit_floors(pooled)
     frames = []
@@ -208,6 +208,7 @@ def _floors(
                 for source, wanted in asked.items()
                 for name, read in readers.items()
             ]
+            frames.append(material.ceiling([*asked]).with_columns(_named(run)[1]))
     return frames
 
 

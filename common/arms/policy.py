@@ -14,11 +14,12 @@ from common.arms.measures import sampled_measures, splice_measures, text_measure
 from common.arms.partner import Partner
 from common.arms.record import OWN_TEXTS, model_sizes, write_rows
 from common.config import RLConfig
-from common.data.activations import load_activations, write_atomically
+from common.data.activations import load_activations
 from common.data.batches import Example, in_order, plan_rollouts
 from common.device import best_device, in_bfloat16
 from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
+from common.files import write_atomically
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.learners import prepare_learners
 from common.models.reconstructor import Reconstructor
@@ -156,6 +157,7 @@ class PolicyArm(Arm):
         dtype = torch.bfloat16 if low else torch.float32
         for name, model, metadata in self._checkpoints(verbalizer, reconstructor):
             save_trainable(model, folder.checkpoint / name, metadata, dtype)
+            load_trainable(model, folder.checkpoint / name, metadata)  # test what can be loaded
             model.to(best_device()).eval()
         spoken = self._explain(verbalizer)
         write_atomically(spoken, folder.path / OWN_TEXTS)

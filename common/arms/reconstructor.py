@@ -58,7 +58,9 @@ class ReconstructorArm(Arm):
 
     def finish(self, trained: Reconstructor, folder: RunFolder, seed: int) -> dict[str, Any]:
         """Test the AR on both writers' test explanations."""
-        save_trainable(trained, folder.checkpoint / "ar.safetensors", self.metadata(trained))
+        kept = (folder.checkpoint / "ar.safetensors", self.metadata(trained))
+        save_trainable(trained, *kept)
+        load_trainable(trained, *kept)  # rounded: what is tested is what can be loaded
         batch_size, precision = self.profile.evaluation.batch_size, self.profile.trainer.precision
         trained.to(best_device())
         frames = [

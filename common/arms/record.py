@@ -5,8 +5,8 @@ import json
 import polars as pl
 import torch
 
-from common.data.activations import write_atomically
 from common.evaluation.conditions import ORIGINAL
+from common.files import write_atomically
 from common.runs import RunFolder
 from common.schema import AV, KEY, TEACHER, TEXT
 

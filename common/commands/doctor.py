@@ -29,6 +29,7 @@ LIBRARIES = (
     "dvc",
     "litellm",
 )
+TOOLS = ("git", "make", "gcc")
 MIN_FREE_GIB = 10
 SLOW = 200
 """GFLOP/s below which the laptop profile takes four hours and more."""
@@ -62,6 +63,9 @@ def examine(profile: Profile) -> bool:
 
 
 def _libraries() -> Iterator[Finding]:
+    for name in TOOLS:
+        found = shutil.which(name) is not None
+        yield Finding(f"command {name}", "" if found else f"install {name}")
     for name in LIBRARIES:
         found = importlib.util.find_spec(name) is not None
         yield Finding(f"library {name}", "" if found else "make install")

@@ -48,7 +48,7 @@ def activations(profile: Profile) -> None:
 
 def explanations(profile: Profile) -> None:
     """Let the teacher explain every activation."""
-    from common.data.activations import load_activations
+    from common.data.activations import SOURCE_COLUMNS, load_activations
     from common.data.corpus import load_corpus
     from common.data.explanations import write_explanations
     from common.target.load import load_tokenizer
@@ -56,7 +56,7 @@ def explanations(profile: Profile) -> None:
     trunk = Trunk(profile.name)
     made_from = read_manifest(trunk.activations, "activations")
     provenance = {"tokenizer": made_from["tokenizer"], "activations": made_from["digest"]}
-    rows = load_activations(trunk.activations, columns=_but_vectors(trunk))
+    rows = load_activations(trunk.activations, columns=SOURCE_COLUMNS)
     tokenizer = load_tokenizer(trunk.target)
     write_explanations(
         rows, load_corpus(trunk.corpus), tokenizer, trunk.explanations, profile.teacher, provenance
@@ -73,7 +73,8 @@ def av(profile: Profile) -> None:
 
 def av_text(profile: Profile) -> None:
     """Let the warm-started AV explain dev, test and some rl activations."""
-    from common.data.activations import load_activations, write_atomically
+    from common.data.activations import load_activations
+    from common.files import write_atomically
     from common.material import Material
     from common.rollout.sampler import sample_explanations
     from common.warm_start import load_av
@@ -115,8 +116,7 @@ def ar(profile: Profile) -> None:
 
 def floors(profile: Profile) -> None:
     """What needs no AR: mean direction, ridge rows, and the target's own blocks as the ceiling."""
-    from common.data.activations import write_atomically
-    from common.evaluation import floors as rows
+    from common.files import write_atomically
     from common.material import Material
 
     material = Material(profile)
@@ -129,14 +129,8 @@ def floors(profile: Profile) -> None:
             material.judge.rows(predict, found, source).with_columns(arm=pl.lit(name))
             for name, predict in predictors.items()
         ]
-    own = rows.own_blocks(
-        material.target, material.layer, material.test_table["token_ids"].to_list()
-    )
-    ceiling = material.judge.rows(
-        lambda _: own, {"original": material.test_table[KEY].to_list()}, TEACHER
-    )
-    frames.append(ceiling.with_columns(arm=pl.lit("own_blocks")))
-    write_atomically(pl.concat(frames), material.trunk.floors)
+    ceiling = material.ceiling([TEACHER, AV])
+    write_atomically(pl.concat([*frames, ceiling]), material.trunk.floors)
     write_manifest(material.trunk.floors, kind="floors", **material.floors_of())
 
 
@@ -154,11 +148,6 @@ def run_stage(name: str, profile: Profile) -> None:
 
     torch.manual_seed(keyed_seed("stage", name) % 2**31)
     STAGES[name](profile)
-
-
-def _but_vectors(trunk: Trunk) -> list[str]:
-    shard = next(iter(sorted(trunk.activations.glob("shard-*.parquet"))))
-    return [name for name in pl.read_parquet_schema(shard) if not name.startswith("activation_")]
 
 
 def _some(rows: pl.DataFrame, count: int) -> pl.DataFrame:

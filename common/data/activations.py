@@ -1,8 +1,8 @@
 """Activations at sampled positions, written in shards so that a killed run resumes."""
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,7 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.config import ActivationsConfig
 from common.errors import NlaError
-from common.manifest import digest_of, read_manifest, replace_text, write_manifest
+from common.files import replace_text, write_atomically
+from common.manifest import check_content, digest_of, read_manifest, write_manifest
 from common.progress import progress
 from common.provenance import code_digest
 from common.schema import (
@@ -34,6 +35,9 @@ from common.schema import (
 from common.seeding import keyed_random, keyed_seed
 from common.target.load import Target
 from common.target.residual import Reading, check_layers, read_residual
+
+SOURCE_COLUMNS = (KEY, DOC_ID, SPLIT, POSITION, TOKEN_IDS, TEXT, NEXT_TOKENS, NEXT_PROBS)
+"""All but the vectors."""
 
 
 class PlannedDocument(NamedTuple):
@@ -89,7 +93,7 @@ def extract_activations(
     layers = check_layers(config.layers, target.manifest["blocks"])
     planned = plan_documents(config, corpus, target.tokenizer)
     documents = [document[:2] for document in planned]
-    code = code_digest("common/data/activations.py", "common/target")
+    code = code_digest("common/data/activations.py", "common/seeding.py", "common/target")
     plan = digest_of([config.digest(), target.manifest, layers, documents, code])
     shards = list(_shards(planned, config))
     _keep_shards_of(plan, out, len(shards))
@@ -112,44 +116,32 @@ def load_activations(
 ) -> pl.DataFrame:
     """Rows of some splits (all by default) and columns (all by default), ordered by key.
 
-    NlaError when the artefact is missing or a shard is corrupt or foreign.
+    NlaError when the artefact is missing, or a shard is corrupt, foreign or has been changed.
     """
     manifest = read_manifest(folder, made_by="activations", kind="activations")
-    try:
+    with _naming_damage(folder):
         table = pl.scan_parquet(folder / "shard-*.parquet")
         if splits:
             table = table.filter(pl.col(SPLIT).is_in(list(splits)))
         frame = table.select(*(columns or [pl.all()]), pl.col(KEY).alias("_order")).collect()
+    check_content(folder, manifest, "--force activations")
+    return frame.sort("_order").drop("_order")
+
+
+@contextmanager
+def _naming_damage(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0]
+        what = f"corrupt or foreign Parquet ({reason})"
         remedy = "delete the shard and run `dvc repro --force activations`"
-        raise NlaError(
-            f"corrupt or foreign Parquet ({reason})", where=folder, remedy=remedy
-        ) from error
-    if not splits and frame.height != manifest["rows"]:
-        what = f"{frame.height} rows, but the manifest says {manifest['rows']}"
-        raise NlaError(what, where=folder, remedy="run `dvc repro --force activations`")
-    return frame.sort("_order").drop("_order")
+        raise NlaError(what, where=folder, remedy=remedy) from error
 
 
 def vectors_of(frame: pl.DataFrame, layer: int) -> torch.Tensor:
     """Column `activation_<layer>` as a float32 tensor [rows, d_model]."""
     return torch.from_numpy(np.array(frame[activation_column(layer)].to_numpy(), dtype=np.float32))
-
-
-def write_atomically(frame: pl.DataFrame, file: Path) -> None:
-    """Write Parquet under another name, then rename: a file that exists is whole."""
-    partial = file.with_suffix(".partial")
-    try:
-        frame.write_parquet(partial)
-        os.replace(partial, file)
-    except (OSError, pl.exceptions.PolarsError) as error:  # polars wraps what the system says
-        partial.unlink(missing_ok=True)
-        if "No space left" not in str(error):
-            raise
-        free = shutil.disk_usage(file.parent).free // 2**20
-        remedy = "free some space and run again: what is finished is kept"
-        raise NlaError(f"the disk is full ({free} MiB free)", where=file, remedy=remedy) from error
 
 
 def _keyed_order(documents: pl.DataFrame) -> list[tuple[str, str]]:
@@ -244,9 +236,11 @@ def _finish(
     target: Target,
     provenance: Mapping[str, object],
 ) -> None:
-    keys = pl.scan_parquet(out / "shard-*.parquet")
     main = activation_column(layers[0])
-    training = keys.filter(pl.col(SPLIT).is_in(TRAINING_SPLITS)).select(main).collect()
+    with _naming_damage(out):
+        table = pl.scan_parquet(out / "shard-*.parquet")
+        training = table.filter(pl.col(SPLIT).is_in(TRAINING_SPLITS)).select(main).collect()
+        rows = table.select(pl.len()).collect().item()
     norms = np.linalg.norm(training[main].to_numpy(), axis=1)
     quantiles = (
         {str(q): round(float(np.percentile(norms, q)), 3) for q in (5, 25, 50, 75, 95)}
@@ -261,7 +255,8 @@ def _finish(
         d_model=target.manifest["d_model"],
         tokenizer=target.manifest["tokenizer"],
         target=target.manifest["source"],
+        weights=target.manifest["content"],
         **provenance,
-        rows=keys.select(pl.len()).collect().item(),
+        rows=rows,
         norm_percentiles=quantiles,
     )

@@ -19,6 +19,9 @@ FIRST_WAIT_S = 2.0
 """Seconds before the first retry; doubled each time (2 + 4 + ... outlast a per-minute limit)."""
 TIMEOUT_S = 120.0
 
+OF_ONE_ROW = (400, 413, 422)
+"""Refusals that, once others have been answered, speak of a text: filtered, or too long."""
+
 Messages = list[dict[str, str]]
 """One conversation: `role` and `content` of each message."""
 
@@ -29,7 +32,7 @@ _log = logging.getLogger(__name__)
 def ask(
     conversations: Sequence[Messages], config: TeacherConfig, cache_folder: Path
 ) -> list[str | None]:
-    """The tagged explanation of each answer, None where every answer lacked its tags (logged).
+    """The tagged explanation of each answer, None where all lacked tags or were refused (logged).
 
     Each answer is written to `cache_folder/answers.jsonl` as it arrives, so a killed run pays for
     nothing twice; answers without tags are not kept. Raises NlaError at once on a bad key, model or
@@ -47,7 +50,7 @@ def ask(
         asyncio.run(_ask_all(pending, config, cache))
     explanations = [cache.explanations.get(digest) for digest in digests]
     _log.info(
-        "%d explanations, %d without closing tag, %s",
+        "%d explanations, %d without closing tag or refused, %s",
         len(conversations) - explanations.count(None),
         explanations.count(None),
         cache.bill(),
@@ -158,6 +161,9 @@ async def _ask(
         try:
             answer = await _complete(messages, config)
         except OpenAIError as error:
+            if error_status(error) in OF_ONE_ROW and cache.tokens:
+                _log.warning("one request was refused: %s", " ".join(str(error).split())[:300])
+                return None
             if not _is_passing(error) or attempt == config.max_retries:
                 raise _stopped(error, config, attempt) from error
             jitter = keyed_random("jitter", digest, attempt).uniform(0.5, 1.5)
@@ -165,7 +171,8 @@ async def _ask(
             continue
         usage = answer.usage.total_tokens if answer.usage else 0
         cache.charge(usage, answer._hidden_params.get("response_cost"))
-        explanation = tagged_explanation(answer.choices[0].message.content or "")
+        message = answer.choices[0].message if answer.choices else None
+        explanation = tagged_explanation((message and message.content) or "")
         if explanation:
             return explanation
     return None
@@ -184,9 +191,14 @@ async def _complete(messages: Messages, config: TeacherConfig) -> Any:
     )
 
 
+def error_status(error: Exception) -> int:
+    """HTTP status of a client's error; 500 for one that never reached a server."""
+    return getattr(error, "status_code", None) or 500
+
+
 def _is_passing(error: Exception) -> bool:
     """Rate limits, timeouts, lost connections and server errors may pass; the rest will not."""
-    status = getattr(error, "status_code", None) or 500
+    status = error_status(error)
     return status in (408, 409, 429) or status >= 500
 
 

@@ -12,7 +12,8 @@ import polars as pl
 
 from common.config import CorpusConfig
 from common.errors import NlaError
-from common.manifest import digest_of, read_manifest, read_table, write_manifest
+from common.files import write_atomically
+from common.manifest import check_content, digest_of, read_manifest, read_table, write_manifest
 from common.packages import is_package, package_path
 from common.schema import DESCRIPTION, DOC_ID, SPLIT, SPLITS, TEXT, TITLE, TOPIC
 from common.seeding import keyed_fraction
@@ -46,7 +47,7 @@ def build_corpus(config: CorpusConfig, out: Path) -> None:
     rows = [_row(document, config.fractions) for document in documents]
     _check_splits({str(row[SPLIT]) for row in rows}, config)
     out.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String)).write_parquet(out)
+    write_atomically(pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String)), out)
     write_manifest(
         out,
         kind="corpus",
@@ -60,10 +61,7 @@ def load_corpus(path: Path) -> pl.DataFrame:
     """The table that `build_corpus` wrote; NlaError when it is missing, foreign or damaged."""
     manifest = read_manifest(path, made_by="corpus", kind="corpus")
     corpus = read_table(path, "corpus")
-    whole = tuple(corpus.columns) == COLUMNS and corpus.height == manifest["documents"]
-    if not whole or corpus[DOC_ID].n_unique() != corpus.height:
-        what = "the corpus does not fit its manifest"
-        raise NlaError(what, where=path, remedy="make it again with `dvc repro corpus`")
+    check_content(path, manifest, "corpus")
     return corpus
 
 
@@ -136,7 +134,9 @@ def _read(config: CorpusConfig) -> Iterator[Document]:
 
 
 def _read_folder(folder: Path) -> Iterator[Document]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".txt", ".jsonl"))
+    files = sorted(
+        path for path in folder.rglob("*") if path.suffix in (".txt", ".jsonl") and path.is_file()
+    )
     if not files:
         raise NlaError("no .txt or .jsonl files", where=folder, remedy="put the documents there")
     for file in files:

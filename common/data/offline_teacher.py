@@ -22,6 +22,7 @@ from common.seeding import keyed_random
 
 MAX_TOKENS = 60
 """Longest explanation, in the target's tokens: the least important statements give way."""
+MOST_STATEMENTS = 4
 QUOTED_TOKENS = 6
 """The quoted end of the text; up to three more so that it starts with a whole word."""
 DESCRIPTION_WORDS, TITLE_WORDS = 9, 8
@@ -66,7 +67,7 @@ def compose(row: Mapping[str, Any], tokenizer: Any) -> str:
         *_next_statement(row[NEXT_TOKENS], row[NEXT_PROBS], random),
         *_subject_statements(row, random),
         _syntax_statement(row, random),
-    ]
+    ][:MOST_STATEMENTS]
     while len(statements) > 2 and _length(statements, tokenizer) > MAX_TOKENS:
         statements.pop()
     return " ".join(statements)

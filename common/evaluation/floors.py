@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.device import best_device
+from common.errors import NlaError
 from common.evaluation.ridge import fit_by_document
 from common.evaluation.roundtrip import Predict
 from common.packages import is_package, package_path
@@ -82,10 +83,17 @@ class Embedder:
         """`target` (its own hidden states), a folder, a hub name or a package."""
         if source == "target":
             return cls(target.model.model, target.tokenizer)
+        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
 
         path: str | Path = package_path(source, sha256) if is_package(source) else source
-        return cls(AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path))
+        try:
+            return cls(AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path))
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            what = f"no such embedder, or a damaged one ({reason})"
+            remedy = "correct evaluation.embedder, or set it to `target`, which needs no download"
+            raise NlaError(what, where=source, remedy=remedy) from error
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> np.ndarray:

@@ -52,6 +52,22 @@ def degeneration(explanations: list[str], lengths: list[int], cap: int) -> dict[
     }
 
 
+def sameness(explanations: list[str]) -> float:
+    """How much an AV says of one activation that it says of another: near 1, it says one thing.
+
+    Args:
+        explanations: one each of different activations.
+
+    Returns:
+        The mean share of an explanation's word 3-grams that stand in the one before it, too (the
+        last stands before the first); 0 for fewer than two explanations, or none with 3 words.
+    """
+    spoken = [ngrams(words(text), 3) for text in explanations]
+    pairs = zip(spoken, [spoken[-1], *spoken[:-1]], strict=True)
+    shares = [fmean(ngram in set(other) for ngram in own) for own, other in pairs if own]
+    return fmean(shares) if shares and len(spoken) > 1 else 0.0
+
+
 def _distinct(texts: Iterable[list[tuple[str, ...]]]) -> float:
     """Distinct n-grams over all n-grams of some texts; 1 where there are none."""
     pooled = [ngram for text in texts for ngram in text]

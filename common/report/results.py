@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from common.errors import NlaError
+from common.files import write_atomically
 from common.manifest import read_table
 from common.schema import TEACHER
 
@@ -128,7 +129,7 @@ def save_results(folder: Path, results: Results) -> None:
     check_results(results, folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in TABLES:
-        getattr(results, name).write_parquet(folder / f"{name}.parquet")
+        write_atomically(getattr(results, name), folder / f"{name}.parquet")
     summary = {"facts": results.facts, "text_metrics": results.text_metrics}
     text = json.dumps(summary, indent=2, sort_keys=True, default=str)
     (folder / "summary.json").write_text(text + "\n")

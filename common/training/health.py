@@ -1,12 +1,41 @@
-"""When reinforcement learning has gone wrong, so that going on is a waste."""
+"""What a policy's samples look like, and when they have gone so wrong that going on is a waste."""
+
+from torch import Tensor
+
+from common.metrics.degeneration import degeneration, sameness
+from common.metrics.quotes import quote_share
+from common.rollout.engine import Rollouts
 
 UNWELL_STEPS = 10
 """So many rollouts in a row with the same sign of collapse end a run."""
-FEWEST_VALID, MOST_REPETITION, LOWEST_FVE = 0.5, 0.5, -1.0
+FEWEST_VALID, MOST_REPETITION, MOST_SAMENESS, LOWEST_FVE = 0.5, 0.5, 0.9, -1.0
 """Explanations of unrelated activations have an FVE of about -0.6."""
 SPEECHLESS = "fewer than half of the explanations were valid"
 REPETITIVE = "most of what the explanations say they had said before"
+INDIFFERENT = "explanations of different activations said the same"
 UNREADABLE = f"the AR read the explanations with an FVE below {LOWEST_FVE:g}"
+SIGNS = ("valid", "repetition", "sameness", "fve")
+
+
+def monitors(
+    rollouts: Rollouts, texts: list[str], rewards: Tensor, valid: Tensor, samples: int, room: int
+) -> dict[str, Tensor | float]:
+    """Of the samples of one step, whose rows are those of `rollouts`; `room` tokens fit into one.
+
+    Those of `degeneration`, and of rewards, groups and tokens.
+    """
+    grouped = rewards.view(-1, samples)
+    health = degeneration(texts, rollouts.mask.sum(1).tolist(), room)
+    return health | {
+        "cap_hit": 1 - float(rollouts.ended.float().mean()),
+        "sameness": sameness(texts[::samples]),
+        "reward": rewards.mean(),
+        "reward_spread": grouped.std(1, correction=0).mean(),
+        "valid": valid.float().mean(),
+        "lost_groups": 1 - valid.view(-1, samples).any(1).float().mean(),
+        "entropy": -rollouts.log_probs.sum() / rollouts.mask.sum(),
+        "quote_share": sum(map(quote_share, texts)) / len(texts),
+    }
 
 
 class Health:
@@ -14,18 +43,20 @@ class Health:
 
     def __init__(self, speaker_learns: bool) -> None:
         """An AV that does not learn cannot collapse, whatever it says; its AR can."""
-        watched = (SPEECHLESS, REPETITIVE, UNREADABLE) if speaker_learns else (UNREADABLE,)
-        self.in_a_row = dict.fromkeys(watched, 0)
+        said = (SPEECHLESS, REPETITIVE, INDIFFERENT) if speaker_learns else ()
+        self.in_a_row = dict.fromkeys((*said, UNREADABLE), 0)
 
-    def see(self, valid: float, repetition: float, fve: float) -> str:
+    def see(self, valid: float, repetition: float, sameness: float, fve: float) -> str:
         """Why the run should end, or "".
 
         Of one rollout: the share of valid explanations, of word 3-grams that stand earlier in the
-        same explanation, and the FVE of the AR that learns along, over the dev variance.
+        same explanation, or in that of another activation, and the FVE of the AR that learns
+        along, over the dev variance.
         """
         signs = {
             SPEECHLESS: valid < FEWEST_VALID,
             REPETITIVE: repetition > MOST_REPETITION,
+            INDIFFERENT: sameness > MOST_SAMENESS,
             UNREADABLE: fve < LOWEST_FVE,
         }
         for name, times in self.in_a_row.items():

@@ -15,24 +15,25 @@ def group_advantages(
 ) -> Float[Tensor, "groups samples"]:
     """Reward minus the group's mean, with `scale` in units of the group's standard deviation.
 
-    Each reward counts from its baseline on. Source: GRPO (Shao et al. 2024, section 4.1); without
-    the division: Liu et al. 2025.
+    Each reward counts from its baseline on, in units of the larger of the two spreads: where all
+    rewards are alike, baselines that are not would otherwise weigh without bound. Source: GRPO
+    (Shao et al. 2024, section 4.1); without the division: Liu et al. 2025.
     """
     exact = rewards.double()  # rewards near -2 differ by thousandths: float32 would show in the sum
     gained = exact - baselines
     centred = gained - gained.mean(1, keepdim=True)
     if scale:
-        centred = centred / (exact.std(1, correction=0, keepdim=True) + SMALL)
+        spreads = [values.std(1, correction=0, keepdim=True) for values in (exact, gained)]
+        centred = centred / (torch.maximum(*spreads) + SMALL)
     return centred.to(rewards.dtype)
 
 
 def best_of_group(
     rewards: Float[Tensor, "groups samples"], valid: Bool[Tensor, "groups samples"]
 ) -> Float[Tensor, "groups samples"]:
-    """`samples` on the best valid sample of each group, else 0, so that a mean is over groups."""
+    """1 on the best valid sample of each group, if there is one, else 0."""
     chosen = torch.where(valid, rewards, float("-inf")).argmax(1, keepdim=True)
-    weights = torch.zeros_like(rewards).scatter(1, chosen, float(rewards.shape[1]))
-    return weights * valid
+    return torch.zeros_like(rewards).scatter(1, chosen, 1.0) * valid
 
 
 def clipped_loss(

@@ -13,7 +13,13 @@ class Plateau(EarlyStopping):
 
     def __init__(self, patience: int) -> None:
         """A look that is not finite is no better one."""
-        super().__init__("dev_fve", mode="max", patience=patience, check_finite=False)
+        super().__init__(
+            "dev_fve",
+            mode="max",
+            patience=patience,
+            check_finite=False,
+            check_on_train_epoch_end=False,  # or nothing would, where every batch has its look
+        )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Before training the look is only remembered."""

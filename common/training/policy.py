@@ -6,6 +6,7 @@ so that precision, strategies, checkpoints and resume are Lightning's.
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 
 from common.config import RLConfig
 from common.device import in_bfloat16
-from common.metrics.degeneration import degeneration
 from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share
 from common.models.learners import prepare_learners
@@ -24,15 +24,10 @@ from common.rollout.engine import Rollouts, keyed_draws, room_of
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import texts_of
 from common.schema import PolicyBatch
-from common.training.health import Health
+from common.training.credit import first_tokens, token_weights
+from common.training.health import SIGNS, Health, monitors
 from common.training.module import SCHEDULES, Rate, TrainingModule
-from common.training.objectives import (
-    best_of_group,
-    clipped_loss,
-    group_advantages,
-    kl_estimate,
-    kl_loss,
-)
+from common.training.objectives import clipped_loss, kl_estimate, kl_loss
 from common.training.reward import (
     Scored,
     Surroundings,
@@ -49,7 +44,10 @@ class PolicyModule(TrainingModule):
     """Joint training of AV and AR; the dev metric is `dev_fve`, of greedy explanations."""
 
     looks_first = True
-    less_memory = "raise rl.micro_batches in the profile, or lower rl.activations or rl.samples"
+    less_memory = (
+        "raise rl.micro_batches in the profile, or lower rl.activations, rl.samples or, where it"
+        " ran out at a look, rollout.batch_size"
+    )
 
     def __init__(
         self,
@@ -71,6 +69,7 @@ class PolicyModule(TrainingModule):
         self._untrained = (copy.deepcopy(reconstructor).requires_grad_(False).eval(),)
         self._scored: Scored | None = None
         self._health = Health(config.trained != "ar")
+        self._told: dict[str, list[Tensor]] = {}
         self.stopped = ""
 
     @property
@@ -104,10 +103,15 @@ class PolicyModule(TrainingModule):
         groups = range(part * size, (part + 1) * size)
         loss = torch.zeros((), device=self.device)
         if self.config.trained != "ar":
-            loss = loss + self._policy_loss(self._scored, batch.activations, groups)
+            best_of = self.config.algorithm == "best_of"
+            learn = self._imitation_loss if best_of else self._policy_loss
+            loss = loss + learn(self._scored, batch.activations, groups)
         if self.config.trained != "av":
             loss = loss + self._reading_loss(self._scored, batch.activations, groups)
-        self.log_metrics({"train_loss": loss.detach()}, 1)
+        self._keep({"train_loss": loss})
+        if (part + 1) % self.accumulate == 0:  # Lightning would log the last part alone
+            self.log_metrics({name: torch.stack(v).mean() for name, v in self._told.items()}, 1)
+            self._told.clear()
         if self.stopped and part == self.batches_together - 1:
             self.trainer.should_stop = True
         return loss
@@ -149,16 +153,20 @@ class PolicyModule(TrainingModule):
         valid = torch.tensor([bool(text) for text in texts], device=self.device)
         if config.must_end:
             valid = valid & rollouts.ended
-        read = texts
+        read, budgets = texts, None
         if config.truncation:
             budgets = truncation_budgets(place, batch.keys, config.truncation)
-            read = texts_of(av, rollouts, budgets.repeat_interleave(config.samples).tolist())
+            budgets = budgets.repeat_interleave(config.samples)
+            read = texts_of(av, rollouts, budgets.tolist())
         answers = self._answers(read)
         rewards = self._rewards(batch, answers.detach(), rollouts)
         shape = (-1, config.samples)
         grouped = checked_rewards(rewards.view(shape), valid.view(shape), config.invalid_reward)
         rewards, valid = (part.flatten() for part in grouped)
-        weights = self._weights(batch, rollouts, *grouped)
+        worth = partial(self._worth, batch, rollouts)
+        weights = token_weights(config, rollouts, *grouped, worth)
+        if budgets is not None:  # what was not read has earned nothing
+            weights = weights * first_tokens(rollouts, budgets)
         reference = None
         if config.kl and config.trained != "ar":
             written = (rollouts.ids, rollouts.mask, batch.activations, config.samples)
@@ -190,24 +198,12 @@ class PolicyModule(TrainingModule):
             rewards = rewards - self.config.splice * self.around.splice(batch.keys, read).to(share)
         return rewards
 
-    def _weights(
-        self, batch: PolicyBatch, rollouts: Rollouts, rewards: Tensor, valid: Tensor
-    ) -> Float[Tensor, "rows #time"]:
-        """Of tokens; what its beginning is worth is no merit of the rest of an explanation."""
-        config, first = self.config, self.config.credit_after
-        if config.algorithm == "best_of":
-            return best_of_group(rewards, valid).view(-1, 1)
-        whole = group_advantages(rewards, config.scale_advantages).view(-1, 1)
-        if not first or config.trained == "ar":  # whose loss asks for no weights
-            return whole
-        beginnings = texts_of(self.verbalizer, rollouts, [first] * len(rollouts.ids))
+    def _worth(self, batch: PolicyBatch, rollouts: Rollouts, count: int) -> Float[Tensor, " rows"]:
+        """The reward of the first `count` tokens of each explanation."""
+        beginnings = texts_of(self.verbalizer, rollouts, [count] * len(rollouts.ids))
         read = reconstruct(self.reconstructor, beginnings, READ_AT_ONCE, self.around.precision)
-        activations = batch.activations.repeat_interleave(config.samples, 0)
-        earlier = reading_rewards(read.to(self.device), activations, config.reward)
-        earlier = earlier.nan_to_num().view_as(rewards)
-        rest = group_advantages(rewards, config.scale_advantages, earlier).view(-1, 1)
-        is_first = torch.arange(rollouts.ids.shape[1], device=whole.device) < first
-        return torch.where(is_first, whole, rest)
+        activations = batch.activations.repeat_interleave(self.config.samples, 0)
+        return reading_rewards(read.to(self.device), activations, self.config.reward)
 
     def _policy_loss(self, scored: Scored, activations: Tensor, groups: range) -> Tensor:
         config, rows = self.config, _rows(groups, self.config.samples)
@@ -215,22 +211,30 @@ class PolicyModule(TrainingModule):
         vectors = activations[groups.start : groups.stop]
         written = (ids, mask, vectors, config.samples)
         log_probs = self.verbalizer.sampled_log_probs(*written, config.temperature)
-        weights = scored.weights[rows]
-        if config.algorithm == "best_of":
-            loss = -(log_probs * mask * weights).sum(1) / mask.sum(1)
-        else:
-            # A single step is on policy: the ratio is 1, whatever precision sampled.
-            old = log_probs.detach() if config.optimizer_steps == 1 else sampled
-            loss = clipped_loss(log_probs, old, mask, weights, config.clip)
-        values = {"policy_loss": loss.mean()}
+        # A single step is on policy: the ratio is 1, whatever precision sampled.
+        old = log_probs.detach() if config.optimizer_steps == 1 else sampled
+        loss = clipped_loss(log_probs, old, mask, scored.weights[rows], config.clip)
+        values = {"rl_policy_loss": loss.mean()}
         drift = ((log_probs.detach() - sampled).abs() * mask).sum() / mask.sum()
-        values["sampling_drift"] = drift  # what merged weights and precision change
+        values["rl_sampling_drift"] = drift  # what merged weights and precision change
         if scored.log_probs is not None:
             reference = scored.log_probs[rows]
             loss = loss + config.kl * kl_loss(log_probs, reference, mask)
-            values["kl"] = kl_estimate(log_probs.detach(), reference, mask).mean()
-        self._tell(values)
+            values["rl_kl"] = kl_estimate(log_probs.detach(), reference, mask).mean()
+        self._keep(values)
         return loss.mean()
+
+    def _imitation_loss(self, scored: Scored, activations: Tensor, groups: range) -> Tensor:
+        """Minus the log-probability of the best of each group; of a group without any, nothing."""
+        samples = self.config.samples
+        best = scored.weights.amax(1).view(-1, samples).argmax(1)
+        rows = [group * samples + int(best[group]) for group in groups]
+        ids, mask = scored.rollouts.ids[rows], scored.rollouts.mask[rows]
+        written = (ids, mask, activations[groups.start : groups.stop], 1)
+        log_probs = self.verbalizer.sampled_log_probs(*written, self.config.temperature)
+        loss = -((log_probs * mask * scored.weights[rows]).sum(1) / mask.sum(1)).mean()
+        self._keep({"rl_policy_loss": loss})
+        return loss
 
     def _reading_loss(self, scored: Scored, activations: Tensor, groups: range) -> Tensor:
         """The AR's own loss terms on the valid explanations, as a mean over all."""
@@ -245,7 +249,7 @@ class PolicyModule(TrainingModule):
             texts = [scored.texts[rows.start + row] for row in valid]
             answers = self.reconstructor(self.reconstructor.encode(texts).to(self.device))
         terms = self.reconstructor.loss_terms(answers, truth)
-        self._tell({f"ar_{name}": term.detach() for name, term in terms.items()})
+        self._keep({f"rl_ar_{name}": term for name, term in terms.items()})
         return torch.stack(list(terms.values())).sum() * share
 
     def _reference(self, *written: Any) -> Tensor:
@@ -261,28 +265,19 @@ class PolicyModule(TrainingModule):
         self, rollouts: Rollouts, texts: list[str], rewards: Tensor, valid: Tensor, fve: Tensor
     ) -> None:
         """Log what the samples look like; a policy that has collapsed ends the run."""
-        grouped = rewards.view(-1, self.config.samples)
-        health = degeneration(texts, rollouts.mask.sum(1).tolist(), room_of(self.verbalizer))
-        health["cap_hit"] = 1 - float(rollouts.ended.float().mean())
-        self._tell(
-            {
-                "reward": rewards.mean(),
-                "reward_spread": grouped.std(1, correction=0).mean(),
-                "valid": valid.float().mean(),
-                "fve": fve,
-                "entropy": -rollouts.log_probs.sum() / rollouts.mask.sum(),
-                "quote_share": sum(map(quote_share, texts)) / len(texts),
-            }
-            | health
-        )
-        signs = torch.tensor([float(valid.float().mean()), health["repetition"], float(fve)])
-        everywhere = torch.as_tensor(self.all_gather(signs)).view(-1, 3)
+        shape = (self.config.samples, room_of(self.verbalizer))
+        seen = {**monitors(rollouts, texts, rewards, valid, *shape), "fve": fve}
+        self.log_metrics({f"rl_{name}": value for name, value in seen.items()}, 1)
+        signs = torch.tensor([float(seen[name]) for name in SIGNS])
+        everywhere = torch.as_tensor(self.all_gather(signs)).view(-1, len(SIGNS))
         found = self._health.see(*everywhere.mean(0).tolist())
         if found and not self.stopped:
             self.stopped = f"{found}, up to step {self.global_step}"
 
-    def _tell(self, values: dict[str, Any]) -> None:
-        self.log_metrics({f"rl_{name}": value for name, value in values.items()}, 1)
+    def _keep(self, values: dict[str, Tensor]) -> None:
+        """Of one part of an optimiser step, to be logged with the other parts' as a mean."""
+        for name, value in values.items():
+            self._told.setdefault(name, []).append(value.detach())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Also how long the policy has been unwell, and whether that ended the run."""

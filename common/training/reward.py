@@ -1,5 +1,6 @@
 """What a sampled explanation is worth, and what an AR gets to read of it."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -12,6 +13,8 @@ from common.metrics.fve import normalize
 from common.rollout.engine import Engine, Rollouts
 from common.rollout.sampler import own_engine
 from common.seeding import keyed_random
+
+log = logging.getLogger(__name__)
 
 Splice = Callable[[list[str], Tensor], Tensor]
 """Keys and reconstructions [keys x samples, d_model] → KL in nats of each row."""
@@ -70,6 +73,8 @@ def checked_rewards(
     if not finite.any():
         remedy = "lower rl.ar_learning_rate, or set trainer.precision to 32-true"
         raise NlaError("the AR's reconstructions are not finite", where="reward", remedy=remedy)
+    if lost := int((~finite).sum()):
+        log.warning("%d of %d rewards are not finite and count as invalid", lost, finite.numel())
     good = valid & finite
     worst = torch.where(good, rewards, torch.inf).amin(1, keepdim=True).clamp(max=invalid_reward)
     return torch.where(good, rewards, worst), good

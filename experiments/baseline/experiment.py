@@ -46,7 +46,7 @@ class ArmConfig(Config):
             return config.replace(steps=0)
         changes: dict[str, Any] = PUBLISHED if self.published else {}
         if self.algorithm == "best_of":
-            changes = changes | {"algorithm": "best_of", "credit_after": 0}
+            changes = changes | {"algorithm": "best_of", "credit_after": 0, "kl": 0.0}
         return config.replace(trained=self.trained, **changes)
 
 

@@ -191,7 +191,7 @@ def test_a_foreign_shard_does_not_stay(
     whole: Path, copy: Path, corpus: pl.DataFrame, target: Target
 ):
     shutil.copy(copy / "shard-00000.parquet", copy / "shard-00009.parquet")
-    with pytest.raises(NlaError, match="80 rows, but the manifest says 60"):
+    with pytest.raises(NlaError, match="changed since its manifest was written"):
         load_activations(copy)
     extract_activations(CONFIG, corpus, target, copy)
     assert shards(copy) == shards(whole)
@@ -243,9 +243,26 @@ def test_a_damaged_shard_is_one_line_with_a_remedy(copy: Path, damage: str):
     one_line(caught, "dvc repro --force activations")
 
 
+def test_a_damaged_shard_is_named_by_the_stage_that_goes_on_with_it(
+    copy: Path, corpus: pl.DataFrame, target: Target
+):
+    (copy / "shard-00000.parquet").write_text("no Parquet at all")
+    with pytest.raises(NlaError, match="corrupt or foreign Parquet") as caught:
+        extract_activations(CONFIG, corpus, target, copy)
+    one_line(caught, "delete the shard")
+
+
+def test_a_shard_of_other_numbers_is_noticed(copy: Path):
+    shard = copy / "shard-00001.parquet"
+    pl.read_parquet(shard).reverse().write_parquet(shard)
+    with pytest.raises(NlaError, match="changed since its manifest was written") as caught:
+        load_activations(copy, [AV_SFT], [KEY])
+    one_line(caught, "dvc repro --force activations")
+
+
 def test_a_lost_shard_is_noticed(copy: Path):
     (copy / "shard-00002.parquet").unlink()
-    with pytest.raises(NlaError, match="40 rows, but the manifest says 60") as caught:
+    with pytest.raises(NlaError, match="changed since its manifest was written") as caught:
         load_activations(copy)
     one_line(caught, "dvc repro --force activations")
 

@@ -200,7 +200,7 @@ class TestErrors:
         (folder / "a.txt").write_text("the only one")
         build_folder(folder, out)
         pl.read_parquet(out).clear().write_parquet(out)
-        with pytest.raises(NlaError, match="does not fit its manifest"):
+        with pytest.raises(NlaError, match="changed since its manifest was written"):
             load_corpus(out)
         out.write_bytes(b"torn")
         with pytest.raises(NlaError, match=r"corrupt Parquet.*dvc repro corpus"):

@@ -102,6 +102,21 @@ def test_hopeless_errors_stop_at_once(serve: Callable, tmp_path: Path, status: i
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_text_that_is_refused_does_not_stop_the_others(
+    serve: Callable, tmp_path: Path, caplog: Any, status: int
+):
+    def answer(number: int, question: str) -> Answer:
+        return (status, "content filter") if "bad" in question else tagged(number, question)
+
+    server = serve(answer)
+    rows = [row("good"), row("bad"), row("fine")]
+    explained = explain_by_api(rows, config(server, concurrency=1), tmp_path)
+    assert explained == ["On good.", None, "On fine."]
+    assert len(server.questions) == 3
+    assert "content filter" in caplog.text
+
+
 def test_refused_connection_is_one_line(serve: Callable, tmp_path: Path):
     server = serve()
     server.shutdown()

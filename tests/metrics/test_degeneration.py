@@ -1,7 +1,7 @@
 import pytest
 
 from common.errors import NlaError
-from common.metrics.degeneration import degeneration
+from common.metrics.degeneration import degeneration, sameness
 
 
 def test_monitors_by_hand():
@@ -32,6 +32,13 @@ def test_curly_marks_balance():
 def test_blank_batch_is_defined():
     monitors = degeneration([""], [0], cap=4)
     assert (monitors["empty"], monitors["repetition"], monitors["non_ascii"]) == (1, 0, 0)
+
+
+def test_sameness_by_hand():
+    # abc bcd | abc bce | xyz: a third shares nothing with the second, nor the first with it.
+    assert sameness(["a b c d", "a b c e", "x y z"]) == pytest.approx((0 + 1 / 2 + 0) / 3)
+    assert sameness(["the same for all"] * 4) == 1
+    assert sameness(["alone in its batch"]) == sameness(["", "a b", "c"]) == 0
 
 
 def test_refuses_lengths_that_do_not_match():

@@ -2,7 +2,7 @@ import pytest
 
 from common.training.health import UNWELL_STEPS, Health
 
-WELL = {"valid": 0.9, "repetition": 0.1, "fve": 0.2}
+WELL = {"valid": 0.9, "repetition": 0.1, "sameness": 0.4, "fve": 0.2}
 
 
 @pytest.mark.parametrize(
@@ -10,6 +10,7 @@ WELL = {"valid": 0.9, "repetition": 0.1, "fve": 0.2}
     [
         ({"valid": 0.4}, "valid"),
         ({"repetition": 0.6}, "said before"),
+        ({"sameness": 0.95}, "different activations said the same"),
         ({"fve": -1.1}, "FVE below -1"),
     ],
 )
@@ -26,7 +27,8 @@ def test_a_sign_of_collapse_ends_a_run_when_it_stays(sign: dict[str, float], sai
 
 def test_a_frozen_av_is_not_watched_but_its_ar_is():
     health = Health(speaker_learns=False)
-    assert not any(health.see(valid=0.0, repetition=1.0, fve=0.2) for _ in range(UNWELL_STEPS))
+    silent = {"valid": 0.0, "repetition": 1.0, "sameness": 1.0}
+    assert not any(health.see(**WELL | silent) for _ in range(UNWELL_STEPS))
     assert [health.see(**WELL | {"fve": -2.0}) for _ in range(UNWELL_STEPS)][-1]
 
 

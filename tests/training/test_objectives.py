@@ -39,6 +39,14 @@ def test_what_came_before_is_no_merit_and_the_unit_stays_the_same():
     assert scaled[0].tolist() == pytest.approx([-1 / spread, 0, 1 / spread], rel=1e-3)
 
 
+def test_alike_rewards_with_unlike_beginnings_have_a_bounded_weight():
+    """A group of invalid samples, all at the worst reward, differs in its beginnings alone."""
+    rewards, earlier = torch.full((1, 4), -1.0), torch.tensor([[-0.5, -0.6, -0.4, -0.7]])
+    advantages = group_advantages(rewards, True, earlier)
+    assert advantages.abs().max() < 2
+    assert float(advantages.std(correction=0)) == pytest.approx(1, rel=1e-2)
+
+
 def test_each_token_has_a_weight_of_its_own():
     log_probs, mask = torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool)
     loss = clipped_loss(log_probs, log_probs, mask, torch.tensor([[2.0, -5.0]]), clip=0.2)
@@ -48,7 +56,7 @@ def test_each_token_has_a_weight_of_its_own():
 def test_best_of_group_takes_the_best_valid_sample():
     rewards = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 0.0]])
     valid = torch.tensor([[True, False, True], [False, False, False]])
-    assert best_of_group(rewards, valid).tolist() == [[0, 0, 3], [0, 0, 0]]
+    assert best_of_group(rewards, valid).tolist() == [[0, 0, 1], [0, 0, 0]]
 
 
 def test_policy_gradient_is_the_analytic_one():

@@ -28,9 +28,8 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def quiet(module: PolicyModule) -> PolicyModule:
     """A module without a trainer: what it would log goes into `told`."""
-    module.told = {}  # type: ignore[attr-defined]
-    module.log_metrics = lambda *_: None  # type: ignore[method-assign]
-    module._tell = lambda values: module.told.update(values)  # type: ignore[method-assign]
+    module.told = []  # type: ignore[attr-defined]
+    module.log_metrics = lambda values, _: module.told.append(values)  # type: ignore[method-assign]
     module.all_gather = lambda value: value[None]  # type: ignore[method-assign]
     module._health.see = lambda *_: ""  # type: ignore[method-assign]
     return module
@@ -107,9 +106,13 @@ def test_what_is_rewarded_becomes_probable(target_folder: Path):
 
 @pytest.mark.usefixtures("anything_goes")
 def test_a_large_kl_pins_the_policy(target_folder: Path):
-    module, before = preferring(target_folder, kl=1e3, rate=1e-3)
-    optimise(module, 20)
-    assert float((first_token(module) - before).abs().max()) < 0.1, "it moves by .98 without"
+    moved = {}
+    for kl in (0.0, 1e3):
+        module, before = preferring(target_folder, kl=kl, rate=1e-3)
+        optimise(module, 20)
+        moved[kl] = float((first_token(module) - before).abs().max())
+    assert moved[0.0] > 0.5
+    assert moved[1e3] < 0.1
 
 
 def test_fresh_adapters_leave_the_warm_start_as_it_is(target_folder: Path):
@@ -188,15 +191,23 @@ def test_truncation_is_shared_in_a_group(target_folder: Path):
             }
             budgets &= fits
         assert budgets, "one budget explains all texts of the group"
+        rows = scored.weights[4 * group : 4 * group + 4]
+        earning = rows.ne(0).any(0).nonzero()
+        assert not len(earning) or int(earning.max()) < max(budgets), "the rest was not read"
 
 
-def test_micro_batches_give_the_same_gradient(target_folder: Path):
-    gradients = []
+def test_micro_batches_give_the_same_gradient_and_tell_of_all_parts(target_folder: Path):
+    gradients, told = [], []
     for micro_batches in (1, 2):
         module = made(target_folder, optimizer_steps=1, micro_batches=micro_batches, kl=0.1)
         for part in range(micro_batches):
             (module.training_step(BATCH, part) / micro_batches).backward()
         gradients.append({n: p.grad for n, p in module.named_parameters() if p.requires_grad})
+        told.append(module.told)
+    for name in ("rl_policy_loss", "rl_kl", "rl_sampling_drift"):
+        whole, parts = ([values[name] for values in one if name in values] for one in told)
+        assert len(whole) == len(parts) == 1
+        torch.testing.assert_close(whole[0], parts[0], rtol=1e-3, atol=1e-5)
     assert gradients[0].keys() == gradients[1].keys()
     # A part's share of the AR's loss is a mean over its own valid rows, weighted by their number.
     for name, gradient in gradients[0].items():
@@ -217,11 +228,54 @@ def test_only_what_is_trained_moves(target_folder: Path, trained: str):
     assert moved == {"both": {"av", "ar"}, "av": {"av"}, "ar": {"ar"}}[trained]
 
 
-def test_best_of_group_needs_no_ratio(target_folder: Path):
-    module = made(target_folder, algorithm="best_of", kl=0.0)
+def test_best_of_group_learns_from_the_best_of_each_group_alone(target_folder: Path):
+    module = made(target_folder, algorithm="best_of", kl=0.0, trained="av")
     scored = module._rollout(BATCH, 0)
-    assert set(scored.weights.flatten().tolist()) <= {0.0, 4.0}
-    optimise(module, 2)
+    groups = torch.where(scored.valid, scored.rewards, -torch.inf).view(4, 4)
+    best = [4 * group + int(groups[group].argmax()) for group in range(4)]
+    heard = [row for row in best if scored.valid[row]]
+    assert heard, "nothing is asserted below"
+    assert scored.weights.nonzero()[:, 0].tolist() == heard
+    ids, sampled, mask = (part[heard] for part in scored.rollouts[:3])
+    expected = -((sampled * mask).sum(1) / mask.sum(1)).sum() / 4
+    loss = module._imitation_loss(scored, VECTORS, range(4))
+    torch.testing.assert_close(loss, expected, atol=1e-4, rtol=0)
+    chosen = (ids, mask, VECTORS[[row // 4 for row in heard]], 1, 0.25)
+
+    def log_likelihood() -> float:
+        with torch.no_grad():
+            return float((module.verbalizer.sampled_log_probs(*chosen) * mask).sum())
+
+    before = log_likelihood()
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.01)
+    for _ in range(5):
+        optimizer.zero_grad()
+        module._imitation_loss(scored, VECTORS, range(4)).backward()
+        optimizer.step()
+    assert log_likelihood() > before
+
+
+def test_best_of_group_wants_neither_kl_nor_credit(target_folder: Path):
+    with pytest.raises(ValueError, match="kl are for grpo"):
+        made(target_folder, algorithm="best_of", kl=0.1)
+
+
+def test_the_second_step_on_a_rollout_is_weighted_by_the_ratio(target_folder: Path):
+    """Its policy is no longer the one that sampled: written again from the log-probabilities."""
+    module = made(target_folder, trained="av", kl=0.0, clip=0.2, learning_rate=1e-2)
+    scored = module._rollout(BATCH, 0)
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=3.0)
+    module._policy_loss(scored, VECTORS, range(2)).backward()
+    optimizer.step()
+    ids, sampled, mask = (part[8:] for part in scored.rollouts[:3])
+    with torch.no_grad():
+        now = module.verbalizer.sampled_log_probs(ids, mask, VECTORS[2:], 4, 0.25)
+        found = module._policy_loss(scored, VECTORS, range(2, 4))
+    ratio = (now - sampled).exp()
+    assert float(((ratio - 1).abs() * mask).max()) > 0.25, "the step was too small to tell"
+    gain = torch.minimum(ratio * scored.weights[8:], ratio.clamp(0.8, 1.2) * scored.weights[8:])
+    expected = -((gain * mask).sum(1) / mask.sum(1)).mean()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_splice_costs_reward(target_folder: Path):
@@ -313,7 +367,9 @@ def test_every_step_is_watched(target_folder: Path, folder: RunFolder):
     assert len(metrics(folder, "dev_fve")) == 4, "before the first step and three times since"
     for name in ("rl_cap_hit", "rl_repetition", "rl_distinct_2", "rl_kl", "rl_sampling_drift"):
         assert metrics(folder, name), name
-    assert max(metrics(folder, "rl_sampling_drift")[:1]) < 1e-4
+    drift = metrics(folder, "rl_sampling_drift")
+    assert drift[0] < 1e-4
+    assert max(drift[::2]) < 1e-4, "of each rollout's first step: adapters that have learned"
     assert fitted["dev_fve"] == metrics(folder, "dev_fve")[-1]
     assert isinstance(module, L.LightningModule)
     assert module.verbalizer.template.end_id == ENDING

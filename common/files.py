@@ -1,0 +1,43 @@
+"""Files that are whole or not there, and one clear line when the disk is full."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from common.errors import NlaError
+
+FULL = ("No space left", os.strerror(errno.EDQUOT))
+"""What a system says of a full disk, or of a full quota; polars hands on the words alone."""
+
+
+def write_atomically(frame: pl.DataFrame, file: Path) -> None:
+    """Write Parquet under another name, then rename: a file that exists is whole."""
+    with _replacing(file, file.with_suffix(".partial")) as partial:
+        frame.write_parquet(partial)
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a small file so that a kill leaves the old one or the new one, never half of it."""
+    if file.exists() and file.read_text() == text:
+        return
+    with _replacing(file, file.with_name(f"{file.name}.partial")) as partial:
+        partial.write_text(text)
+
+
+@contextmanager
+def _replacing(file: Path, partial: Path) -> Iterator[Path]:
+    try:
+        yield partial
+        os.replace(partial, file)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        partial.unlink(missing_ok=True)
+        if not any(words in str(error) for words in FULL):
+            raise
+        free = shutil.disk_usage(file.parent).free // 2**20
+        remedy = "free some space and run again: what is finished is kept"
+        raise NlaError(f"the disk is full ({free} MiB free)", where=file, remedy=remedy) from error
