@@ -1,6 +1,7 @@
 """Figures of a report: drawn without global state, the same bytes for the same numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,8 @@ from common.report.tables import ArmRow, PrefixRow, SurvivalRow
 
 SHARE_RANGE = (-1.0, 1.5)
 """Beyond this a surviving share is a division by next to nothing, and the axis is cut."""
+TITLE_WIDTH = 36
+"""Characters that fit over half a figure."""
 MOST_BANDS = 4
 """More bands of intervals than this hide one another; the table still holds them."""
 FLOOR_LINES = ("--", ":", "-.", (0, (1, 4)), (0, (6, 4)))
@@ -34,7 +37,7 @@ def fve_figure(tables: Mapping[str, Sequence[ArmRow]]) -> Figure:
                     seeds = list(row.seeds.values())
                     height = np.full(len(seeds), arms.index(row.arm) + 0.25)
                     axes.scatter(seeds, height, s=9, color=styles[row.arm].color, alpha=0.6)
-            axes.set(title=writer(source), xlabel="FVE (share of variance)")
+            axes.set(title=fill(writer(source), TITLE_WIDTH), xlabel="FVE (share of variance)")
             axes.set_yticks(range(len(arms)), arms)
             axes.set_ylim(len(arms) - 0.4, -0.6)
             axes.locator_params(axis="x", nbins=6)
@@ -62,7 +65,7 @@ def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure:
                 place = transforms.index(row.transform) + offset
                 draw_interval(axes, row.share, place, styles[row.arm], row.arm)
             axes.axvline(1, color="0.6", linewidth=0.8)
-            axes.set(title=writer(source), xlabel="share of FVE that survives")
+            axes.set(title=fill(writer(source), TITLE_WIDTH), xlabel="share of FVE that survives")
             names = [label(transform) for transform in transforms]
             axes.set_yticks(range(len(transforms)), names)
             axes.set_ylim(len(transforms) - 0.5, -0.5)
@@ -90,7 +93,7 @@ def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]]) -> Figure:
                     axes.fill_between(tokens, low, high, color=color, alpha=0.15, linewidth=0)
                 fve = [row.fve.estimate for row in own]
                 axes.plot(tokens, fve, color=color, marker=marker, markersize=4, label=arm)
-            axes.set(title=writer(source), xlabel="explanation tokens shown")
+            axes.set(title=fill(writer(source), TITLE_WIDTH), xlabel="explanation tokens shown")
             axes.axhline(0, color="0.6", linewidth=0.8)
             axes.set_xticks(sorted({row.tokens for row in rows}))
         panels[0].set_ylabel("FVE (share of variance)")
