@@ -50,10 +50,11 @@ def gains_from_bfloat16() -> bool:
         return False
     machine = f"{device_name()}, {', '.join(sorted(n for n, has in capabilities.items() if has))}"
     known = _remembered()
-    if machine not in known and REMEMBERED.parent.is_dir():
+    if machine not in known:
         known[machine] = _measures_a_gain()
-        replace_text(REMEMBERED, json.dumps(known, indent=2) + "\n")
-    return known[machine] if machine in known else _measures_a_gain()
+        if REMEMBERED.parent.is_dir():
+            replace_text(REMEMBERED, json.dumps(known, indent=2) + "\n")
+    return known[machine]
 
 
 def _remembered() -> dict[str, bool]:

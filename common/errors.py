@@ -13,3 +13,8 @@ class NlaError(ValueError):
         line = what if where is None else f"{what} [{where}]"
         whole = f"{line}: {remedy}" if remedy else line
         super().__init__(" ".join(whole.split("\n")))
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says first, or its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

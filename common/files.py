@@ -17,7 +17,7 @@ FULL = ("No space left", os.strerror(errno.EDQUOT))
 
 def write_atomically(frame: pl.DataFrame, file: Path) -> None:
     """Write Parquet under another name, then rename: a file that exists is whole."""
-    with _replacing(file, file.with_suffix(".partial")) as partial:
+    with replacing(file) as partial:
         frame.write_parquet(partial)
 
 
@@ -25,12 +25,14 @@ def replace_text(file: Path, text: str) -> None:
     """Write a small file so that a kill leaves the old one or the new one, never half of it."""
     if file.exists() and file.read_text() == text:
         return
-    with _replacing(file, file.with_name(f"{file.name}.partial")) as partial:
+    with replacing(file) as partial:
         partial.write_text(text)
 
 
 @contextmanager
-def _replacing(file: Path, partial: Path) -> Iterator[Path]:
+def replacing(file: Path) -> Iterator[Path]:
+    """Where to write what takes the place of a file, all at once, when the block has ended well."""
+    partial = file.with_name(f"{file.name}.partial")
     try:
         yield partial
         os.replace(partial, file)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from common.errors import NlaError
+from common.errors import NlaError, first_line
 from common.files import replace_text
 
 CONTENT = (".parquet", ".safetensors")
@@ -90,8 +90,8 @@ def read_table(file: Path, made_by: str, columns: Sequence[str] = ()) -> pl.Data
     try:
         table = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
-        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
-        raise NlaError(f"corrupt Parquet ({reason})", where=file, remedy=remedy) from error
+        what = f"corrupt Parquet ({first_line(error)})"
+        raise NlaError(what, where=file, remedy=remedy) from error
     if missing := [name for name in columns if name not in table.columns]:
         what = f"foreign Parquet: it lacks {', '.join(missing)}"
         raise NlaError(what, where=file, remedy=remedy)

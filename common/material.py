@@ -244,8 +244,8 @@ class Material:
         target.model.to(best_device())
         own = floors.own_blocks(target, self.layer, table[TOKEN_IDS].to_list())
         asked = {ORIGINAL: table[KEY].to_list()}
-        frames = [self.judge.rows(lambda _: own, asked, source) for source in sources]
-        return pl.concat(frames).with_columns(arm=pl.lit("own_blocks"))
+        rows = self.judge.rows(lambda _: own, asked, "").with_columns(arm=pl.lit("own_blocks"))
+        return pl.concat(rows.with_columns(source=pl.lit(source)) for source in sources)
 
     def floors_of(self) -> dict[str, Any]:
         """What the floors depend on: the data, the texts they are fitted to and the embedder."""

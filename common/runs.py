@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,9 +93,8 @@ class RunFolder:
         """
         weights = content_of(self.checkpoint) if self.checkpoint.exists() else None
         summary = {**summary, "digest": digest_of([self.config, weights])}
-        partial = self.summary_file.with_suffix(".partial")
-        partial.write_text(json.dumps(summary, indent=2, sort_keys=True, default=str) + "\n")
-        os.replace(partial, self.summary_file)
+        text = json.dumps(summary, indent=2, sort_keys=True, default=str)
+        replace_text(self.summary_file, text + "\n")
 
     @property
     def summary(self) -> dict:

@@ -196,6 +196,7 @@ def _floors(
     They are fitted to what the neutral AR is trained on. The target's own blocks are the ceiling.
     """
     readers = material.fit_floors(pooled)
+    ceiling = material.ceiling([AV, AV_NEUTRAL_AR, AV_UNTRAINED_AR, TEACHER])
     frames = []
     for run, written in tested.items():
         if run.identity[2] == CONTROL:
@@ -208,7 +209,7 @@ def _floors(
                 for source, wanted in asked.items()
                 for name, read in readers.items()
             ]
-            frames.append(material.ceiling([*asked]).with_columns(_named(run)[1]))
+            frames.append(ceiling.with_columns(_named(run)[1]))
     return frames
 
 

@@ -45,7 +45,7 @@ class Finding(NamedTuple):
 def examine(profile: Profile) -> bool:
     """Print every finding; True when nothing is missing."""
     findings = [
-        *_libraries(),
+        *_software(),
         *_place(),
         _speed(profile),
         *_sources(profile),
@@ -62,7 +62,7 @@ def examine(profile: Profile) -> bool:
     return not any(finding.remedy for finding in findings)
 
 
-def _libraries() -> Iterator[Finding]:
+def _software() -> Iterator[Finding]:
     for name in TOOLS:
         found = shutil.which(name) is not None
         yield Finding(f"command {name}", "" if found else f"install {name}")

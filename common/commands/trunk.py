@@ -120,7 +120,6 @@ def floors(profile: Profile) -> None:
     from common.material import Material
 
     material = Material(profile)
-    material.target.model.to(best_device())
     predictors = material.fit_floors(material.ar_examples())
     frames = []
     for source in (TEACHER, AV):

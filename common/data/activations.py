@@ -13,7 +13,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from common.config import ActivationsConfig
-from common.errors import NlaError
+from common.errors import NlaError, first_line
 from common.files import replace_text, write_atomically
 from common.manifest import check_content, digest_of, read_manifest, write_manifest
 from common.progress import progress
@@ -133,8 +133,7 @@ def _naming_damage(folder: Path) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
-        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
-        what = f"corrupt or foreign Parquet ({reason})"
+        what = f"corrupt or foreign Parquet ({first_line(error)})"
         remedy = "delete the shard and run `dvc repro --force activations`"
         raise NlaError(what, where=folder, remedy=remedy) from error
 

@@ -161,8 +161,8 @@ async def _ask(
         try:
             answer = await _complete(messages, config)
         except OpenAIError as error:
-            if error_status(error) in OF_ONE_ROW and cache.tokens:
-                _log.warning("one request was refused: %s", " ".join(str(error).split())[:300])
+            if _status(error) in OF_ONE_ROW and cache.tokens:
+                _log.warning("one request was refused: %s", _reason(error))
                 return None
             if not _is_passing(error) or attempt == config.max_retries:
                 raise _stopped(error, config, attempt) from error
@@ -191,19 +191,23 @@ async def _complete(messages: Messages, config: TeacherConfig) -> Any:
     )
 
 
-def error_status(error: Exception) -> int:
+def _status(error: Exception) -> int:
     """HTTP status of a client's error; 500 for one that never reached a server."""
     return getattr(error, "status_code", None) or 500
 
 
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 def _is_passing(error: Exception) -> bool:
     """Rate limits, timeouts, lost connections and server errors may pass; the rest will not."""
-    status = error_status(error)
+    status = _status(error)
     return status in (408, 409, 429) or status >= 500
 
 
 def _stopped(error: Exception, config: TeacherConfig, attempt: int) -> NlaError:
-    reason = " ".join(str(error).split())[:300]
+    reason = _reason(error)
     if not _is_passing(error):
         remedy = "correct the key, the model or the settings under `teacher`"
         return NlaError(f"the teacher's API refused ({reason})", where=config.model, remedy=remedy)

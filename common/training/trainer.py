@@ -20,6 +20,7 @@ from common.allocator import is_out_of_memory, out_of_memory
 from common.config import TrainerConfig
 from common.data.datamodule import NlaDataModule
 from common.errors import NlaError
+from common.files import replacing
 from common.runs import RunFolder
 from common.tracking.tracker import Tracker
 from common.training.module import TrainingModule
@@ -61,10 +62,9 @@ class ReplacingCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write beside the place, then rename."""
-        partial = Path(path).with_suffix(".partial")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(checkpoint, partial)
-        os.replace(partial, path)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as partial:
+            torch.save(checkpoint, partial)
 
 
 def is_first() -> bool:
