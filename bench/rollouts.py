@@ -3,6 +3,7 @@
 And against vLLM, where it is installed.
 """
 
+import copy
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,7 +18,7 @@ from bench.peak import memory_peak
 from bench.timing import Rates, Ratio, alternate, ratio
 from bench.workload import Workload
 from common.config import AVConfig, RolloutConfig
-from common.models.verbalizer import Verbalizer
+from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.rollout.engine import Engine, Write, keyed_draws, room_of
 from common.rollout.reference import generate
 from common.rollout.sampler import engine_of, own_engine
@@ -47,6 +48,9 @@ def measure_rollouts(work: Workload) -> Rolled:
     tokens = TOKENS if work.is_real else QUICK_TOKENS
     verbalizer = endless(work.material().target, work.profile.av, tokens).eval()
     low, device = work.low_precision, next(verbalizer.parameters()).device
+    other = copy.deepcopy(verbalizer)
+    if low:
+        freeze_in_bfloat16(other.requires_grad_(False))
     generator = torch.Generator().manual_seed(0)
     vectors = 100 * torch.randn(
         ACTIVATIONS, verbalizer.language_model.config.hidden_size, generator=generator
@@ -69,13 +73,13 @@ def measure_rollouts(work: Workload) -> Rolled:
 
     def plain(number: int, _: object) -> int:
         torch.manual_seed(number)
-        rows = generate(verbalizer, vectors, SAMPLES, 1.0)
-        return len(rows) * room_of(verbalizer)
+        rows = generate(other, vectors, SAMPLES, 1.0)
+        return len(rows) * room_of(other)
 
     units = {
         OURS: unit(ours, own_engine),
         GREEDY: unit(partial(ours, samples=1), own_engine),
-        PLAIN: unit(plain, own_engine if low else None),
+        PLAIN: unit(plain, None),
     }
     ratios = [(PLAIN, GOAL)]
     if find_spec(VLLM) and work.is_real:  # it has no kernels for the tiny model

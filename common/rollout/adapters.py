@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from common.models.verbalizer import Verbalizer
 
-Adapters = dict[nn.Linear, list[tuple[Tensor, Tensor, float]]]
-"""Of each adapted layer W: the B, A and s of all that it adds, W + s B A + ..."""
+Adapter = tuple[Tensor, Tensor, float]
+"""B [out, rank], A [rank, in] and s: what it adds to a weight W, W + s B A."""
+Adapters = dict[nn.Linear, list[Adapter]]
+"""All that each adapted layer adds."""
 
 
 def adapters_of(verbalizer: Verbalizer) -> Adapters:
@@ -30,11 +32,14 @@ def rank_of(adapters: Adapters) -> int:
     return max(ranks, default=0)
 
 
-def save_adapters(verbalizer: Verbalizer, adapters: Adapters, folder: Path) -> None:
-    """Write them as one adapter of the format that peft, and others after it, read.
+def side_by_side(added: list[Adapter]) -> tuple[Tensor, Tensor]:
+    """All adapters of a layer as one: B = [s1 B1, s2 B2, ...] and A = [A1; A2; ...]."""
+    up = torch.cat([scale * up for up, _, scale in added], 1)
+    return up, torch.cat([down for _, down, _ in added])
 
-    Side by side, B = [s1 B1, s2 B2, ...] and A = [A1; A2; ...], they add the same.
-    """
+
+def save_adapters(verbalizer: Verbalizer, adapters: Adapters, folder: Path) -> None:
+    """Write them as one adapter of the format that peft, and others after it, read."""
     from safetensors.torch import save_file
 
     names = {module: name for name, module in verbalizer.language_model.named_modules()}
@@ -42,8 +47,7 @@ def save_adapters(verbalizer: Verbalizer, adapters: Adapters, folder: Path) -> N
     for module, added in adapters.items():
         name = names[module].removesuffix(".base_layer")
         targets.add(name.rpartition(".")[2])
-        up = torch.cat([scale * up for up, _, scale in added], 1)
-        down = torch.cat([down for _, down, _ in added])
+        up, down = side_by_side(added)
         for side, weight in (("A", down), ("B", up)):
             key = f"base_model.model.{name}.lora_{side}.weight"
             tensors[key] = weight.detach().cpu().contiguous()

@@ -65,12 +65,15 @@ def attend(
     **_: object,
 ) -> tuple[Float[Tensor, "rows time heads head_dim"], None]:
     """Causal attention of the last `time` tokens to all; rows are of one length, unpadded."""
-    time, tokens = query.shape[2], key.shape[2]
-    mask = None
-    if time > 1:
-        mask = torch.ones(time, tokens, dtype=torch.bool, device=key.device).tril(tokens - time)
+    rows, heads, time, width = query.shape
+    query, tokens = query.to(value.dtype), key.shape[2]
+    if time == 1:  # heads that share keys are as so many queries: keys are read once for all
+        query = query.reshape(rows, key.shape[1], -1, width)
+        read = functional.scaled_dot_product_attention(query, key, value, scale=scaling)
+        return read.reshape(rows, 1, heads, width), None
+    mask = torch.ones(time, tokens, dtype=torch.bool, device=key.device).tril(tokens - time)
     read = functional.scaled_dot_product_attention(
-        query.to(value.dtype), key, value, mask, scale=scaling, enable_gqa=True
+        query, key, value, mask, scale=scaling, enable_gqa=True
     )
     return read.transpose(1, 2), None
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from common.models.verbalizer import Verbalizer
 from common.rollout.cache import RolloutCache, rollout_attention
@@ -18,6 +19,8 @@ from common.seeding import keyed_seed
 
 WORTH_COMPACTING = 0.125
 """Rows that have ended are dropped when they are this share: dropping copies all that is kept."""
+STRETCH = 256
+"""Tokens whose probabilities are summed up before one of them is looked for."""
 
 
 class Rollouts(NamedTuple):
@@ -66,18 +69,19 @@ def roll_out(
     with rollout_attention(model):
         hidden = _read_slots(verbalizer, activations, cache)
         cache.select(torch.arange(len(activations)).repeat_interleave(samples))
-        log_probs = _log_probs(model, hidden, temperature).repeat_interleave(samples, 0)
-        sheet = _Sheet(len(log_probs), room, verbalizer.template.end_id, activations.device)
+        probabilities = _next(model, hidden, temperature).repeat_interleave(samples, 0)
+        sheet = _Sheet(len(probabilities), room, verbalizer.template.end_id, activations.device)
         for column in range(room):
-            chosen = _choose(log_probs, None if draws is None else draws[sheet.rows, column])
-            kept = sheet.write(column, chosen, log_probs)
+            drawn = None if draws is None else draws[sheet.rows, column]
+            chosen = probabilities.argmax(-1) if drawn is None else choose(probabilities, drawn)
+            kept = sheet.write(column, chosen, probabilities)
             if not len(sheet.rows) or column == room - 1:
                 break
             if len(kept) < len(chosen):
                 cache.select(kept)
                 chosen = chosen[kept]
             newest = model.get_input_embeddings()(chosen[:, None]).float()
-            log_probs = _log_probs(model, _step(model, newest, cache), temperature)
+            probabilities = _next(model, _step(model, newest, cache), temperature)
     return sheet.rollouts()
 
 
@@ -103,12 +107,12 @@ class _Sheet:
         self.ended = torch.zeros(rows, dtype=torch.bool, device=device)
         self.rows = torch.arange(rows, device=device)
 
-    def write(self, column: int, chosen: Tensor, log_probs: Tensor) -> Tensor:
+    def write(self, column: int, chosen: Tensor, probabilities: Tensor) -> Tensor:
         """Note one token of each row in flight; returns which of these rows fly on."""
         writing = ~self.ended[self.rows]
         rows, tokens = self.rows[writing], chosen[writing]
         self.ids[rows, column] = tokens
-        picked = log_probs.gather(1, chosen[:, None]).squeeze(1)
+        picked = probabilities.gather(1, chosen[:, None]).squeeze(1).log()
         self.log_probs[rows, column] = picked[writing]
         self.mask[rows, column] = True
         self.ended[rows] = tokens == self.end_id
@@ -154,17 +158,31 @@ def _step(
     return output.last_hidden_state[:, -1]
 
 
-def _log_probs(model: Any, hidden: Tensor, temperature: float) -> Float[Tensor, "rows vocab"]:
+def _next(model: Any, hidden: Tensor, temperature: float) -> Float[Tensor, "rows vocab"]:
     logits = model.lm_head(hidden).float()
-    return (logits / temperature if temperature else logits).log_softmax(-1)
+    return (logits / temperature if temperature else logits).softmax(-1)
 
 
-def _choose(log_probs: Float[Tensor, "rows vocab"], draws: Tensor | None) -> Int[Tensor, " rows"]:
-    """The most probable token, or the one in which a draw falls (the inverse of the CDF)."""
-    if draws is None:
-        return log_probs.argmax(-1)
-    reached = log_probs.exp().cumsum(-1)
-    wanted = draws.to(reached.device)[:, None] * reached[:, -1:]
-    return (
-        torch.searchsorted(reached, wanted, right=True).squeeze(1).clamp(max=reached.shape[1] - 1)
-    )
+def choose(
+    probabilities: Float[Tensor, "rows vocab"], draws: Float[Tensor, " rows"]
+) -> Int[Tensor, " rows"]:
+    """The token in which a draw falls: the inverse of the CDF.
+
+    In two steps, the stretch of tokens and then the token in it: a running sum through the whole
+    vocabulary would take longer than reading the probabilities does.
+    """
+    stretches = functional.pad(probabilities, (0, -probabilities.shape[1] % STRETCH))
+    stretches = stretches.unflatten(1, (-1, STRETCH))
+    sums = stretches.sum(-1)
+    reached = sums.cumsum(-1)
+    wanted = draws[:, None] * reached[:, -1:]
+    stretch = _first_above(reached, wanted)
+    wanted = (wanted - (reached - sums).gather(1, stretch)).clamp(min=0)
+    inside = stretches.take_along_dim(stretch[..., None], 1).squeeze(1).cumsum(-1)
+    return (stretch * STRETCH + _first_above(inside, wanted)).squeeze(1)
+
+
+def _first_above(reached: Tensor, wanted: Tensor) -> Int[Tensor, "rows 1"]:
+    """Where a running sum first exceeds what is wanted; rounded past its end, where it ends."""
+    last = (reached < reached[:, -1:]).sum(-1, keepdim=True)
+    return torch.minimum(torch.searchsorted(reached, wanted, right=True), last)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from common.config import RolloutConfig
 from common.device import in_bfloat16
-from common.models.packing import pack, packs, unpack
+from common.models.packing import Product, product_with
 from common.models.sharding import is_sharded, whole
 from common.models.verbalizer import Verbalizer
 from common.progress import progress
-from common.rollout.adapters import Adapters, adapters_of
+from common.rollout.adapters import Adapter, adapters_of, side_by_side
 from common.rollout.engine import Engine, Rollouts, Write, keyed_draws, roll_out, room_of
 
 
@@ -92,43 +92,40 @@ def own_engine(verbalizer: Verbalizer, low_precision: bool) -> Iterator[Write]:
 
 @contextmanager
 def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
-    """Weights made for decoding, for as long as nobody trains; they come back bit by bit.
+    """Products made for decoding, for as long as nobody trains; no weight is changed.
 
-    Decoding runs one token at a time, so that every extra matrix product and cast is felt: adapters
-    are folded in, and the sums packed where the CPU gains from it, or, in low precision, weights
-    are held in bfloat16. Not both: a small adapter would vanish between two neighbouring bfloat16
-    weights, and the samples would be those of the model without it.
+    Decoding runs one token at a time, so that every extra matrix product and cast is felt: weights
+    are packed where the CPU gains from it, and adapters are folded in. Not in low precision: there
+    they are held beside the weights, as one, for a small adapter would vanish between two
+    neighbouring bfloat16 weights, and the samples would be those of the model without it.
     """
     if is_sharded(verbalizer.language_model.model):
         with whole(verbalizer):
             yield
         return
-    adapters = {} if low_precision else adapters_of(verbalizer)
+    adapters = adapters_of(verbalizer)
     linears = [m for m in verbalizer.language_model.modules() if type(m) is nn.Linear]
-    weights = [module.weight.data for module in linears]
+    assert adapters.keys() <= set(linears), "an adapter that could not be folded in"
     try:
         with verbalizer.adapted_by([]) if adapters else nullcontext():
-            _prepare(linears, adapters, low_precision)
+            for module in linears:
+                added = adapters.get(module, [])
+                vars(module)["forward"] = _product_of(module, added, low_precision)
             yield
     finally:
-        for module, weight in zip(linears, weights, strict=True):
-            module.weight.data = weight
-            unpack(module)
+        for module in linears:
+            vars(module).pop("forward", None)
 
 
 @torch.no_grad()
-def _prepare(linears: list[nn.Linear], adapters: Adapters, low_precision: bool) -> None:
-    if low_precision:
-        for module in linears:
-            module.weight.data = module.weight.data.bfloat16()
-        return
-    assert adapters.keys() <= set(linears), "an adapter that could not be folded in"
-    packing = packs(linears[0].weight.device)
-    for module in linears:
-        weight = module.weight.data.float()
-        for up, down, scale in adapters.get(module, []):
+def _product_of(module: nn.Linear, added: list[Adapter], low_precision: bool) -> Product:
+    weight, bias = module.weight.data.float(), module.bias
+    if not low_precision:
+        for up, down, scale in added:
             weight = torch.addmm(weight, up, down, alpha=scale)
-        if packing:
-            pack(module, weight)
-        else:
-            module.weight.data = weight
+        return product_with(weight, bias)
+    product = product_with(weight.bfloat16(), None if bias is None else bias.bfloat16())
+    if not added:
+        return product
+    up, down = (factor.bfloat16() for factor in side_by_side(added))
+    return lambda states: product(states).add_(states.to(down.dtype) @ down.T @ up.T)

@@ -9,7 +9,7 @@ from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 
 from common.models.verbalizer import Verbalizer
-from common.rollout.engine import Rollouts, _choose, keyed_draws, roll_out, room_of
+from common.rollout.engine import Rollouts, choose, keyed_draws, roll_out, room_of
 from common.rollout.reference import generate
 
 ROWS = 8
@@ -153,10 +153,25 @@ def test_samples_are_distributed_as_those_of_the_public_library(make: Any, activ
 
 
 def test_choice_by_hand():
-    log_probs = torch.tensor([[0.5, 0.0, 0.3, 0.2]]).log().expand(5, 4)
+    probabilities = torch.tensor([[0.5, 0.0, 0.3, 0.2]]).expand(5, 4)
     draws = torch.tensor([0.0, 0.4999, 0.5001, 0.7999, 0.9999])
-    assert _choose(log_probs, draws).tolist() == [0, 0, 2, 2, 3]
-    assert _choose(log_probs, None).tolist() == [0] * 5
+    assert choose(probabilities, draws).tolist() == [0, 0, 2, 2, 3]
+
+
+@pytest.mark.parametrize("vocabulary", [1, 255, 256, 257, 5000])
+def test_a_choice_is_that_of_the_whole_running_sum(vocabulary: int):
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = 4 * torch.randn(200, vocabulary, generator=generator)
+    logits[:, 1:][torch.rand(200, vocabulary - 1, generator=generator) < 0.5] = -torch.inf
+    probabilities = logits.softmax(-1)
+    draws = torch.rand(200, generator=generator)
+    draws[:20], draws[20:40] = 0.0, 1 - 2**-24  # the ends of what a draw can be
+    chosen = choose(probabilities, draws)[:, None]
+    assert (probabilities.gather(1, chosen) > 0).all()
+    after = probabilities.double().cumsum(-1).gather(1, chosen).squeeze(1)
+    before = after - probabilities.double().gather(1, chosen).squeeze(1)
+    assert (before <= draws + 1e-6).all()
+    assert (draws - 1e-6 <= after).all()
 
 
 def test_draws_are_uniform_and_keyed():

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from common.config import RolloutConfig
+from common.models import packing
 from common.models.verbalizer import FRESH, Verbalizer, freeze_in_bfloat16
-from common.rollout import sampler
 from common.rollout.engine import roll_out
 from common.rollout.sampler import merged, sample_explanations
 from tests.adapters import stir
@@ -64,17 +64,18 @@ def test_texts_depend_on_place_and_seed_alone(verbalizer: Verbalizer, activation
     assert drawn(64) == drawn(4) == drawn(1)
 
 
-@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("may_pack", [False, True])
 @pytest.mark.parametrize("low_precision", [False, True])
 @pytest.mark.parametrize("frozen_low", [False, True])
 def test_merging_gives_the_weights_back_exactly(
     make: Any,
     frozen_low: bool,
     low_precision: bool,
-    packing: bool,
+    may_pack: bool,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(sampler, "packs", lambda _device: packing)
+    if not may_pack:
+        monkeypatch.setattr(packing, "packs", lambda *_: False)
     verbalizer = make()
     if frozen_low:
         freeze_in_bfloat16(verbalizer)
@@ -91,11 +92,11 @@ def test_merging_gives_the_weights_back_exactly(
     assert originals
     with torch.inference_mode(), merged(verbalizer, low_precision):
         for layer, (weight, up, down) in originals.items():
-            folded = weight.float() + layer.scaling["default"] * up @ down
-            expected = weight.bfloat16() if low_precision else folded
-            base = layer.get_base_layer()
-            product = base(torch.eye(weight.shape[1], dtype=expected.dtype)).T
-            torch.testing.assert_close(product, expected)
+            up, weight = layer.scaling["default"] * up, weight.float()
+            if low_precision:
+                up, down, weight = (factor.bfloat16() for factor in (up, down, weight))
+            product = layer.get_base_layer()(torch.eye(weight.shape[1])).T
+            torch.testing.assert_close(product, weight + up @ down)
     with pytest.raises(RuntimeError, match="stop"), merged(verbalizer, low_precision):
         raise RuntimeError("stop")
     assert not any("forward" in vars(module) for module in verbalizer.modules())
@@ -113,16 +114,17 @@ def test_training_goes_on_after_sampling(make: Any, activations: Tensor):
     assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
 
 
-@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("may_pack", [False, True])
 @pytest.mark.parametrize("adapted_twice", [False, True])
 def test_merged_adapters_write_the_same(
     make: Any,
     activations: Tensor,
     adapted_twice: bool,
-    packing: bool,
+    may_pack: bool,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(sampler, "packs", lambda _device: packing)
+    if not may_pack:
+        monkeypatch.setattr(packing, "packs", lambda *_: False)
     verbalizer = make()
     once = greedy(verbalizer, activations)
     if adapted_twice:
@@ -157,6 +159,6 @@ def test_an_adapter_too_small_for_bfloat16_weights_is_still_heard(make: Any, act
             return roll_out(verbalizer, activations, 1).log_probs[:, 0]
 
     with_adapters = log_probs()
-    with verbalizer.model.disable_adapter():
+    with verbalizer.adapted_by([]):
         without = log_probs()
     assert not torch.equal(with_adapters, without)
