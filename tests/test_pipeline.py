@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -271,6 +272,16 @@ def test_an_artefact_from_the_cache_comes_with_its_manifest(clone: Clone):
     clone.repro("corpus")
     assert manifest.read_bytes() == before
     assert clone.changed() == set()
+
+
+@pytest.mark.slow
+def test_two_sweeps_of_two_workers_each_spend_one_budget_exactly(clone: Clone):
+    clone.edit(SMOKE, lambda values: values["tuning"].update(trials=5))
+    command = ("nla", "sweep", "ar_small", "--arm", "bag_of_words", "--workers", "2")
+    with ThreadPoolExecutor(2) as both:
+        first, second = both.map(lambda _: clone.run(*command), range(2))
+    for told in (first, second):
+        assert set(re.findall(r"bag_of_words: trial \d+ of (\d+)", told)) == {"5"}
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ from common.processes import check_shares, everywhere
 from common.profile import Profile
 from common.provenance import code_digest
 from common.runs import RunFolder
-from common.tracking.tracker import Tracker, tracked_run
-from common.tuning.study import Best, SearchSpace, Sweep, known_best
+from common.tracking.tracker import Tracker, log_sweep, tracked_run
+from common.tuning.study import Best, SearchSpace, Sweep, known_best, trials_table
 from common.tuning.sweep import run_sweep
 from common.tuning.trials import slot_of
 
@@ -156,7 +156,13 @@ class Arm:
         """
         if not self.experiment.params.search:
             return Best({}, (), 0, 0)
-        return run_sweep(self.sweep(), self._trial)
+        sweep = self.sweep()
+        best = run_sweep(sweep, self._trial)
+        facts = {"trials": best.trials, "best_trial": best.number, "best_dev_fve": best.values[0]}
+        facts |= {f"best_{name}": value for name, value in best.params.items()}
+        trials = trials_table(sweep.name, sweep.storage).write_csv()
+        log_sweep(self.experiment.name, self._parent, {k: float(v) for k, v in facts.items()}, trials)
+        return best
 
     def run_seed(self, seed: int, best: Best) -> RunFolder:
         """Train the best setting and test it; a finished run of this config is left alone."""

@@ -95,9 +95,9 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
     """Products made for decoding, for as long as nobody trains; no weight is changed.
 
     Decoding runs one token at a time, so that every extra matrix product and cast is felt: weights
-    are packed where the CPU gains from it, and adapters are folded in. Not in low precision: there
-    they are held beside the weights, as one, for a small adapter would vanish between two
-    neighbouring bfloat16 weights, and the samples would be those of the model without it.
+    are packed where the CPU gains from it, and adapters folded in or, in low precision, joined into
+    one beside each weight. Folded in there, a small adapter would vanish between two neighbouring
+    bfloat16 weights, and the samples would be those of the model without it.
     """
     if is_sharded(verbalizer.language_model.model):
         with whole(verbalizer):
@@ -119,8 +119,9 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
 
 @torch.no_grad()
 def _product_of(module: nn.Linear, added: list[Adapter], low_precision: bool) -> Product:
-    weight, bias = module.weight.data.float(), module.bias
+    weight, bias = module.weight.data, module.bias
     if not low_precision:
+        weight = weight.float()
         for up, down, scale in added:
             weight = torch.addmm(weight, up, down, alpha=scale)
         return product_with(weight, bias)

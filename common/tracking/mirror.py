@@ -34,7 +34,7 @@ class Mirror:
             client.delete_run(partial.info.run_id)
         tags = tags_of(folder, note)
         if note.parent:
-            tags["mlflow.parentRunId"] = _parent_id(client, experiment_id, note.parent)
+            tags["mlflow.parentRunId"] = sweep_run(client, experiment_id, note.parent)
         run = client.create_run(experiment_id, note.started, tags, f"{arm}/{seed}")
         self.run_id: str = run.info.run_id
         self._log_params()
@@ -134,7 +134,7 @@ def experiment_called(client: Any, name: str) -> str:
     return found.experiment_id
 
 
-def _parent_id(client: Any, experiment_id: str, name: str) -> str:
+def sweep_run(client: Any, experiment_id: str, name: str) -> str:
     """The run that all runs of a sweep nest under; of two made at once the older one stays."""
     tags = {"nla.sweep": name}
     if not (found := runs_tagged(client, experiment_id, tags)):

@@ -16,6 +16,7 @@ from common.tracking.mirror import (
     failures,
     first_line,
     runs_tagged,
+    sweep_run,
 )
 from common.tracking.note import Note, State, begin_note, end_note, now
 
@@ -111,6 +112,24 @@ def sync(folder: RunFolder) -> str:
         remedy = "start the server or set MLFLOW_TRACKING_URI"
         what = f"MLflow does not answer ({first_line(error)})"
         raise NlaError(what, where=folder.path, remedy=remedy) from error
+
+
+def log_sweep(experiment: str, name: str, facts: dict[str, float], trials: str) -> None:
+    """Show what a sweep found on the run that its trials nest under, `<profile>/<experiment>/<arm>`.
+
+    Args:
+        facts: the best trial's number, value and params.
+        trials: all trials, as CSV.
+    """
+    try:
+        from mlflow.entities import Metric
+
+        client = connect()
+        run_id = sweep_run(client, experiment_called(client, experiment), name)
+        client.log_batch(run_id, [Metric(key, value, now(), 0) for key, value in facts.items()])
+        client.log_text(run_id, trials, "trials.csv")
+    except failures() as error:
+        logger.warning("MLflow is off, it does not get the sweep (%s)", first_line(error))
 
 
 def log_report(profile: str, report: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from common.errors import NlaError
 from common.runs import RunFolder
-from common.tracking.mirror import Mirror, connect
+from common.tracking.mirror import Mirror, connect, runs_tagged
 from common.tracking.note import State, end_note
-from common.tracking.tracker import open_run, sync
+from common.tracking.tracker import log_sweep, open_run, sync
 
 CONFIG = {"ar": {"learning_rate": 1e-3, "layers": [1, 2]}, "material": {"corpus": "c0ffee"}}
 TAGS = {"nla.kind": "seed"}
@@ -128,6 +128,19 @@ def test_runs_of_a_sweep_nest_under_one_parent(client: Any, tmp_path: Path):
     assert parent.info.status == "FINISHED"
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert len(children) == 3
+
+
+def test_a_sweep_shows_its_best_and_its_trials_once(client: Any, tmp_path: Path):
+    train(begun(tmp_path, "told"), parent="smoke/told/control")
+    for value in (0.2, 0.3):  # a study that is looked at again, or has grown
+        facts = {"trials": 2.0, "best_dev_fve": value, "best_learning_rate": 1e-3}
+        log_sweep("told", "smoke/told/control", facts, f"number,value\n0,{value}\n")
+    experiment = client.get_experiment_by_name("told").experiment_id
+    parent, *others = runs_tagged(client, experiment, {"nla.sweep": "smoke/told/control"})
+    assert not others
+    assert parent.data.metrics == facts
+    table = client.download_artifacts(parent.info.run_id, "trials.csv", str(tmp_path))
+    assert Path(table).read_text() == "number,value\n0,0.3\n"
 
 
 @pytest.mark.parametrize(
