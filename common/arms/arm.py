@@ -160,8 +160,8 @@ class Arm:
         best = run_sweep(sweep, self._trial)
         facts = {"trials": best.trials, "best_trial": best.number, "best_dev_fve": best.values[0]}
         facts |= {f"best_{name}": value for name, value in best.params.items()}
-        trials = trials_table(sweep.name, sweep.storage).write_csv()
-        log_sweep(self.experiment.name, self._parent, {k: float(v) for k, v in facts.items()}, trials)
+        trials = trials_table(sweep.name, sweep.storage)
+        log_sweep(self.experiment.name, self._parent, facts, trials.write_csv())
         return best
 
     def run_seed(self, seed: int, best: Best) -> RunFolder:

@@ -114,11 +114,13 @@ def sync(folder: RunFolder) -> str:
         raise NlaError(what, where=folder.path, remedy=remedy) from error
 
 
-def log_sweep(experiment: str, name: str, facts: dict[str, float], trials: str) -> None:
-    """Show what a sweep found on the run that its trials nest under, `<profile>/<experiment>/<arm>`.
+def log_sweep(experiment: str, name: str, facts: dict[str, Any], trials: str) -> None:
+    """Show what a sweep found on the run that its trials nest under.
 
     Args:
-        facts: the best trial's number, value and params.
+        experiment: of MLflow.
+        name: of that run, `<profile>/<experiment>/<arm>`.
+        facts: numbers: the best trial, its value and its params.
         trials: all trials, as CSV.
     """
     try:
@@ -126,7 +128,7 @@ def log_sweep(experiment: str, name: str, facts: dict[str, float], trials: str) 
 
         client = connect()
         run_id = sweep_run(client, experiment_called(client, experiment), name)
-        client.log_batch(run_id, [Metric(key, value, now(), 0) for key, value in facts.items()])
+        client.log_batch(run_id, [Metric(key, float(value), now(), 0) for key, value in facts.items()])
         client.log_text(run_id, trials, "trials.csv")
     except failures() as error:
         logger.warning("MLflow is off, it does not get the sweep (%s)", first_line(error))
