@@ -48,9 +48,7 @@ def measure_rollouts(work: Workload) -> Rolled:
     tokens = TOKENS if work.is_real else QUICK_TOKENS
     verbalizer = endless(work.material().target, work.profile.av, tokens).eval()
     low, device = work.low_precision, next(verbalizer.parameters()).device
-    other = copy.deepcopy(verbalizer)
-    if low:
-        freeze_in_bfloat16(other.requires_grad_(False))
+    other = _as_a_user_holds_it(verbalizer, low)
     generator = torch.Generator().manual_seed(0)
     vectors = 100 * torch.randn(
         ACTIVATIONS, verbalizer.language_model.config.hidden_size, generator=generator
@@ -89,6 +87,14 @@ def measure_rollouts(work: Workload) -> Rolled:
     rates = alternate(units, work.scale.rounds, "rollouts")
     compared = [ratio(rates, OURS, other, goal) for other, goal in ratios]
     return Rolled(tokens, rates, compared, peaks)
+
+
+def _as_a_user_holds_it(verbalizer: Verbalizer, low: bool) -> Verbalizer:
+    """A copy with its weights in the precision of the comparison, not packed."""
+    other = copy.deepcopy(verbalizer)
+    if low:
+        freeze_in_bfloat16(other.requires_grad_(False))
+    return other
 
 
 def endless(target: Target, config: AVConfig, tokens: int) -> Verbalizer:
