@@ -8,35 +8,34 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
+Product = Callable[[Tensor], Tensor]
+"""States [..., in] → [..., out]."""
 ROWS = 16
 """Rows that the layout is chosen for; it serves any number of them."""
 
 
-def packs(device: torch.device) -> bool:
-    """Whether weights can be packed there: on CPUs for which torch was built with oneDNN."""
-    return device.type == "cpu" and torch.backends.mkldnn.is_available()
+def packs(device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
+    """Whether such weights can be packed there: on CPUs where oneDNN multiplies this type."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def packed(weight: Tensor, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """The product with a packed copy of a float32 weight [out, in]; it has no gradient."""
+def product_with(weight: Tensor, bias: Tensor | None = None) -> Product:
+    """The product with a weight [out, in], in its type: packed where the CPU gains from it."""
+    if packs(weight.device, weight.dtype):
+        return packed(weight, bias)
+    return partial(functional.linear, weight=weight, bias=bias)
+
+
+def packed(weight: Tensor, bias: Tensor | None = None) -> Product:
+    """The product with a packed copy of a weight [out, in]; it has no gradient."""
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
     return partial(_product, laid_out, bias)
 
 
 def _product(laid_out: Tensor, bias: Tensor | None, states: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(states, laid_out, bias, "none", [], "")
-
-
-def pack(module: nn.Linear, weight: Tensor) -> None:
-    """Let the module multiply with a packed copy of a weight until `unpack`, in inference.
-
-    Its own weight is neither read nor changed.
-    """
-    vars(module)["forward"] = packed(weight, module.bias)
-
-
-def unpack(module: nn.Linear) -> None:
-    """Let the module multiply with its own weight again."""
-    vars(module).pop("forward", None)

@@ -1,25 +1,21 @@
 """Let an AV explain activations: texts, in batches, at the speed of the rollout engine."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from common.config import RolloutConfig
 from common.device import in_bfloat16
-from common.models.packing import pack, packed, packs, unpack
+from common.models.packing import Product, product_with
 from common.models.sharding import is_sharded, whole
 from common.models.verbalizer import Verbalizer
 from common.progress import progress
 from common.rollout.adapters import Adapter, adapters_of, side_by_side
 from common.rollout.engine import Engine, Rollouts, Write, keyed_draws, roll_out, room_of
-
-Product = Callable[[Tensor], Tensor]
-"""States [..., in] → [..., out]."""
 
 
 def sample_explanations(
@@ -113,34 +109,23 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
     try:
         with verbalizer.adapted_by([]) if adapters else nullcontext():
             for module in linears:
-                _prepare(module, adapters.get(module, []), low_precision)
+                added = adapters.get(module, [])
+                vars(module)["forward"] = _product_of(module, added, low_precision)
             yield
     finally:
         for module in linears:
-            unpack(module)
+            vars(module).pop("forward", None)
 
 
 @torch.no_grad()
-def _prepare(module: nn.Linear, added: list[Adapter], low_precision: bool) -> None:
-    weight = module.weight.data
-    if low_precision:
-        vars(module)["forward"] = _in_bfloat16(weight.bfloat16(), module.bias, added)
-        return
-    weight = weight.float()
-    for up, down, scale in added:
-        weight = torch.addmm(weight, up, down, alpha=scale)
-    if packs(weight.device):
-        pack(module, weight)
-    else:
-        vars(module)["forward"] = partial(functional.linear, weight=weight, bias=module.bias)
-
-
-def _in_bfloat16(weight: Tensor, bias: Tensor | None, added: list[Adapter]) -> Product:
-    bias = None if bias is None else bias.bfloat16()
-    if packs(weight.device) and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        product = packed(weight, bias)
-    else:
-        product = partial(functional.linear, weight=weight, bias=bias)
+def _product_of(module: nn.Linear, added: list[Adapter], low_precision: bool) -> Product:
+    weight, bias = module.weight.data, module.bias
+    if not low_precision:
+        weight = weight.float()
+        for up, down, scale in added:
+            weight = torch.addmm(weight, up, down, alpha=scale)
+        return product_with(weight, bias)
+    product = product_with(weight.bfloat16(), None if bias is None else bias.bfloat16())
     if not added:
         return lambda states: product(states.bfloat16())
     up, down = (factor.bfloat16().T for factor in side_by_side(added))

@@ -128,7 +128,7 @@ def log_sweep(experiment: str, name: str, facts: dict[str, Any], trials: str) ->
 
         client = connect()
         run_id = sweep_run(client, experiment_called(client, experiment), name)
-        metrics = [Metric(name, float(value), now(), 0) for name, value in facts.items()]
+        metrics = [Metric(key, float(value), now(), 0) for key, value in facts.items()]
         client.log_batch(run_id, metrics)
         client.log_text(run_id, trials, "trials.csv")
     except failures() as error:

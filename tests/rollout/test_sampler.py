@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from common.config import RolloutConfig
+from common.models import packing
 from common.models.verbalizer import FRESH, Verbalizer, freeze_in_bfloat16
-from common.rollout import sampler
 from common.rollout.engine import roll_out
 from common.rollout.sampler import merged, sample_explanations
 from tests.adapters import stir
@@ -75,7 +75,7 @@ def test_merging_gives_the_weights_back_exactly(
     monkeypatch: pytest.MonkeyPatch,
 ):
     if not may_pack:
-        monkeypatch.setattr(sampler, "packs", lambda *_: False)
+        monkeypatch.setattr(packing, "packs", lambda *_: False)
     verbalizer = make()
     if frozen_low:
         freeze_in_bfloat16(verbalizer)
@@ -124,7 +124,7 @@ def test_merged_adapters_write_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ):
     if not may_pack:
-        monkeypatch.setattr(sampler, "packs", lambda *_: False)
+        monkeypatch.setattr(packing, "packs", lambda *_: False)
     verbalizer = make()
     once = greedy(verbalizer, activations)
     if adapted_twice:
