@@ -16,5 +16,5 @@ class NlaError(ValueError):
 
 
 def first_line(error: Exception) -> str:
-    """What another library's error says first, or its name where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What another library's error says first, cut short, or its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

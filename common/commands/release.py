@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from common.arms.record import OWN_TEXTS
 from common.commands.explain import arm_of, load_pair, named_run
 from common.device import best_device
 from common.evaluation.conditions import ORIGINAL
@@ -10,17 +13,19 @@ from common.manifest import read_table
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.statistics import Interval, fve_interval
-from common.models.released import FOLDER, Released, load_released, save_released
+from common.models.released import FOLDER, Released, Spoken, load_released, save_released
 from common.profile import Profile
 from common.report.markdown import bounds, percent, plain
 from common.report.render import fill_template
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
-from common.schema import AV, DOC_ID, KEY, TEXT
+from common.schema import AR_SFT, AV, DOC_ID, EXPLANATION, KEY, RL, SPLIT, TEXT
 from common.tracking.note import commit_of
 
 EXAMPLES, SOURCE_CHARACTERS = 5, 200
+SPOKEN = 300
+"""Explanations that decide what is kept of the weights."""
 RATES = ("learning_rate", "ar_learning_rate")
 
 
@@ -38,6 +43,7 @@ def release(run: str, name: str, profile: Profile) -> Path:
         pair.verbalizer,
         pair.reconstructor,
         material.target,
+        _spoken(material, folder),
         layer=pair.layer,
         variance=pair.variance,
         run=pair.place,
@@ -56,6 +62,16 @@ def release(run: str, name: str, profile: Profile) -> Path:
     )
     (out / "README.md").write_text(fill_template("card.md.j2", **card), encoding="utf-8")
     return out
+
+
+def _spoken(material: Material, folder: RunFolder) -> Spoken:
+    """Training explanations: the run's own, or the warm-started AV's where it has none."""
+    if (own := folder.path / OWN_TEXTS).exists():
+        table, split = read_table(own, f"experiments/{folder.identity[1]}"), AR_SFT
+    else:
+        table, split = material.explanations(AV), RL
+    table = table.filter(pl.col(SPLIT) == split).head(SPOKEN)
+    return Spoken(table[EXPLANATION].to_list(), material.store[table[KEY].to_list()])
 
 
 def _tested(material: Material, found: Released) -> dict[str, Any]:

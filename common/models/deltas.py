@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.errors import NlaError
+from common.models.sensitivity import Sensitivity, root
 
 UP, DOWN, WHOLE = ".up", ".down", ".whole"
 BLOCK = ".layers."
@@ -16,25 +18,50 @@ BYTES = 2
 """Of a number: bfloat16."""
 REFINEMENTS = 6
 """Power iterations of the randomised SVD; the weights' spectra fall slowly."""
+MOST_UNEVEN = 6
+"""How many times the rank that all could have one matrix may get."""
 
 
 class Deltas(NamedTuple):
-    """Differences of weights, factored to one rank."""
+    """Differences of weights, in factors of few columns."""
 
     tensors: dict[str, Tensor]
     """`<name>.up` and `<name>.down` of matrices in blocks, `<name>.whole` of all that is small."""
-    rank: int
+    rank: float
+    """Mean over the matrices."""
     kept: float
-    """Share of the squared norm of all differences that is left."""
+    """Share of what all differences of matrices do to the loss, as `Sensitivity` sees it."""
 
 
-def factor(trained: nn.Module, start: nn.Module, most_bytes: int) -> Deltas:
-    """The differences of two models of one architecture, at the largest rank that fits.
+class _Factors(NamedTuple):
+    """The weighed difference of one matrix, largest part first."""
+
+    up: Float[Tensor, "d_out most"]
+    down: Float[Tensor, "most d_in"]
+    worth: Float[Tensor, " most"]
+    """What each column of `up` with its row of `down` keeps."""
+    total: float
+    """What keeping everything would."""
+
+    @property
+    def numbers(self) -> int:
+        """In one column of `up` and a row of `down`."""
+        return len(self.up) + self.down.shape[1]
+
+
+def factor(
+    trained: nn.Module,
+    start: nn.Module,
+    most_bytes: int,
+    weighing: Mapping[str, Sensitivity] | None = None,
+) -> Deltas:
+    """The differences of two models of one architecture, by what matters most and fits.
 
     Args:
         trained: its weights are not changed.
         start: what `apply` will be given.
         most_bytes: of all tensors together, in bfloat16.
+        weighing: of `trained`; without it all numbers of all matrices matter alike.
     """
     before = dict(start.named_parameters())
     changes = {
@@ -43,18 +70,23 @@ def factor(trained: nn.Module, start: nn.Module, most_bytes: int) -> Deltas:
         if not any(part in name for part in FROZEN) and not torch.equal(weight, before[name])
     }
     matrices = [name for name, change in changes.items() if BLOCK in name and change.ndim == 2]
-    rest = sum(change.numel() for name, change in changes.items() if name not in matrices)
-    rank = _rank(changes, matrices, most_bytes // BYTES - rest)
-    tensors, lost, total = {}, 0.0, 0.0
-    for name, change in changes.items():
-        if name in matrices:
-            up, down = _factors(change, rank)
-            tensors |= {name + UP: up.bfloat16(), name + DOWN: down.bfloat16()}
-            lost += float((change - up @ down).square().sum())
-        else:
-            tensors[name + WHOLE] = change.bfloat16()
-        total += float(change.square().sum())
-    return Deltas(tensors, rank, 1 - lost / total if total else 1.0)
+    tensors = {n + WHOLE: c.bfloat16() for n, c in changes.items() if n not in matrices}
+    if not matrices:
+        return Deltas(tensors, 0, 1.0)
+    room = most_bytes // BYTES - sum(tensor.numel() for tensor in tensors.values())
+    even = _even_rank([changes[name] for name in matrices], room)
+    found = {
+        name: _factors(changes[name], even * MOST_UNEVEN, (weighing or {}).get(name))
+        for name in matrices
+    }
+    ranks = _ranks(list(found.values()), room)
+    for (name, part), rank in zip(found.items(), ranks, strict=True):
+        if rank:
+            tensors[name + UP] = part.up[:, :rank].bfloat16()
+            tensors[name + DOWN] = part.down[:rank].bfloat16().contiguous()
+    kept = sum(float(f.worth[:rank].sum()) for f, rank in zip(found.values(), ranks, strict=True))
+    total = sum(part.total for part in found.values())
+    return Deltas(tensors, sum(ranks) / len(ranks), min(1.0, kept / total))
 
 
 @torch.no_grad()
@@ -69,24 +101,40 @@ def apply(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             parameters[matrix].add_(tensor.float() @ tensors[matrix + DOWN].float())
 
 
-def _rank(changes: Mapping[str, Tensor], matrices: list[str], numbers: int) -> int:
-    """The largest rank at which all factors together have so many numbers; NlaError below 1."""
-    if not matrices:
-        return 0
-    of_one = sum(sum(changes[name].shape) for name in matrices)
-    largest = max(min(changes[name].shape) for name in matrices)
+def _even_rank(changes: list[Tensor], numbers: int) -> int:
+    """The rank at which factors of all matrices have so many numbers; NlaError below 1."""
+    of_one = sum(sum(change.shape) for change in changes)
     if numbers < of_one:
         what = f"rank 1 alone takes {of_one * BYTES:,} bytes of {max(0, numbers) * BYTES:,}"
         raise NlaError(what, where="release", remedy="the model is too large to be released here")
-    return min(numbers // of_one, largest)
+    return numbers // of_one
 
 
-def _factors(change: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The best factors of a rank, with the singular values shared between them."""
+def _ranks(found: list[_Factors], numbers: int) -> list[int]:
+    """How much of each matrix is kept: always what is worth most for the room that it takes."""
+    owner = torch.cat([torch.full((len(f.worth),), place) for place, f in enumerate(found)])
+    cost = torch.cat([torch.full((len(f.worth),), f.numbers) for f in found])
+    order = (torch.cat([part.worth for part in found]) / cost).argsort(descending=True)
+    fits = cost[order].cumsum(0) <= numbers
+    return torch.bincount(owner[order[fits]], minlength=len(found)).tolist()
+
+
+def _factors(change: Tensor, most: int, weighing: Sensitivity | None) -> _Factors:
+    """The best factors up to a rank, with the singular values shared between them."""
+    eyes = [(torch.eye(size), torch.eye(size)) for size in change.shape]
+    (left_root, left_back), (right_root, right_back) = (
+        (root(weighing.gradients), root(weighing.inputs)) if weighing else eyes
+    )
+    weighed = left_root @ change @ right_root
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         left, values, right = torch.svd_lowrank(
-            change, min(rank + 8, *change.shape), niter=REFINEMENTS
+            weighed, min(most + 8, *change.shape), niter=REFINEMENTS
         )
-    root = values[:rank].sqrt()
-    return left[:, :rank] * root, (right[:, :rank] * root).T.contiguous()
+    shared = values[:most].sqrt()
+    return _Factors(
+        left_back @ left[:, :most] * shared,
+        (right[:, :most] * shared).T @ right_back,
+        values[:most].square(),
+        float(weighed.square().sum()),
+    )

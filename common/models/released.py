@@ -1,13 +1,20 @@
 """A released NLA: what training changed in AV and AR, small enough to be kept with the code."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from common.config import AVConfig
 from common.errors import NlaError
 from common.manifest import content_of, read_manifest, write_manifest
+from common.metrics.fve import normalize
 from common.models.deltas import Deltas, apply, factor
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
+from common.models.sensitivity import sensitivities
 from common.models.verbalizer import Verbalizer
 from common.target.load import Target
 
@@ -16,6 +23,20 @@ MOST_BYTES = 15_500_000
 """Of the weights of one model: a file stays below 16 MB."""
 WRITES = ("slots", "injection", "max_explanation_tokens")
 """Settings of the AV that decide what its weights mean."""
+READ_AT_ONCE = 16
+
+
+class Spoken(NamedTuple):
+    """Explanations like the AV's own: what matters in the weights is what matters to these."""
+
+    texts: list[str]
+    activations: Float[Tensor, "texts d_model"]
+
+    def batches(self) -> Iterator["Spoken"]:
+        """A few at a time."""
+        for start in range(0, len(self.texts), READ_AT_ONCE):
+            rows = slice(start, start + READ_AT_ONCE)
+            yield Spoken(self.texts[rows], self.activations[rows])
 
 
 class Released(NamedTuple):
@@ -27,11 +48,17 @@ class Released(NamedTuple):
 
 
 def save_released(
-    folder: Path, verbalizer: Verbalizer, reconstructor: Reconstructor, target: Target, **facts: Any
+    folder: Path,
+    verbalizer: Verbalizer,
+    reconstructor: Reconstructor,
+    target: Target,
+    spoken: Spoken,
+    **facts: Any,
 ) -> dict[str, Deltas]:
     """Write av.safetensors, ar.safetensors and manifest.json; returns what was kept of each.
 
-    NlaError for an AR that is not a truncated copy of the target.
+    What does not fit is left out by how little `spoken` depends on it. NlaError for an AR that is
+    not a truncated copy of the target.
     """
     from safetensors.torch import save_file
 
@@ -47,9 +74,11 @@ def save_released(
     fresh = _build(target, writes, reads, verbalizer.alpha)
     if hasattr(verbalizer.model, "merge_and_unload"):
         verbalizer.model = verbalizer.model.float().merge_and_unload()
+    speaking = sensitivities(verbalizer.model, _said(verbalizer.eval(), spoken))
+    reading = sensitivities(reconstructor, _answered(reconstructor.eval(), spoken))
     pairs = {
-        "av": factor(verbalizer.model, fresh[0].model, MOST_BYTES),
-        "ar": factor(reconstructor, fresh[1], MOST_BYTES),
+        "av": factor(verbalizer.model, fresh[0].model, MOST_BYTES, speaking),
+        "ar": factor(reconstructor, fresh[1], MOST_BYTES, reading),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, deltas in pairs.items():
@@ -63,7 +92,7 @@ def save_released(
         alpha=verbalizer.alpha,
         av=writes,
         ar=reads,
-        ranks={name: deltas.rank for name, deltas in pairs.items()},
+        ranks={name: round(deltas.rank, 1) for name, deltas in pairs.items()},
         kept={name: round(deltas.kept, 4) for name, deltas in pairs.items()},
         **facts,
     )
@@ -92,6 +121,20 @@ def load_released(folder: Path, target: Target) -> Released:
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise NlaError(f"damaged weights ({error})", where=folder, remedy=remedy) from error
     return Released(verbalizer.eval(), reconstructor.eval(), manifest)
+
+
+def _said(verbalizer: Verbalizer, spoken: Spoken) -> Iterator[Tensor]:
+    """The AV's loss on each batch: on texts that it could have written, its Fisher information."""
+    for texts, activations in spoken.batches():
+        yield verbalizer(verbalizer.encode(texts, activations)).sum()
+
+
+def _answered(reconstructor: TruncatedReconstructor, spoken: Spoken) -> Iterator[Tensor]:
+    """The AR's answers along random directions: on average the Gauss-Newton curvature."""
+    random = torch.Generator().manual_seed(0)
+    for texts, activations in spoken.batches():
+        along = torch.randn(activations.shape, generator=random)
+        yield (normalize(reconstructor(reconstructor.encode(texts))) * along).sum()
 
 
 def _build(

@@ -186,8 +186,3 @@ def failures() -> tuple[type[Exception], ...]:
     except ImportError:
         return (ImportError,)
     return (ImportError, OSError, MlflowException, SQLAlchemyError)
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong, for a message of one line."""
-    return str(error).partition("\n")[0][:200]

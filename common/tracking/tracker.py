@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from common.errors import NlaError
+from common.errors import NlaError, first_line
 from common.runs import RunFolder
 from common.tracking.mirror import (
     Mirror,
@@ -14,7 +14,6 @@ from common.tracking.mirror import (
     connect,
     experiment_called,
     failures,
-    first_line,
     runs_tagged,
     sweep_run,
 )

@@ -6,6 +6,7 @@ from torch import nn
 
 from common.errors import NlaError
 from common.models.deltas import apply, factor
+from common.models.sensitivity import Sensitivity
 from common.target.load import Target
 
 
@@ -51,6 +52,36 @@ def test_the_rank_is_what_fits_and_what_is_lost_is_told():
     size = sum(tensor.numel() * tensor.element_size() for tensor in deltas.tensors.values())
     assert size <= 2 * (4 * 70 + 36) + 100
     assert 0.3 < deltas.kept < 0.95
+
+
+def test_what_matters_is_kept_first():
+    """Inputs that never come and outputs that nobody reads cost no room."""
+    start, trained = Tower(), Tower()
+    seen = torch.diag((torch.arange(40) < 4).float())
+    with torch.no_grad():
+        trained.body.layers[0].weight += torch.randn(30, 40)
+    weighing = {"body.layers.0.weight": Sensitivity(seen, torch.eye(30))}
+    deltas = factor(trained, start, most_bytes=2 * 4 * 70, weighing=weighing)
+    assert deltas.rank == 4
+    assert deltas.kept > 0.99
+    apply(start, deltas.tensors)
+    wrong = (start.body.layers[0].weight - trained.body.layers[0].weight).detach()
+    assert wrong[:, :4].abs().max() < 0.05
+    assert wrong[:, 4:].abs().max() > 0.5
+    assert factor(trained, Tower(), most_bytes=2 * 4 * 70).kept < 0.6, "the rest does not fit"
+
+
+def test_room_goes_where_it_is_worth_most():
+    start = nn.ModuleDict({"body": nn.Module()})
+    start.body.layers = nn.ModuleList([nn.Linear(20, 20, bias=False) for _ in range(2)])
+    trained = copy.deepcopy(start)
+    with torch.no_grad():
+        for size, layer in zip((10, 0.1), trained.body.layers, strict=True):
+            layer.weight += size * torch.randn(20, 6) @ torch.randn(6, 20)
+    deltas = factor(trained, start, most_bytes=2 * 6 * 40)
+    assert deltas.rank == 3, "six of one matrix, none of the other"
+    assert deltas.kept > 0.99
+    assert set(deltas.tensors) == {"body.layers.0.weight.up", "body.layers.0.weight.down"}
 
 
 def test_nothing_changed_is_nothing_to_keep():

@@ -8,7 +8,7 @@ from ar_variants.small import BagOfWordsReconstructor
 from common.config import AVConfig
 from common.errors import NlaError
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
-from common.models.released import MOST_BYTES, load_released, save_released
+from common.models.released import MOST_BYTES, Spoken, load_released, save_released
 from common.models.verbalizer import Verbalizer
 from common.target.load import Target
 
@@ -35,25 +35,31 @@ def learn(model: torch.nn.Module) -> None:
             parameter += 0.02 * torch.randn_like(parameter)
 
 
+def spoken() -> Spoken:
+    return Spoken(TEXTS, 30 * torch.randn(2, 64, generator=torch.Generator().manual_seed(0)))
+
+
 def losses(verbalizer: Verbalizer) -> torch.Tensor:
-    vectors = 30 * torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return verbalizer(verbalizer.encode(TEXTS, vectors))
+        return verbalizer(verbalizer.encode(*spoken()))
 
 
-@torch.no_grad()
+def answers(reconstructor: Reconstructor) -> torch.Tensor:
+    with torch.no_grad():
+        return reconstructor(reconstructor.encode(TEXTS))
+
+
 def test_what_is_released_comes_back(pair, target: Target, tmp_path: Path):
     verbalizer, reconstructor = pair
-    before = losses(verbalizer), reconstructor(reconstructor.encode(TEXTS))
-    kept = save_released(tmp_path / "tiny", verbalizer, reconstructor, target, layer=2)
+    before = losses(verbalizer), answers(reconstructor)
+    kept = save_released(tmp_path / "tiny", verbalizer, reconstructor, target, spoken(), layer=2)
     found = load_released(tmp_path / "tiny", target)
     assert found.manifest["layer"] == 2
     assert found.verbalizer.config.slots == 2
     assert found.verbalizer.alpha == 7.0
     assert min(kept["av"].kept, kept["ar"].kept) > 0.999, "all of a tiny model fits"
     torch.testing.assert_close(losses(found.verbalizer), before[0], rtol=0, atol=0.02)
-    read = found.reconstructor(found.reconstructor.encode(TEXTS))
-    assert float(torch.cosine_similarity(read, before[1]).min()) > 0.999
+    assert float(torch.cosine_similarity(answers(found.reconstructor), before[1]).min()) > 0.999
     for file in (tmp_path / "tiny").glob("*.safetensors"):
         assert file.stat().st_size < MOST_BYTES
 
@@ -62,7 +68,7 @@ def test_bad_input_is_named(pair, target: Target, tmp_path: Path):
     folder = tmp_path / "tiny"
     with pytest.raises(NlaError, match=r"no released NLA.*released/"):
         load_released(folder, target)
-    save_released(folder, *pair, target)
+    save_released(folder, *pair, target, spoken())
     other = target._replace(manifest=target.manifest | {"source": "another"})
     with pytest.raises(NlaError, match="target is 'tiny', expected 'another'"):
         load_released(folder, other)
@@ -76,4 +82,4 @@ def test_bad_input_is_named(pair, target: Target, tmp_path: Path):
 def test_an_ar_of_another_kind_is_not_released(pair, target: Target, tmp_path: Path):
     bag = BagOfWordsReconstructor(target.model, target.tokenizer, 24, 8, torch.zeros(64))
     with pytest.raises(NlaError, match="BagOfWords"):
-        save_released(tmp_path / "tiny", pair[0], bag, target)
+        save_released(tmp_path / "tiny", pair[0], bag, target, spoken())

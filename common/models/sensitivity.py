@@ -1,0 +1,90 @@
+"""How much a model's loss depends on each direction of a weight: what a small copy must keep.
+
+The curvature of the loss in a weight [out, in] is taken for a product of two small matrices, as in
+K-FAC (Martens and Grosse, arXiv:1503.05671): second moments of what goes into the layer, and of the
+gradient at what comes out of it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+DAMPING = 1e-3
+"""Share of the mean eigenvalue that is added to all: directions that were not seen are not free."""
+
+
+class Sensitivity(NamedTuple):
+    """Second moments of one linear layer, summed over tokens."""
+
+    inputs: Float[Tensor, "d_in d_in"]
+    gradients: Float[Tensor, "d_out d_out"]
+
+
+def sensitivities(model: nn.Module, losses: Iterable[Tensor]) -> dict[str, Sensitivity]:
+    """By the name of the weight, for every linear layer that the losses depend on.
+
+    Args:
+        model: its vectors (norms, biases) must be what all losses depend on; it is left as it was.
+        losses: scalars of the model, each made only when the one before has been used up.
+    """
+    inputs: dict[str, Any] = defaultdict(float)
+    gradients: dict[str, Any] = defaultdict(float)
+    with _vectors_alone_learn(model) as vectors, _watched(model, inputs, gradients):
+        for loss in losses:
+            torch.autograd.grad(loss, vectors, allow_unused=True)
+    return {name: Sensitivity(inputs[name], total) for name, total in gradients.items()}
+
+
+def root(moments: Float[Tensor, "d d"]) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
+    """The symmetric square root of damped second moments, and its inverse."""
+    values, vectors = torch.linalg.eigh(moments)
+    values = (values.clamp(min=0) + DAMPING * values.mean().clamp(min=1e-30)).sqrt()
+    return (vectors * values) @ vectors.T, (vectors / values) @ vectors.T
+
+
+@contextmanager
+def _vectors_alone_learn(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """Gradients flow through every block, and next to none are kept."""
+    parameters = list(model.parameters())
+    learning = [parameter.requires_grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.requires_grad_(parameter.ndim == 1)
+    try:
+        yield [parameter for parameter in parameters if parameter.requires_grad]
+    finally:
+        for parameter, learns in zip(parameters, learning, strict=True):
+            parameter.requires_grad_(learns)
+
+
+@contextmanager
+def _watched(model: nn.Module, inputs: dict[str, Any], gradients: dict[str, Any]) -> Iterator[None]:
+    """Within this context the moments of every linear layer are added up."""
+
+    def hook(name: str, _module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.requires_grad:
+            inputs[name] += _moments(given[0].detach())
+            output.register_hook(partial(add_gradient, name))
+
+    def add_gradient(name: str, gradient: Tensor) -> None:
+        gradients[name] += _moments(gradient)
+
+    layers = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear)]
+    handles = [
+        layer.register_forward_hook(partial(hook, f"{name}.weight")) for name, layer in layers
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _moments(rows: Tensor) -> Tensor:
+    flat = rows.flatten(0, -2).float()
+    return flat.T @ flat
