@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,6 +20,7 @@ class RolloutCache:
     def __init__(self, shared: Any, rows: int, room: int) -> None:
         """`shared` is the cache of the common beginning, of one row; `room` tokens more per row."""
         self.length: int = shared.get_seq_length()
+        self.column: Int[Tensor, " one"] | None = None
         # Under autocast keys come out of the rotation in float32, values in bfloat16.
         read = [(layer.keys.to(layer.values), layer.values) for layer in shared.layers]
         self.keys = [self._with_room(keys, rows, room) for keys, _ in read]
@@ -33,7 +34,14 @@ class RolloutCache:
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
-        """Keep the keys and values of new tokens; returns all that these rows have so far."""
+        """Keep the keys and values of new tokens; returns all that these rows have so far.
+
+        With `fix` it is one token, and all that there is room for comes back.
+        """
+        if self.column is not None:
+            for store, fresh in ((self.keys[layer], keys), (self.values[layer], values)):
+                store.index_copy_(2, self.column, fresh.to(store.dtype))
+            return self.keys[layer], self.values[layer]
         end = self.length + keys.shape[2]
         assert end <= self.keys[layer].shape[2], f"no room for {end} tokens"
         self.keys[layer][:, :, self.length : end] = keys
@@ -45,6 +53,21 @@ class RolloutCache:
     def get_seq_length(self, _layer: int = 0) -> int:
         """Tokens before the next one."""
         return self.length
+
+    def fix(self) -> Int[Tensor, " one"]:
+        """From now on shapes stay as they are; returns the column of the next token, to be moved.
+
+        What has not been written yet is zero, so that attention may pass over it.
+        """
+        for store in (*self.keys, *self.values):
+            store[:, :, self.length :] = 0
+        self.column = torch.tensor([self.length], device=self.keys[0].device)
+        return self.column
+
+    @property
+    def room(self) -> int:
+        """Tokens that a row can have in all."""
+        return self.keys[0].shape[2]
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         """Keep these rows, in this order; a row may come several times."""
@@ -60,20 +83,23 @@ def attend(
     query: Float[Tensor, "rows heads time head_dim"],
     key: Float[Tensor, "rows kv_heads tokens head_dim"],
     value: Float[Tensor, "rows kv_heads tokens head_dim"],
-    _mask: None,
+    mask: Bool[Tensor, "1 1 1 tokens"] | None,
     scaling: float,
     **_: object,
 ) -> tuple[Float[Tensor, "rows time heads head_dim"], None]:
-    """Causal attention of the last `time` tokens to all; rows are of one length, unpadded."""
+    """Causal attention of the last `time` tokens to all; rows are of one length, unpadded.
+
+    A `mask` says to which tokens one new token attends; None: to all.
+    """
     rows, heads, time, width = query.shape
     query, tokens = query.to(value.dtype), key.shape[2]
     if time == 1:  # heads that share keys are as so many queries: keys are read once for all
         query = query.reshape(rows, key.shape[1], -1, width)
-        read = functional.scaled_dot_product_attention(query, key, value, scale=scaling)
+        read = functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling)
         return read.reshape(rows, 1, heads, width), None
-    mask = torch.ones(time, tokens, dtype=torch.bool, device=key.device).tril(tokens - time)
+    causal = torch.ones(time, tokens, dtype=torch.bool, device=key.device).tril(tokens - time)
     read = functional.scaled_dot_product_attention(
-        query, key, value, mask, scale=scaling, enable_gqa=True
+        query, key, value, causal, scale=scaling, enable_gqa=True
     )
     return read.transpose(1, 2), None
 

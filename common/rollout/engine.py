@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional
 
+from common.models.sharding import is_sharded
 from common.models.verbalizer import Verbalizer
 from common.rollout.cache import RolloutCache, rollout_attention
+from common.rollout.choice import choose, probabilities_of
+from common.rollout.in_place import write_in_place
 from common.seeding import keyed_seed
 
 WORTH_COMPACTING = 0.125
 """Rows that have ended are dropped when they are this share: dropping copies all that is kept."""
-STRETCH = 256
-"""Tokens whose probabilities are summed up before one of them is looked for."""
 
 
 class Rollouts(NamedTuple):
@@ -54,6 +54,7 @@ def roll_out(
     samples: int = 1,
     temperature: float = 0.0,
     draws: Float[Tensor, "rows time"] | None = None,
+    in_place: bool | None = None,
 ) -> Rollouts:
     """Write `samples` explanations of each activation; greedy at temperature 0.
 
@@ -61,6 +62,9 @@ def roll_out(
 
     `draws` are uniform in [0, 1), one per row and token, and decide everything: the same draws give
     the same texts in any batch (see `keyed_draws`).
+
+    `in_place` keeps every row to the end, in shapes that never change; None: on a GPU, where that
+    lets a token be replayed as one graph. Elsewhere it pays to drop rows that have ended.
     """
     assert temperature == 0 or draws is not None, "sampling needs draws"
     draws = draws.to(activations.device) if temperature and draws is not None else None
@@ -69,7 +73,14 @@ def roll_out(
     with rollout_attention(model):
         hidden = _read_slots(verbalizer, activations, cache)
         cache.select(torch.arange(len(activations)).repeat_interleave(samples))
-        probabilities = _next(model, hidden, temperature).repeat_interleave(samples, 0)
+        probabilities = probabilities_of(model, hidden, temperature)
+        probabilities = probabilities.repeat_interleave(samples, 0)
+        if in_place is None:
+            in_place = activations.device.type == "cuda" and not is_sharded(model.model)
+        if in_place:
+            end_id = verbalizer.template.end_id
+            written = write_in_place(model, cache, probabilities, end_id, temperature, draws)
+            return Rollouts(*written)
         sheet = _Sheet(len(probabilities), room, verbalizer.template.end_id, activations.device)
         for column in range(room):
             drawn = None if draws is None else draws[sheet.rows, column]
@@ -81,7 +92,7 @@ def roll_out(
                 cache.select(kept)
                 chosen = chosen[kept]
             newest = model.get_input_embeddings()(chosen[:, None]).float()
-            probabilities = _next(model, _step(model, newest, cache), temperature)
+            probabilities = probabilities_of(model, _step(model, newest, cache), temperature)
     return sheet.rollouts()
 
 
@@ -156,33 +167,3 @@ def _step(
     """Last hidden state after the newest tokens."""
     output = model.model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
     return output.last_hidden_state[:, -1]
-
-
-def _next(model: Any, hidden: Tensor, temperature: float) -> Float[Tensor, "rows vocab"]:
-    logits = model.lm_head(hidden).float()
-    return (logits / temperature if temperature else logits).softmax(-1)
-
-
-def choose(
-    probabilities: Float[Tensor, "rows vocab"], draws: Float[Tensor, " rows"]
-) -> Int[Tensor, " rows"]:
-    """The token in which a draw falls: the inverse of the CDF.
-
-    In two steps, the stretch of tokens and then the token in it: a running sum through the whole
-    vocabulary would take longer than reading the probabilities does.
-    """
-    stretches = functional.pad(probabilities, (0, -probabilities.shape[1] % STRETCH))
-    stretches = stretches.unflatten(1, (-1, STRETCH))
-    sums = stretches.sum(-1)
-    reached = sums.cumsum(-1)
-    wanted = draws[:, None] * reached[:, -1:]
-    stretch = _first_above(reached, wanted)
-    wanted = (wanted - (reached - sums).gather(1, stretch)).clamp(min=0)
-    inside = stretches.take_along_dim(stretch[..., None], 1).squeeze(1).cumsum(-1)
-    return (stretch * STRETCH + _first_above(inside, wanted)).squeeze(1)
-
-
-def _first_above(reached: Tensor, wanted: Tensor) -> Int[Tensor, "rows 1"]:
-    """Where a running sum first exceeds what is wanted; rounded past its end, where it ends."""
-    last = (reached < reached[:, -1:]).sum(-1, keepdim=True)
-    return torch.minimum(torch.searchsorted(reached, wanted, right=True), last)

@@ -9,7 +9,9 @@ from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 
 from common.models.verbalizer import Verbalizer
-from common.rollout.engine import Rollouts, choose, keyed_draws, roll_out, room_of
+from common.rollout import in_place
+from common.rollout.choice import choose
+from common.rollout.engine import Rollouts, keyed_draws, roll_out, room_of
 from common.rollout.reference import generate
 
 ROWS = 8
@@ -44,6 +46,53 @@ def test_rows_that_end_early_leave_the_others_as_they_are(make: Any, activations
     lengths = {len(row) for row in expected}
     assert 2 <= min(lengths) < max(lengths) <= 24
     assert roll_out(verbalizer, activations).written() == expected
+
+
+def run_once(step: Callable[[], None], _device: torch.device) -> Callable[[], None]:
+    """As on a GPU: the step is run once before it is replayed."""
+    step()
+    return step
+
+
+@pytest.mark.parametrize("samples", [0, 3])
+def test_rows_written_in_place_are_the_same(
+    make: Any, activations: Tensor, samples: int, monkeypatch: Any
+):
+    """Greedy and drawn, where some rows end early; on a GPU this is the usual way."""
+    monkeypatch.setattr(in_place, "_as_graph", run_once)
+    verbalizer = make()
+    verbalizer.template = early_end(verbalizer, generate(verbalizer, activations))
+    draws = torch.cat([keyed_draws((row,), samples or 1, 25) for row in range(ROWS)])
+    settings = (samples or 1, 0.8 * bool(samples), draws)
+    with torch.inference_mode():
+        expected, found = (
+            roll_out(verbalizer, activations, *settings, in_place=how) for how in (False, True)
+        )
+    assert 0 < int(expected.ended.sum()) < len(expected.ended)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def test_rows_are_written_in_place_in_low_precision(make: Any, activations: Tensor):
+    verbalizer = make()
+    draws = torch.cat([keyed_draws((row,), 2, 25) for row in range(ROWS)])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = roll_out(verbalizer, activations, 2, 0.8, draws, in_place=True)
+        expected = verbalizer.sampled_log_probs(found.ids, found.mask, activations, 2, 0.8)
+    assert float((found.log_probs - expected).abs().mean()) < 0.02
+
+
+def test_rows_written_in_place_stop_when_all_have_ended(
+    make: Any, activations: Tensor, monkeypatch: Any
+):
+    verbalizer, steps = make(), []
+    first = {row[3] for row in generate(verbalizer, activations[:1])}
+    verbalizer.template = replace(verbalizer.template, end_id=first.pop())
+    monkeypatch.setattr(in_place, "_as_graph", lambda step, _: lambda: steps.append(0) or step())
+    found = roll_out(verbalizer, activations[:1], in_place=True)
+    assert found.ended.all()
+    assert found.ids.shape[1] <= 4
+    assert len(steps) == in_place.LOOK_EVERY - 1
 
 
 def test_addition_acts_in_the_prefill_alone(make: Any, activations: Tensor):

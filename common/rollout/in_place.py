@@ -1,0 +1,106 @@
+"""Rows written in shapes that never change, so that a GPU replays one token's work as a graph.
+
+A small model's token is hundreds of kernels of microseconds each: started one by one they leave a
+GPU waiting for Python most of the time.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from common.errors import first_line
+from common.rollout.cache import RolloutCache
+from common.rollout.choice import choose, probabilities_of
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 8
+"""Tokens after which it is asked whether all rows have ended: each question halts the GPU."""
+
+
+def write_in_place(
+    model: Any,
+    cache: RolloutCache,
+    probabilities: Float[Tensor, "rows vocab"],
+    end_id: int,
+    temperature: float,
+    draws: Float[Tensor, "rows time"] | None,
+) -> tuple[
+    Int[Tensor, "rows used"],
+    Float[Tensor, "rows used"],
+    Bool[Tensor, "rows used"],
+    Bool[Tensor, " rows"],
+]:
+    """The parts of `Rollouts`, from the probabilities of each row's first token on.
+
+    As many tokens as there is room for in the cache.
+    """
+    rows, device = len(probabilities), probabilities.device
+    room = cache.room - cache.length
+    tokens = torch.zeros(rows, dtype=torch.long, device=device)
+    column, columns = cache.fix(), torch.arange(cache.room, device=device)
+    start = column.clone()
+
+    def step() -> None:
+        """From `tokens` to the `probabilities` of what comes after them."""
+        newest = model.get_input_embeddings()(tokens[:, None]).float()
+        hidden = model.model(
+            inputs_embeds=newest,
+            attention_mask=(columns <= column)[None, None, None],
+            position_ids=column[None],
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        probabilities.copy_(probabilities_of(model, hidden, temperature))
+        column.add_(1)
+
+    ids = torch.full((rows, room), end_id, device=device)
+    log_probs = torch.zeros(rows, room, device=device)
+    advance = step
+    for place in range(room):
+        drawn = None if draws is None else draws[:, place]
+        chosen = probabilities.argmax(-1) if drawn is None else choose(probabilities, drawn)
+        ids[:, place] = chosen
+        log_probs[:, place] = probabilities.gather(1, chosen[:, None]).squeeze(1).log()
+        looking = place % LOOK_EVERY == LOOK_EVERY - 1
+        if place == room - 1 or (looking and _all_end(ids[:, : place + 1], end_id)):
+            break
+        if place == 0:
+            advance = _as_graph(step, device)
+            column.copy_(start)
+        tokens.copy_(chosen)
+        advance()
+    mask = ((ids == end_id).cumsum(1) - (ids == end_id).long()) == 0
+    ids, log_probs = ids.masked_fill(~mask, end_id), log_probs.masked_fill(~mask, 0.0)
+    used = int(mask.sum(1).max())
+    return ids[:, :used], log_probs[:, :used], mask[:, :used], (ids == end_id).any(1)
+
+
+def _all_end(ids: Tensor, end_id: int) -> bool:
+    return bool((ids == end_id).any(1).all())
+
+
+def _as_graph(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """The step as a CUDA graph, after one run of it; itself where there is no GPU."""
+    if device.type != "cuda":
+        return step
+    low, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    try:
+        # Casts that autocast remembers would be read from memory that belongs to a graph.
+        with torch.autocast("cuda", dtype, enabled=low, cache_enabled=False):
+            beside = torch.cuda.Stream()
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                step()
+            torch.cuda.current_stream().wait_stream(beside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                step()
+    except RuntimeError as error:
+        log.warning("decoding goes on without a CUDA graph (%s)", first_line(error))
+        return step
+    return graph.replay
