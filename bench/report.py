@@ -89,8 +89,9 @@ def _rollouts(found: Rolled, judged: bool) -> Iterator[str]:
         f"{ACTIVATIONS} activations x {SAMPLES} samples x {found.tokens} tokens, sampled at "
         "temperature 1 by an untrained AV whose texts do not end, in the same precision. "
         "`generate` is transformers' with `inputs_embeds`, on all rows in one batch; `vllm`, where "
-        "it is installed, is our other engine. Getting weights ready is not timed. Memory is the "
-        "peak of the process while one of them works, the AV and ready weights included."
+        "it is installed, is our other engine. On a GPU `nla` replays a token's work as a graph, "
+        "`nla, no graph` starts each kernel anew. Getting weights ready is not timed. Memory is "
+        "the peak of the process while one of them works, the AV and ready weights included."
     )
     yield table(
         [

@@ -41,26 +41,10 @@ def write_in_place(
     """
     rows, device = len(probabilities), probabilities.device
     room = cache.room - cache.length
-    tokens = torch.zeros(rows, dtype=torch.long, device=device)
-    column, columns = cache.fix(), torch.arange(cache.room, device=device)
-    start = column.clone()
-
-    def step() -> None:
-        """From `tokens` to the `probabilities` of what comes after them."""
-        newest = model.get_input_embeddings()(tokens[:, None]).float()
-        hidden = model.model(
-            inputs_embeds=newest,
-            attention_mask=(columns <= column)[None, None, None],
-            position_ids=column[None],
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-        probabilities.copy_(probabilities_of(model, hidden, temperature))
-        column.add_(1)
-
+    step = _Step(model, cache, probabilities, temperature)
+    advance = None
     ids = torch.full((rows, room), end_id, device=device)
     log_probs = torch.zeros(rows, room, device=device)
-    advance = step
     for place in range(room):
         drawn = None if draws is None else draws[:, place]
         chosen = probabilities.argmax(-1) if drawn is None else choose(probabilities, drawn)
@@ -69,15 +53,40 @@ def write_in_place(
         looking = place % LOOK_EVERY == LOOK_EVERY - 1
         if place == room - 1 or (looking and _all_end(ids[:, : place + 1], end_id)):
             break
-        if place == 0:
+        if advance is None:
             advance = _as_graph(step, device)
-            column.copy_(start)
-        tokens.copy_(chosen)
+            step.column.fill_(cache.length)
+        step.tokens.copy_(chosen)
         advance()
     mask = ((ids == end_id).cumsum(1) - (ids == end_id).long()) == 0
     ids, log_probs = ids.masked_fill(~mask, end_id), log_probs.masked_fill(~mask, 0.0)
     used = int(mask.sum(1).max())
     return ids[:, :used], log_probs[:, :used], mask[:, :used], (ids == end_id).any(1)
+
+
+class _Step:
+    """From the newest token of each row to the probabilities of what comes after it, in buffers."""
+
+    def __init__(
+        self, model: Any, cache: RolloutCache, probabilities: Tensor, temperature: float
+    ) -> None:
+        self.model, self.cache, self.temperature = model, cache, temperature
+        self.probabilities, self.column = probabilities, cache.fix()
+        device = probabilities.device
+        self.tokens = torch.zeros(len(probabilities), dtype=torch.long, device=device)
+        self.columns = torch.arange(cache.room, device=device)
+
+    def __call__(self) -> None:
+        newest = self.model.get_input_embeddings()(self.tokens[:, None]).float()
+        hidden = self.model.model(
+            inputs_embeds=newest,
+            attention_mask=(self.columns <= self.column)[None, None, None],
+            position_ids=self.column[None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        self.probabilities.copy_(probabilities_of(self.model, hidden, self.temperature))
+        self.column.add_(1)
 
 
 def _all_end(ids: Tensor, end_id: int) -> bool:
