@@ -13,10 +13,10 @@ from common.experiment import load_experiment
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.models.reconstructor import Reconstructor
-from common.models.released import FOLDER, load_released
 from common.models.verbalizer import Verbalizer
 from common.paths import run_folder
 from common.profile import Profile
+from common.release.released import FOLDER, load_released
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder

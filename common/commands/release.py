@@ -13,8 +13,8 @@ from common.manifest import read_table
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.statistics import Interval, fve_interval
-from common.models.released import FOLDER, Released, Spoken, load_released, save_released
 from common.profile import Profile
+from common.release.released import FOLDER, Released, Spoken, load_released, save_released
 from common.report.markdown import bounds, percent, plain
 from common.report.render import fill_template
 from common.rollout.reading import reconstruct

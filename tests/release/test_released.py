@@ -8,8 +8,8 @@ from ar_variants.small import BagOfWordsReconstructor
 from common.config import AVConfig
 from common.errors import NlaError
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
-from common.models.released import MOST_BYTES, Spoken, load_released, save_released
 from common.models.verbalizer import Verbalizer
+from common.release.released import MOST_BYTES, Spoken, load_released, save_released
 from common.target.load import Target
 
 TEXTS = ["On rivers, cold and deep.", "Music."]

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from common.errors import NlaError
-from common.models.deltas import apply, factor
-from common.models.sensitivity import Sensitivity
+from common.release.deltas import apply, factor
+from common.release.sensitivity import Sensitivity
 from common.target.load import Target
 
 

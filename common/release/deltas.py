@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.errors import NlaError
-from common.models.sensitivity import Sensitivity, root
+from common.release.sensitivity import Sensitivity, root
 
 UP, DOWN, WHOLE = ".up", ".down", ".whole"
 BLOCK = ".layers."

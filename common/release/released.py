@@ -12,10 +12,10 @@ from common.config import AVConfig
 from common.errors import NlaError
 from common.manifest import content_of, read_manifest, write_manifest
 from common.metrics.fve import normalize
-from common.models.deltas import Deltas, apply, factor
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
-from common.models.sensitivity import sensitivities
 from common.models.verbalizer import Verbalizer
+from common.release.deltas import Deltas, apply, factor
+from common.release.sensitivity import sensitivities
 from common.target.load import Target
 
 FOLDER = "released"

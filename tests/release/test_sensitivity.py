@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.models.sensitivity import DAMPING, root, sensitivities
+from common.release.sensitivity import DAMPING, root, sensitivities
 
 
 def test_the_moments_are_those_of_inputs_and_gradients():

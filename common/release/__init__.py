@@ -1,0 +1,1 @@
+"""A finished NLA as small files: nothing that is trained depends on it."""
