@@ -86,7 +86,7 @@ def factor(
             tensors[name + DOWN] = part.down[:rank].bfloat16().contiguous()
     kept = sum(float(f.worth[:rank].sum()) for f, rank in zip(found.values(), ranks, strict=True))
     total = sum(part.total for part in found.values())
-    return Deltas(tensors, sum(ranks) / len(ranks), min(1.0, kept / total))
+    return Deltas(tensors, sum(ranks) / len(ranks), min(1.0, kept / total) if total else 1.0)
 
 
 @torch.no_grad()
