@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from common.arms.record import OWN_TEXTS
+from common.arms.neutral import own_texts
 from common.commands.explain import arm_of, load_pair, named_run
 from common.device import best_device
 from common.evaluation.conditions import ORIGINAL
@@ -36,14 +36,15 @@ def release(run: str, name: str, profile: Profile) -> Path:
     """
     material, out = Material(profile), Path(FOLDER) / name
     folder = named_run(profile.name, run)
-    arm_of(folder, material).check(folder)
+    arm = arm_of(folder, material)
+    arm.check(folder)
     pair = load_pair(material, run)
     save_released(
         out,
         pair.verbalizer,
         pair.reconstructor,
         material.target,
-        _spoken(material, folder),
+        _spoken(material, folder, arm.has_own_texts),
         layer=pair.layer,
         variance=pair.variance,
         run=pair.place,
@@ -64,12 +65,9 @@ def release(run: str, name: str, profile: Profile) -> Path:
     return out
 
 
-def _spoken(material: Material, folder: RunFolder) -> Spoken:
+def _spoken(material: Material, folder: RunFolder, has_own: bool) -> Spoken:
     """Training explanations: the run's own, or the warm-started AV's where it has none."""
-    if (own := folder.path / OWN_TEXTS).exists():
-        table, split = read_table(own, f"experiments/{folder.identity[1]}"), AR_SFT
-    else:
-        table, split = material.explanations(AV), RL
+    table, split = (own_texts(folder), AR_SFT) if has_own else (material.explanations(AV), RL)
     table = table.filter(pl.col(SPLIT) == split).head(SPOKEN)
     return Spoken(table[EXPLANATION].to_list(), material.store[table[KEY].to_list()])
 

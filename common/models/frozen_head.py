@@ -1,13 +1,12 @@
 """Log-probabilities of given tokens under a frozen vocabulary, without ever holding all logits."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from common.models.packing import packed, packs
+from common.models.packing import Product, product_with
 
 LOGITS_AT_ONCE = {"cpu": 7_000_000, "cuda": 270_000_000}
 """On a CPU below the largest block of memory that `common.allocator` has reused."""
@@ -44,7 +43,7 @@ class _LogProbs(torch.autograd.Function):
         found = torch.empty(len(states), device=states.device)
         slopes = torch.empty_like(states) if wanted else None
         size = max(1, LOGITS_AT_ONCE[kind] // len(weight))
-        logits_of = _product_with(weight, len(states))
+        logits_of = _logits_with(weight, len(states))
         for start in range(0, len(states), size):
             rows = slice(start, start + size)
             logits = logits_of(states[rows].to(weight.dtype)).float()
@@ -63,7 +62,7 @@ class _LogProbs(torch.autograd.Function):
         return gradients[0][:, None].to(slopes.dtype) * slopes, None, None, None
 
 
-def _product_with(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    if weight.dtype == torch.float32 and rows >= WORTH_PACKING and packs(weight.device):
-        return packed(weight)
+def _logits_with(weight: Tensor, rows: int) -> Product:
+    if weight.dtype == torch.float32 and rows >= WORTH_PACKING:
+        return product_with(weight)
     return lambda states: states @ weight.T

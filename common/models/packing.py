@@ -17,7 +17,7 @@ ROWS = 16
 """Rows that the layout is chosen for; it serves any number of them."""
 
 
-def packs(device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
+def packs(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether such weights can be packed there: on CPUs where oneDNN multiplies this type."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False

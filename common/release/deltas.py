@@ -121,10 +121,14 @@ def _ranks(found: list[_Factors], numbers: int) -> list[int]:
 
 def _factors(change: Tensor, most: int, weighing: Sensitivity | None) -> _Factors:
     """The best factors up to a rank, with the singular values shared between them."""
-    eyes = [(torch.eye(size), torch.eye(size)) for size in change.shape]
-    (left_root, left_back), (right_root, right_back) = (
-        (root(weighing.gradients), root(weighing.inputs)) if weighing else eyes
-    )
+    if weighing:
+        (left_root, left_back), (right_root, right_back) = (
+            root(weighing.gradients),
+            root(weighing.inputs),
+        )
+    else:
+        left_root = left_back = torch.eye(change.shape[0])
+        right_root = right_back = torch.eye(change.shape[1])
     weighed = left_root @ change @ right_root
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -43,7 +43,7 @@ class RolloutCache:
                 store.index_copy_(2, self.column, fresh.to(store.dtype))
             return self.keys[layer], self.values[layer]
         end = self.length + keys.shape[2]
-        assert end <= self.keys[layer].shape[2], f"no room for {end} tokens"
+        assert end <= self.capacity, f"no room for {end} tokens"
         self.keys[layer][:, :, self.length : end] = keys
         self.values[layer][:, :, self.length : end] = values
         if layer == len(self.keys) - 1:
@@ -65,8 +65,8 @@ class RolloutCache:
         return self.column
 
     @property
-    def room(self) -> int:
-        """Tokens that a row can have in all."""
+    def capacity(self) -> int:
+        """Tokens that a row can have in all, the common beginning among them."""
         return self.keys[0].shape[2]
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
@@ -76,6 +76,17 @@ class RolloutCache:
                 fresh = kept.new_empty((len(rows), *kept.shape[1:]))
                 fresh[:, :, : self.length] = kept[rows, :, : self.length]
                 store[layer] = fresh
+
+
+def read_newest(
+    model: Any,
+    embeddings: Float[Tensor, "rows time d_model"],
+    cache: RolloutCache,
+    **places: Tensor,
+) -> Float[Tensor, "rows d_model"]:
+    """Last hidden state after the newest tokens; `places` are mask and positions, if told."""
+    output = model.model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True, **places)
+    return output.last_hidden_state[:, -1]
 
 
 def attend(

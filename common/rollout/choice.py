@@ -19,6 +19,14 @@ def probabilities_of(
     return (logits / temperature if temperature else logits).softmax(-1)
 
 
+def pick(
+    probabilities: Float[Tensor, "rows vocab"], draws: Float[Tensor, " rows"] | None
+) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"]]:
+    """The next token of each row, by its draw or the likeliest, and its log-probability."""
+    chosen = probabilities.argmax(-1) if draws is None else choose(probabilities, draws)
+    return chosen, probabilities.gather(1, chosen[:, None]).squeeze(1).log()
+
+
 def choose(
     probabilities: Float[Tensor, "rows vocab"], draws: Float[Tensor, " rows"]
 ) -> Int[Tensor, " rows"]:

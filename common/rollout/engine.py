@@ -6,7 +6,7 @@ newest token of rows that are still writing, with logits for that token alone.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from common.models.sharding import is_sharded
 from common.models.verbalizer import Verbalizer
-from common.rollout.cache import RolloutCache, rollout_attention
-from common.rollout.choice import choose, probabilities_of
+from common.rollout.cache import RolloutCache, read_newest, rollout_attention
+from common.rollout.choice import pick, probabilities_of
 from common.rollout.in_place import write_in_place
 from common.seeding import keyed_seed
 
@@ -84,15 +84,16 @@ def roll_out(
         sheet = _Sheet(len(probabilities), room, verbalizer.template.end_id, activations.device)
         for column in range(room):
             drawn = None if draws is None else draws[sheet.rows, column]
-            chosen = probabilities.argmax(-1) if drawn is None else choose(probabilities, drawn)
-            kept = sheet.write(column, chosen, probabilities)
+            chosen, log_probs = pick(probabilities, drawn)
+            kept = sheet.write(column, chosen, log_probs)
             if not len(sheet.rows) or column == room - 1:
                 break
             if len(kept) < len(chosen):
                 cache.select(kept)
                 chosen = chosen[kept]
             newest = model.get_input_embeddings()(chosen[:, None]).float()
-            probabilities = probabilities_of(model, _step(model, newest, cache), temperature)
+            hidden = read_newest(model, newest, cache)
+            probabilities = probabilities_of(model, hidden, temperature)
     return sheet.rollouts()
 
 
@@ -118,13 +119,12 @@ class _Sheet:
         self.ended = torch.zeros(rows, dtype=torch.bool, device=device)
         self.rows = torch.arange(rows, device=device)
 
-    def write(self, column: int, chosen: Tensor, probabilities: Tensor) -> Tensor:
+    def write(self, column: int, chosen: Tensor, log_probs: Tensor) -> Tensor:
         """Note one token of each row in flight; returns which of these rows fly on."""
         writing = ~self.ended[self.rows]
         rows, tokens = self.rows[writing], chosen[writing]
         self.ids[rows, column] = tokens
-        picked = probabilities.gather(1, chosen[:, None]).squeeze(1).log()
-        self.log_probs[rows, column] = picked[writing]
+        self.log_probs[rows, column] = log_probs[writing]
         self.mask[rows, column] = True
         self.ended[rows] = tokens == self.end_id
         alive = ~self.ended[self.rows]
@@ -158,12 +158,4 @@ def _read_slots(
     prompt = torch.tensor(verbalizer.template.prompt_ids, device=activations.device)
     embeddings = verbalizer.embed(prompt.expand(len(activations), -1), activations)
     with verbalizer.injected(activations, first_column=shared):
-        return _step(verbalizer.language_model, embeddings[:, shared:], cache)
-
-
-def _step(
-    model: Any, embeddings: Float[Tensor, "rows time d_model"], cache: RolloutCache
-) -> Float[Tensor, "rows d_model"]:
-    """Last hidden state after the newest tokens."""
-    output = model.model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
-    return output.last_hidden_state[:, -1]
+        return read_newest(verbalizer.language_model, embeddings[:, shared:], cache)

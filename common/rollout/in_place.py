@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from common.errors import first_line
-from common.rollout.cache import RolloutCache
-from common.rollout.choice import choose, probabilities_of
+from common.rollout.cache import RolloutCache, read_newest
+from common.rollout.choice import pick, probabilities_of
 
 log = logging.getLogger(__name__)
 
@@ -40,28 +40,28 @@ def write_in_place(
     As many tokens as there is room for in the cache.
     """
     rows, device = len(probabilities), probabilities.device
-    room = cache.room - cache.length
+    room = cache.capacity - cache.length
     step = _Step(model, cache, probabilities, temperature)
     advance = None
     ids = torch.full((rows, room), end_id, device=device)
     log_probs = torch.zeros(rows, room, device=device)
     for place in range(room):
         drawn = None if draws is None else draws[:, place]
-        chosen = probabilities.argmax(-1) if drawn is None else choose(probabilities, drawn)
+        chosen, log_probs[:, place] = pick(probabilities, drawn)
         ids[:, place] = chosen
-        log_probs[:, place] = probabilities.gather(1, chosen[:, None]).squeeze(1).log()
         looking = place % LOOK_EVERY == LOOK_EVERY - 1
-        if place == room - 1 or (looking and _all_end(ids[:, : place + 1], end_id)):
+        if place == room - 1 or (looking and _ended(ids[:, : place + 1], end_id).all()):
             break
         if advance is None:
             advance = _as_graph(step, device)
             step.column.fill_(cache.length)
         step.tokens.copy_(chosen)
         advance()
-    mask = ((ids == end_id).cumsum(1) - (ids == end_id).long()) == 0
+    ends = (ids == end_id).long()
+    mask = ends.cumsum(1) == ends  # no end before it
     ids, log_probs = ids.masked_fill(~mask, end_id), log_probs.masked_fill(~mask, 0.0)
     used = int(mask.sum(1).max())
-    return ids[:, :used], log_probs[:, :used], mask[:, :used], (ids == end_id).any(1)
+    return ids[:, :used], log_probs[:, :used], mask[:, :used], _ended(ids, end_id)
 
 
 class _Step:
@@ -74,23 +74,19 @@ class _Step:
         self.probabilities, self.column = probabilities, cache.fix()
         device = probabilities.device
         self.tokens = torch.zeros(len(probabilities), dtype=torch.long, device=device)
-        self.columns = torch.arange(cache.room, device=device)
+        self.columns = torch.arange(cache.capacity, device=device)
 
     def __call__(self) -> None:
         newest = self.model.get_input_embeddings()(self.tokens[:, None]).float()
-        hidden = self.model.model(
-            inputs_embeds=newest,
-            attention_mask=(self.columns <= self.column)[None, None, None],
-            position_ids=self.column[None],
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
+        mask = (self.columns <= self.column)[None, None, None]
+        places = {"attention_mask": mask, "position_ids": self.column[None]}
+        hidden = read_newest(self.model, newest, self.cache, **places)
         self.probabilities.copy_(probabilities_of(self.model, hidden, self.temperature))
         self.column.add_(1)
 
 
-def _all_end(ids: Tensor, end_id: int) -> bool:
-    return bool((ids == end_id).any(1).all())
+def _ended(ids: Tensor, end_id: int) -> Bool[Tensor, " rows"]:
+    return (ids == end_id).any(1)
 
 
 def _as_graph(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
