@@ -22,7 +22,7 @@ from bench.startup import measure_startup
 from bench.tasks import ar_task, av_task
 from bench.training import Training, measure_training
 from bench.workload import ROOT, TINY, Workload, workload
-from common.allocator import keep_freed_memory
+from common.allocator import choose_allocator
 from common.device import device_name
 from common.provenance import git_commit
 
@@ -39,7 +39,8 @@ def main(
     if only and only not in PARTS:
         raise typer.BadParameter(f"choose one of {', '.join(PARTS)}", param_hint="--only")
     parts = (only,) if only else PARTS
-    keep_freed_memory()  # as `nla` does; what else runs in this process gains from it too
+    # As `nla` does; what it is compared with runs under the same allocator, here and in workers.
+    choose_allocator()
     warnings.filterwarnings("ignore")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     work = workload(quick)

@@ -124,12 +124,14 @@ def _vectors(width: int) -> torch.Tensor:
 def _module(asked: SimpleNamespace) -> Any:
     """The AV under fresh adapters and the AR; no explanation ends, so that all are as long."""
     from bench.rollouts import endless
+    from common.allocator import keep_freed_memory
     from common.config import AVConfig, RLConfig
     from common.models.reconstructor import TruncatedReconstructor
     from common.target.load import load_target
     from common.training.policy import PolicyModule
     from common.training.reward import Surroundings
 
+    keep_freed_memory()  # as `nla` does
     target = load_target(Path(asked.target))
     model = target.model
     if asked.blocks:

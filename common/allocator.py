@@ -1,13 +1,30 @@
-"""Memory: the C library keeps what is freed for the next tensor, and finished runs are freed."""
+"""Memory: what is freed is kept for the next tensor, and finished runs are freed."""
 
 import contextlib
 import ctypes
 import gc
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 
+TCMALLOC = ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4")
+"""Files of the allocator of gperftools; Debian's package is `libtcmalloc-minimal4`."""
+PRELOAD = "LD_PRELOAD"
+SILENT = {"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(2**60)}
+"""Otherwise it reports every tensor above a gigabyte."""
+CHOICE = "NLA_ALLOCATOR"
+"""Environment variable: `libc` keeps the C library's allocator."""
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Names of glibc's `mallopt`: from what size on a block is mapped, and when the heap shrinks."""
 LARGEST_BLOCK, LARGEST_HEAP = 32 * 2**20, 2**31 - 1
 """The most that glibc allows for each."""
+
+
+def choose_allocator() -> None:
+    """At the start of a command: tcmalloc if it is there, else glibc's with settings of ours."""
+    start_again_with_tcmalloc()
+    keep_freed_memory()
 
 
 def keep_freed_memory() -> bool:
@@ -21,6 +38,40 @@ def keep_freed_memory() -> bool:
         set_block = option(MMAP_THRESHOLD, LARGEST_BLOCK)
         return bool(set_block and option(TRIM_THRESHOLD, LARGEST_HEAP))
     return False
+
+
+def tcmalloc() -> Path | None:
+    """Its file, if it is installed where this Python would find it."""
+    system = Path("/usr")
+    folders = [Path(sys.prefix), Path(sys.base_prefix), system, system / "local"]
+    places = [folder / lib for folder in folders for lib in ("lib", "lib64")]
+    places.append(system / "lib" / f"{os.uname().machine}-linux-gnu")
+    return _first_of(place / name for place in places for name in TCMALLOC)
+
+
+def has_other_allocator() -> bool:
+    """Whether this process was started with an allocator in place of the C library's."""
+    return "malloc" in os.environ.get(PRELOAD, "")
+
+
+def start_again_with_tcmalloc() -> None:
+    """Put tcmalloc in place of glibc's allocator, where it is installed: before anything heavy.
+
+    glibc looks for a block of the right size in lists, and in training there are thousands of free
+    ones, of ever new sizes: a third of a step went into the search, and more the longer a run took.
+    An allocator can only be exchanged at the start, so the process begins anew, as the same one.
+    """
+    if sys.platform != "linux" or has_other_allocator() or os.environ.get(CHOICE) == "libc":
+        return
+    if (library := tcmalloc()) is None:
+        return
+    preload = " ".join([str(library), *os.environ.get(PRELOAD, "").split()])
+    environment = {**SILENT, **os.environ, PRELOAD: preload}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def _first_of(paths: Iterable[Path]) -> Path | None:
+    return next((path for path in paths if path.exists()), None)
 
 
 def free_finished_runs() -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from common.allocator import is_out_of_memory, keep_freed_memory, out_of_memory
+from common.allocator import choose_allocator, is_out_of_memory, out_of_memory
 from common.errors import NlaError
 
 INTERRUPTED = 130
@@ -202,7 +202,8 @@ def main() -> None:
 def _exit_cleanly(command) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
-    keep_freed_memory()
+    if "--help" not in sys.argv:  # which answers at once
+        choose_allocator()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("common").setLevel(logging.INFO)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -1,5 +1,6 @@
 """What many tests read: the tiny target and a smoke trunk, each made once."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from common.profile import Profile, load_profile
 from common.schema import DEV, RL, SPLIT, TEST
 from common.target.load import Target, load_target, prepare_target
 
+os.environ["NLA_ALLOCATOR"] = "libc"  # a command called here must not start pytest again
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another
 
 

@@ -201,7 +201,11 @@ def _with_adapters(model: Any, rank: int, name: str = "default") -> Any:
 def _lora(rank: int) -> Any:
     from peft import LoraConfig
 
-    return LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear")
+    from common.models.low_rank import LowRankLinear
+
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear")
+    config._register_custom_module({nn.Linear: LowRankLinear})
+    return config
 
 
 def freeze_in_bfloat16(model: nn.Module) -> None:

@@ -19,7 +19,7 @@ from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share
 from common.models.learners import prepare_learners
 from common.models.reconstructor import Reconstructor
-from common.models.verbalizer import Verbalizer
+from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.rollout.engine import Rollouts, keyed_draws, room_of
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import texts_of
@@ -65,6 +65,8 @@ class PolicyModule(TrainingModule):
         self.accumulate = config.micro_batches
         self.batches_together = config.optimizer_steps * config.micro_batches
         prepare_learners(verbalizer, reconstructor, config)
+        if in_bfloat16(around.precision):
+            freeze_in_bfloat16(verbalizer)
         # In a tuple it is no part of the module: neither trained nor in a checkpoint.
         self._untrained = (copy.deepcopy(reconstructor).requires_grad_(False).eval(),)
         self._scored: Scored | None = None
