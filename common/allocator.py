@@ -58,7 +58,7 @@ def start_again_with_tcmalloc() -> None:
     """Put tcmalloc in place of glibc's allocator, where it is installed: before anything heavy.
 
     glibc looks for a block of the right size in lists, and in training there are thousands of free
-    ones, of ever new sizes: a third of a step went into the search, and more the longer a run took.
+    ones, of ever new sizes: the search took a seventh of a step at first, a third 20 steps later.
     An allocator can only be exchanged at the start, so the process begins anew, as the same one.
     """
     if sys.platform != "linux" or has_other_allocator() or os.environ.get(CHOICE) == "libc":

@@ -100,13 +100,13 @@ def _speed(profile: Profile) -> Finding:
 
 
 def _allocator() -> Iterator[Finding]:
-    """Another allocator than glibc's is worth a quarter of a training step on a CPU."""
+    """On a CPU glibc's makes training slower, and more so the longer a run takes."""
     if sys.platform != "linux" or torch.cuda.is_available():
         return
     if has_other_allocator():
         yield Finding(f"memory from {os.environ[PRELOAD].split()[0]}")
         return
-    advice = "training is a third faster with tcmalloc (apt-get install libtcmalloc-minimal4)"
+    advice = "training is faster with tcmalloc (apt-get install libtcmalloc-minimal4)"
     yield Finding(f"memory from the C library; {advice}")
 
 
