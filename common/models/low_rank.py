@@ -13,6 +13,8 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.models.adapters import Adapter, side_by_side
+
 
 class LowRankLinear(Linear):
     """`x W^T + b + s x A^T B^T`; A and B learn, W and b do not. Plain adapters only: no dropout."""
@@ -24,9 +26,12 @@ class LowRankLinear(Linear):
         if self.disable_adapters or not names:
             return base(x)
         assert not base.weight.requires_grad, "the weight under adapters must be frozen"
-        down: list[Any] = [self.lora_A[name].weight for name in names]
-        up: list[Any] = [self.scaling[name] * self.lora_B[name].weight for name in names]
-        return _LowRank.apply(x, base.weight, base.bias, torch.cat(down), torch.cat(up, 1))
+        up, down = side_by_side([self._adapter(name) for name in names])
+        return _LowRank.apply(x, base.weight, base.bias, down, up)
+
+    def _adapter(self, name: str) -> Adapter:
+        up, down = self.lora_B[name].weight, self.lora_A[name].weight
+        return up, down, self.scaling[name]  # pyright: ignore[reportReturnType]
 
 
 class _LowRank(torch.autograd.Function):

@@ -3,13 +3,11 @@
 import json
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from common.models.adapters import Adapter, side_by_side
 from common.models.verbalizer import Verbalizer
 
-Adapter = tuple[Tensor, Tensor, float]
-"""B [out, rank], A [rank, in] and s: what it adds to a weight W, W + s B A."""
 Adapters = dict[nn.Linear, list[Adapter]]
 """All that each adapted layer adds."""
 
@@ -30,12 +28,6 @@ def rank_of(adapters: Adapters) -> int:
     """Of all adapters of a layer together; 0 without any."""
     ranks = [sum(len(down) for _, down, _ in added) for added in adapters.values()]
     return max(ranks, default=0)
-
-
-def side_by_side(added: list[Adapter]) -> tuple[Tensor, Tensor]:
-    """All adapters of a layer as one: B = [s1 B1, s2 B2, ...] and A = [A1; A2; ...]."""
-    up = torch.cat([scale * up for up, _, scale in added], 1)
-    return up, torch.cat([down for _, down, _ in added])
 
 
 def save_adapters(verbalizer: Verbalizer, adapters: Adapters, folder: Path) -> None:

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from common.config import RolloutConfig
 from common.device import in_bfloat16
+from common.models.adapters import Adapter, side_by_side
 from common.models.packing import Product, product_with
 from common.models.sharding import is_sharded, whole
 from common.models.verbalizer import Verbalizer
 from common.progress import progress
-from common.rollout.adapters import Adapter, adapters_of, side_by_side
+from common.rollout.adapters import adapters_of
 from common.rollout.engine import Engine, Rollouts, Write, keyed_draws, roll_out, room_of
 
 

@@ -65,7 +65,7 @@ class PolicyModule(TrainingModule):
         self.accumulate = config.micro_batches
         self.batches_together = config.optimizer_steps * config.micro_batches
         prepare_learners(verbalizer, reconstructor, config)
-        if in_bfloat16(around.precision):
+        if in_bfloat16(around.precision):  # here only: a release takes the weights as they are
             freeze_in_bfloat16(verbalizer)
         # In a tuple it is no part of the module: neither trained nor in a checkpoint.
         self._untrained = (copy.deepcopy(reconstructor).requires_grad_(False).eval(),)

@@ -1,0 +1,13 @@
+"""Adapters of a linear layer, and several of them as one."""
+
+import torch
+from torch import Tensor
+
+Adapter = tuple[Tensor, Tensor, float]
+"""B [out, rank], A [rank, in] and s: what it adds to a weight W, W + s B A."""
+
+
+def side_by_side(added: list[Adapter]) -> tuple[Tensor, Tensor]:
+    """All adapters of a layer as one: B = [s1 B1, s2 B2, ...] and A = [A1; A2; ...]."""
+    up = torch.cat([scale * up for up, _, scale in added], 1)
+    return up, torch.cat([down for _, down, _ in added])
