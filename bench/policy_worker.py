@@ -19,6 +19,13 @@ import torch
 
 SAMPLING, SCORING, REFERENCE = "sampling", "scoring", "reference"
 FORWARD, READING, BACKWARD = "policy forward", "AR", "backward"
+WATCHED = {
+    SCORING: "_answers",
+    REFERENCE: "_reference",
+    FORWARD: "_policy_loss",
+    READING: "_reading_loss",
+}
+"""Parts of our step, and the methods of `PolicyModule` that take them."""
 ENDLESS = 10_000
 """Steps of a run that ends with its input."""
 
@@ -62,6 +69,7 @@ def with_nla(asked: SimpleNamespace, turns: Turns) -> None:
     """PolicyModule under Lightning as an arm trains it, without dev documents and MLflow."""
     import lightning as L
 
+    from common.allocator import keep_freed_memory
     from common.config import TrainerConfig
     from common.data.batches import plan_rollouts
     from common.data.datamodule import NlaDataModule
@@ -71,14 +79,10 @@ def with_nla(asked: SimpleNamespace, turns: Turns) -> None:
     from common.tracking.tracker import Tracker
     from common.training.trainer import fit
 
+    keep_freed_memory()  # as `nla` does
     module = _module(asked)
     sampler.roll_out = turns.watched(SAMPLING, sampler.roll_out)
-    for name, method in (
-        (SCORING, "_answers"),
-        (REFERENCE, "_reference"),
-        (FORWARD, "_policy_loss"),
-        (READING, "_reading_loss"),
-    ):
+    for name, method in WATCHED.items():
         setattr(module, method, turns.watched(name, getattr(module, method)))
 
     class Pace(L.Callback):
@@ -124,14 +128,12 @@ def _vectors(width: int) -> torch.Tensor:
 def _module(asked: SimpleNamespace) -> Any:
     """The AV under fresh adapters and the AR; no explanation ends, so that all are as long."""
     from bench.rollouts import endless
-    from common.allocator import keep_freed_memory
     from common.config import AVConfig, RLConfig
     from common.models.reconstructor import TruncatedReconstructor
     from common.target.load import load_target
     from common.training.policy import PolicyModule
     from common.training.reward import Surroundings
 
-    keep_freed_memory()  # as `nla` does
     target = load_target(Path(asked.target))
     model = target.model
     if asked.blocks:

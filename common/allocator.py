@@ -5,7 +5,6 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 TCMALLOC = ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4")
@@ -46,12 +45,14 @@ def tcmalloc() -> Path | None:
     folders = [Path(sys.prefix), Path(sys.base_prefix), system, system / "local"]
     places = [folder / lib for folder in folders for lib in ("lib", "lib64")]
     places.append(system / "lib" / f"{os.uname().machine}-linux-gnu")
-    return _first_of(place / name for place in places for name in TCMALLOC)
+    found = (place / name for place in places for name in TCMALLOC)
+    return next((file for file in found if file.exists()), None)
 
 
-def has_other_allocator() -> bool:
-    """Whether this process was started with an allocator in place of the C library's."""
-    return "malloc" in os.environ.get(PRELOAD, "")
+def other_allocator() -> str | None:
+    """The file that this process was started with in place of the C library's allocator."""
+    loaded = os.environ.get(PRELOAD, "").replace(":", " ").split()
+    return next((file for file in loaded if "malloc" in Path(file).name), None)
 
 
 def start_again_with_tcmalloc() -> None:
@@ -61,17 +62,13 @@ def start_again_with_tcmalloc() -> None:
     ones, of ever new sizes: the search took a seventh of a step at first, a third 20 steps later.
     An allocator can only be exchanged at the start, so the process begins anew, as the same one.
     """
-    if sys.platform != "linux" or has_other_allocator() or os.environ.get(CHOICE) == "libc":
+    if sys.platform != "linux" or other_allocator() or os.environ.get(CHOICE) == "libc":
         return
     if (library := tcmalloc()) is None:
         return
     preload = " ".join([str(library), *os.environ.get(PRELOAD, "").split()])
     environment = {**SILENT, **os.environ, PRELOAD: preload}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
-
-
-def _first_of(paths: Iterable[Path]) -> Path | None:
-    return next((path for path in paths if path.exists()), None)
 
 
 def free_finished_runs() -> None:

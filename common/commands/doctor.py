@@ -1,7 +1,6 @@
 """What is missing, and the command that fixes it."""
 
 import importlib.util
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from common.allocator import PRELOAD, has_other_allocator
+from common.allocator import other_allocator
 from common.device import device_name, in_bfloat16, multiplication_speed
 from common.errors import NlaError
 from common.manifest import read_manifest
@@ -103,8 +102,8 @@ def _allocator() -> Iterator[Finding]:
     """On a CPU glibc's makes training slower, and more so the longer a run takes."""
     if sys.platform != "linux" or torch.cuda.is_available():
         return
-    if has_other_allocator():
-        yield Finding(f"memory from {os.environ[PRELOAD].split()[0]}")
+    if (library := other_allocator()) is not None:
+        yield Finding(f"memory from {library}")
         return
     advice = "training is faster with tcmalloc (apt-get install libtcmalloc-minimal4)"
     yield Finding(f"memory from the C library; {advice}")
