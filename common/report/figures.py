@@ -46,21 +46,24 @@ def fve_figure(tables: Mapping[str, Sequence[ArmRow]]) -> Figure:
     return figure
 
 
-def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure:
+def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure | None:
     """Share of each arm's FVE that survives each transform of its explanations.
 
-    A share without an interval, of a few texts of a few documents, would only stretch the axis.
+    A share without an interval, of a few texts of a few documents, would only stretch the axis;
+    None where no share has one.
     """
-    arms = _arms(row.arm for rows in tables.values() for row in rows)
-    transforms = list(dict.fromkeys(row.transform for rows in tables.values() for row in rows))
+    drawn = {source: _with_interval(rows) for source, rows in tables.items()}
+    every = [row for rows in drawn.values() for row in rows]
+    if not every:
+        return None
+    arms = _arms(row.arm for row in every)
+    transforms = list(dict.fromkeys(row.transform for row in every))
     styles, step = arm_styles(arms), 0.8 / (len(arms) + 1)
     with rc_context(STYLE):
         height = 1.1 + (0.2 + 0.12 * len(arms)) * len(transforms)
-        figure, panels = make_panels(list(tables), height=height, share="all")
-        for axes, (source, rows) in zip(panels, tables.items(), strict=True):
+        figure, panels = make_panels(list(drawn), height=height, share="all")
+        for axes, (source, rows) in zip(panels, drawn.items(), strict=True):
             for row in rows:
-                if np.isnan(row.share.low):
-                    continue
                 offset = step * (arms.index(row.arm) - (len(arms) - 1) / 2)
                 place = transforms.index(row.transform) + offset
                 draw_interval(axes, row.share, place, styles[row.arm], row.arm)
@@ -75,6 +78,10 @@ def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure:
         panels[0].set_xlim(max(low, SHARE_RANGE[0]), min(high, SHARE_RANGE[1]))
         legend(figure, panels)
     return figure
+
+
+def _with_interval(rows: Sequence[SurvivalRow]) -> list[SurvivalRow]:
+    return [row for row in rows if not np.isnan(row.share.low)]
 
 
 def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]]) -> Figure:

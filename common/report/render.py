@@ -94,8 +94,8 @@ def _draw(results: Results, measured: _Measured) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
     if measured.arms:
         drawn["fve"] = figures.fve_figure(measured.arms)
-    if measured.survival:
-        drawn["survival"] = figures.survival_figure(measured.survival)
+    if survival := figures.survival_figure(measured.survival):
+        drawn["survival"] = survival
     if measured.prefixes:
         drawn["prefix"] = figures.prefix_figure(measured.prefixes)
     main = measured.arms.get(_main_source(results, measured), [])

@@ -47,6 +47,19 @@ def test_a_share_without_an_interval_is_not_drawn(results: Results):
     assert len(axes.containers) == len(rows) - 1
 
 
+def test_a_transform_without_any_interval_has_no_place(results: Results):
+    rows = survival_table(results, "teacher")
+    gone = rows[0].transform
+    without = rows[0].share._replace(low=nan, high=nan)
+    rows = [row._replace(share=without) if row.transform == gone else row for row in rows]
+    axes = figures.survival_figure({"teacher": rows}).axes[0]
+    places = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert len(places) == len({row.transform for row in rows}) - 1
+    assert (
+        figures.survival_figure({"teacher": [row for row in rows if row.transform == gone]}) is None
+    )
+
+
 def test_each_seed_of_each_arm_has_a_curve(draw):
     assert [len(axes.lines) for axes in draw["curves"]().axes] == [9, 9]
 
