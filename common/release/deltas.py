@@ -16,8 +16,6 @@ FROZEN = ("embed_tokens", "lm_head")
 """Never trained; holding them in bfloat16 for speed is no change worth keeping."""
 BYTES = 2
 """Of a number: bfloat16."""
-REFINEMENTS = 6
-"""Power iterations of the randomised SVD; the weights' spectra fall slowly."""
 MOST_UNEVEN = 6
 """How many times the rank that all could have one matrix may get."""
 
@@ -82,7 +80,7 @@ def factor(
     ranks = _ranks(list(found.values()), room)
     for (name, part), rank in zip(found.items(), ranks, strict=True):
         if rank:
-            tensors[name + UP] = part.up[:, :rank].bfloat16()
+            tensors[name + UP] = part.up[:, :rank].bfloat16().contiguous()
             tensors[name + DOWN] = part.down[:rank].bfloat16().contiguous()
     kept = sum(float(f.worth[:rank].sum()) for f, rank in zip(found.values(), ranks, strict=True))
     total = sum(part.total for part in found.values())
@@ -121,24 +119,18 @@ def _ranks(found: list[_Factors], numbers: int) -> list[int]:
 
 def _factors(change: Tensor, most: int, weighing: Sensitivity | None) -> _Factors:
     """The best factors up to a rank, with the singular values shared between them."""
-    if weighing:
-        (left_root, left_back), (right_root, right_back) = (
-            root(weighing.gradients),
-            root(weighing.inputs),
-        )
-    else:
-        left_root = left_back = torch.eye(change.shape[0])
-        right_root = right_back = torch.eye(change.shape[1])
-    weighed = left_root @ change @ right_root
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        left, values, right = torch.svd_lowrank(
-            weighed, min(most + 8, *change.shape), niter=REFINEMENTS
-        )
+    left_root, right_root = (
+        (root(weighing.gradients), root(weighing.inputs))
+        if weighing
+        else (torch.eye(size) for size in change.shape)
+    )
+    weighed = left_root.T @ change @ right_root
+    left, values, right = torch.linalg.svd(weighed, full_matrices=False)
     shared = values[:most].sqrt()
+    up, down = left[:, :most] * shared, shared[:, None] * right[:most]
     return _Factors(
-        left_back @ left[:, :most] * shared,
-        (right[:, :most] * shared).T @ right_back,
+        torch.linalg.solve_triangular(left_root.T, up, upper=True),
+        torch.linalg.solve_triangular(right_root, down, upper=False, left=False),
         values[:most].square(),
         float(weighed.square().sum()),
     )

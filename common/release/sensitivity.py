@@ -41,11 +41,10 @@ def sensitivities(model: nn.Module, losses: Iterable[Tensor]) -> dict[str, Sensi
     return {name: Sensitivity(inputs[name], total) for name, total in gradients.items()}
 
 
-def root(moments: Float[Tensor, "d d"]) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
-    """The symmetric square root of damped second moments, and its inverse."""
-    values, vectors = torch.linalg.eigh(moments)
-    values = (values.clamp(min=0) + DAMPING * values.mean().clamp(min=1e-30)).sqrt()
-    return (vectors * values) @ vectors.T, (vectors / values) @ vectors.T
+def root(moments: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    """The Cholesky factor L of damped second moments M: L @ L.T is M."""
+    damping = DAMPING * moments.diagonal().mean().clamp(min=1e-30)
+    return torch.linalg.cholesky(moments + damping * torch.eye(len(moments)))
 
 
 @contextmanager

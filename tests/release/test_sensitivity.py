@@ -22,17 +22,17 @@ def test_the_moments_are_those_of_inputs_and_gradients():
     assert not layer._forward_hooks
 
 
-def test_the_root_of_moments_and_its_inverse():
+def test_the_root_of_moments():
     rows = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
     moments = rows.T @ rows
-    half, back = root(moments)
+    half = root(moments)
     damped = moments + DAMPING * moments.trace() / 6 * torch.eye(6)
-    torch.testing.assert_close(half @ half, damped, rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(half @ back, torch.eye(6), rtol=0, atol=1e-4)
+    torch.testing.assert_close(half @ half.T, damped, rtol=1e-5, atol=1e-5)
+    assert torch.equal(half, half.tril())
 
 
 @pytest.mark.parametrize("moments", [torch.zeros(4, 4), torch.ones(4, 4)])
-def test_moments_without_full_rank_have_a_root(moments: torch.Tensor):
-    half, back = root(moments)
-    assert torch.isfinite(half).all()
-    assert torch.isfinite(back).all()
+def test_moments_without_full_rank_have_a_root_that_can_be_undone(moments: torch.Tensor):
+    half = root(moments)
+    undone = torch.linalg.solve_triangular(half, half, upper=False)
+    torch.testing.assert_close(undone, torch.eye(4))
