@@ -87,8 +87,18 @@ class Arm:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of its final runs."""
+        """Of its final runs: one where nothing learns, which stands for all of `paired_seeds`."""
+        return self.paired_seeds if self.learns else self.paired_seeds[:1]
+
+    @property
+    def paired_seeds(self) -> tuple[int, ...]:
+        """Under which it is compared with other arms."""
         return self.experiment.seeds_of(self.name, self.profile)
+
+    @property
+    def learns(self) -> bool:
+        """Whether a run trains anything; if not, a training seed changes nothing."""
+        return True
 
     def sweep(self) -> Sweep:
         """This arm's study; its name changes with everything a trial depends on."""

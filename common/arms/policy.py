@@ -80,6 +80,11 @@ class PolicyArm(Arm):
         return self.settings.changed(self.profile.rl)
 
     @property
+    def learns(self) -> bool:
+        """Not where both models stay as they were warm-started."""
+        return self.tuned.steps > 0
+
+    @property
     def shared_out(self) -> dict[str, int]:
         """Also the activations of each part of a step."""
         rl = self.tuned

@@ -1,11 +1,12 @@
 """Gather an experiment's finished runs into the tables that its report reads."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from common.arms.arm import Arm
 from common.arms.neutral import neutral_tables, own_texts, runs_of, texts_of_test
 from common.data.activations import load_activations
 from common.errors import NlaError
@@ -44,19 +45,21 @@ def collect(experiment: Experiment, profile: Profile) -> None:
     own = arms[0].has_own_texts
     if own:  # floors of their own, too: the trunk's read other texts
         floors, curves = neutral_tables(material, folders)
+        measures = _tables(folders, "measures_file", MEASURES_SCHEMA)
     else:
         floors, curves = _trunk_floors(material), pl.DataFrame(schema=CURVES_SCHEMA)
+        measures = pl.DataFrame(schema=MEASURES_SCHEMA)
     rows = pl.concat([_tables(folders, "rows_file", ROWS_SCHEMA), _as(floors, ROWS_SCHEMA)])
+    rows, measures = (_under_all_seeds(table, arms) for table in (rows, measures))
     results = Results(
-        facts=_facts(experiment, material, folders, rows),
+        facts=_facts(experiment, material, folders, rows)
+        | {"untrained": [arm.name for arm in arms if not arm.learns]},
         text_metrics=_text_metrics(material, folders if own else []),
         rows=rows,
         runs=pl.DataFrame([_run(folder) for folder in folders], schema=RUNS_SCHEMA),
         trials=pl.concat([_trials(arm) for arm in arms], how="diagonal"),
         curves=pl.concat([_curves(folders, arms[0].curves), curves]),
-        measures=_tables(folders, "measures_file", MEASURES_SCHEMA)
-        if own
-        else pl.DataFrame(schema=MEASURES_SCHEMA),
+        measures=measures,
         texts=_texts(material, folders if own else []),
     )
     folder = results_folder(profile.name, experiment.name)
@@ -118,6 +121,17 @@ def _tables(runs: list[RunFolder], name: str, schema: Mapping[str, Any]) -> pl.D
         _as(read_table(getattr(run, name), f"experiments/{run.identity[1]}", list(schema)), schema)
         for run in runs
     )
+
+
+def _under_all_seeds(table: pl.DataFrame, arms: Sequence[Arm]) -> pl.DataFrame:
+    """What an arm's only run stands for is written under every seed: others are paired by seed."""
+    copies = [
+        table.filter(arm=arm.name, seed=arm.seeds[0]).with_columns(seed=pl.lit(seed, pl.Int64))
+        for arm in arms
+        for seed in arm.paired_seeds
+        if seed not in arm.seeds
+    ]
+    return pl.concat([table, *copies])
 
 
 def _as(table: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
@@ -193,7 +207,7 @@ def _run(folder: RunFolder) -> dict:
     return named | {name: summary[name] for name in RUNS_SCHEMA.names() if name not in named}
 
 
-def _trials(arm: Any) -> pl.DataFrame:
+def _trials(arm: Arm) -> pl.DataFrame:
     sweep = arm.sweep()
     if not sweep.space:
         return pl.DataFrame(schema=TRIALS_SCHEMA)

@@ -83,6 +83,9 @@ def arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
     few = [code(row.arm) for row in rows if not row.is_floor and len(row.seeds) < FEWEST_SEEDS]
     if few:
         sentences.append(f"Fewer than {FEWEST_SEEDS} training seeds: {', '.join(few)}.")
+    still = [code(row.arm) for row in rows if row.arm in results.facts.get("untrained", [])]
+    if still:
+        sentences.append(f"Nothing is trained, one run stands for every seed: {', '.join(still)}.")
     sentences += _chance(results, rows)
     sentences.append(f"Activations evaluated: {'; '.join(counts)}.")
     lost = results.rows.filter(~pl.col("applied"), source=source, transform=ORIGINAL).height
