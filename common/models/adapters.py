@@ -1,10 +1,21 @@
 """Adapters of a linear layer, and several of them as one."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 Adapter = tuple[Tensor, Tensor, float]
 """B [out, rank], A [rank, in] and s: what it adds to a weight W, W + s B A."""
+
+
+def adapters_in(layer: Any) -> list[Adapter]:
+    """The active adapters of a layer of peft's."""
+    return [
+        (layer.lora_B[name].weight, layer.lora_A[name].weight, layer.scaling[name])
+        for name in layer.active_adapters
+        if name in layer.lora_A
+    ]
 
 
 def side_by_side(added: list[Adapter]) -> tuple[Tensor, Tensor]:

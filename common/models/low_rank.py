@@ -13,7 +13,7 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.models.adapters import Adapter, side_by_side
+from common.models.adapters import adapters_in, side_by_side
 
 
 class LowRankLinear(Linear):
@@ -22,16 +22,12 @@ class LowRankLinear(Linear):
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
         """All active adapters act as one, as wide as they are together."""
         base: nn.Linear = self.get_base_layer()  # pyright: ignore[reportAssignmentType]
-        names = [name for name in self.active_adapters if name in self.lora_A]
-        if self.disable_adapters or not names:
+        added = adapters_in(self)
+        if self.disable_adapters or not added:
             return base(x)
         assert not base.weight.requires_grad, "the weight under adapters must be frozen"
-        up, down = side_by_side([self._adapter(name) for name in names])
+        up, down = side_by_side(added)
         return _LowRank.apply(x, base.weight, base.bias, down, up)
-
-    def _adapter(self, name: str) -> Adapter:
-        up, down = self.lora_B[name].weight, self.lora_A[name].weight
-        return up, down, self.scaling[name]  # pyright: ignore[reportReturnType]
 
 
 class _LowRank(torch.autograd.Function):

@@ -52,7 +52,10 @@ def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure | Non
     A share without an interval, of a few texts of a few documents, would only stretch the axis;
     None where no share has one.
     """
-    drawn = {source: _with_interval(rows) for source, rows in tables.items()}
+    drawn = {
+        source: [row for row in rows if not np.isnan(row.share.low)]
+        for source, rows in tables.items()
+    }
     every = [row for rows in drawn.values() for row in rows]
     if not every:
         return None
@@ -78,10 +81,6 @@ def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure | Non
         panels[0].set_xlim(max(low, SHARE_RANGE[0]), min(high, SHARE_RANGE[1]))
         legend(figure, panels)
     return figure
-
-
-def _with_interval(rows: Sequence[SurvivalRow]) -> list[SurvivalRow]:
-    return [row for row in rows if not np.isnan(row.share.low)]
 
 
 def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]]) -> Figure:

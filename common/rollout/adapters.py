@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from common.models.adapters import Adapter, side_by_side
+from common.models.adapters import Adapter, adapters_in, side_by_side
 from common.models.verbalizer import Verbalizer
 
 Adapters = dict[nn.Linear, list[Adapter]]
@@ -15,10 +15,7 @@ Adapters = dict[nn.Linear, list[Adapter]]
 def adapters_of(verbalizer: Verbalizer) -> Adapters:
     """All active adapters, those of the warm start among them."""
     return {
-        layer.get_base_layer(): [
-            (layer.lora_B[name].weight, layer.lora_A[name].weight, layer.scaling[name])
-            for name in layer.active_adapters
-        ]
+        layer.get_base_layer(): adapters_in(layer)
         for layer in verbalizer.model.modules()
         if hasattr(layer, "lora_A")
     }
