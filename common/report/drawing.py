@@ -1,6 +1,6 @@
 """What all figures share: looks, panels, intervals, the legend; no global state."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -36,6 +36,10 @@ class ArmStyle(NamedTuple):
 
     color: tuple[float, float, float]
     marker: str
+
+
+Styles = Mapping[str, ArmStyle]
+"""By arm: made once for all figures of a report."""
 
 
 def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:

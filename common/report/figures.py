@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
+from common.report.drawing import STYLE, Styles, draw_interval, legend, log_axis, make_panels
 from common.report.markdown import label, writer
 from common.report.tables import ArmRow, PrefixRow, SurvivalRow
 
@@ -23,10 +23,9 @@ FLOOR_LINES = ("--", ":", "-.", (0, (1, 4)), (0, (6, 4)))
 COSTS = {"train_seconds": "training time (s)", "parameters": "parameters"}
 
 
-def fve_figure(tables: Mapping[str, Sequence[ArmRow]]) -> Figure:
+def fve_figure(tables: Mapping[str, Sequence[ArmRow]], styles: Styles) -> Figure:
     """FVE of each arm with its interval and one dot per seed; floors as lines; panel per source."""
     arms = _arms(row.arm for rows in tables.values() for row in rows if not row.is_floor)
-    styles = arm_styles(arms)
     with rc_context(STYLE):
         figure, panels = make_panels(list(tables), height=1.3 + 0.33 * len(arms), share="all")
         for axes, (source, rows) in zip(panels, tables.items(), strict=True):
@@ -46,7 +45,7 @@ def fve_figure(tables: Mapping[str, Sequence[ArmRow]]) -> Figure:
     return figure
 
 
-def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure | None:
+def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]], styles: Styles) -> Figure | None:
     """Share of each arm's FVE that survives each transform of its explanations.
 
     A share without an interval, of a few texts of a few documents, would only stretch the axis;
@@ -61,7 +60,7 @@ def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure | Non
         return None
     arms = _arms(row.arm for row in every)
     transforms = list(dict.fromkeys(row.transform for row in every))
-    styles, step = arm_styles(arms), 0.8 / (len(arms) + 1)
+    step = 0.8 / (len(arms) + 1)
     with rc_context(STYLE):
         height = 1.1 + (0.2 + 0.12 * len(arms)) * len(transforms)
         figure, panels = make_panels(list(drawn), height=height, share="all")
@@ -83,10 +82,9 @@ def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]]) -> Figure | Non
     return figure
 
 
-def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]]) -> Figure:
+def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]], styles: Styles) -> Figure:
     """FVE of the first k explanation tokens, a line per arm, in its interval while arms are few."""
     arms = _arms(row.arm for rows in tables.values() for row in rows)
-    styles = arm_styles(arms)
     with rc_context(STYLE):
         figure, panels = make_panels(list(tables), height=3.0, share="row")
         for axes, (source, rows) in zip(panels, tables.items(), strict=True):
@@ -107,14 +105,13 @@ def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]]) -> Figure:
     return figure
 
 
-def cost_figure(rows: Sequence[ArmRow], runs: pl.DataFrame) -> Figure | None:
+def cost_figure(rows: Sequence[ArmRow], runs: pl.DataFrame, styles: Styles) -> Figure | None:
     """FVE of each arm against what it costs, on logarithmic axes; None where all cost the same."""
     shown = [row for row in rows if row.arm in runs["arm"]]
     costs = {cost: _mean_costs(runs, cost) for cost in COSTS}
     costs = {cost: by_arm for cost, by_arm in costs.items() if len(set(by_arm.values())) > 1}
     if not costs:
         return None
-    styles = arm_styles(_arms(row.arm for row in shown))
     with rc_context(STYLE):
         figure, panels = make_panels(list(costs), height=2.9, share="row")
         for axes, (cost, by_arm) in zip(panels, costs.items(), strict=True):
@@ -128,18 +125,16 @@ def cost_figure(rows: Sequence[ArmRow], runs: pl.DataFrame) -> Figure | None:
     return figure
 
 
-def curves_figure(curves: pl.DataFrame, arms: Sequence[str]) -> Figure:
+def curves_figure(curves: pl.DataFrame, styles: Styles) -> Figure:
     """Training curves: a panel per metric, a colour per arm, a thin line per seed."""
     metrics = sorted(curves["metric"].unique())
-    styles = arm_styles(arms)
     with rc_context(STYLE):
         figure, panels = make_panels(metrics, height=2.7)
         for axes, metric in zip(panels, metrics, strict=True):
-            for arm in arms:
+            for arm, style in styles.items():
                 own = curves.filter(arm=arm, metric=metric).sort("seed", "step")
                 for run in own.partition_by("seed", maintain_order=True):
-                    color = styles[arm].color
-                    axes.plot(run["step"], run["value"], color=color, alpha=0.75, label=arm)
+                    axes.plot(run["step"], run["value"], color=style.color, alpha=0.75, label=arm)
             axes.set(xlabel="training step", ylabel=label(metric))
         legend(figure, panels)
     return figure

@@ -28,14 +28,10 @@ from common.report.tables import (
     ArmRow,
     PrefixRow,
     SurvivalRow,
-    mean_errors,
     quote_effects,
 )
 
 FEWEST_SEEDS = 3
-MOST_EXAMPLES = 8
-SOURCE_CHARACTERS = 400
-"""So much of a text is shown, from its end."""
 
 
 class Part(NamedTuple):
@@ -44,14 +40,6 @@ class Part(NamedTuple):
     writer: str
     table: str
     sentences: tuple[str, ...] = ()
-
-
-class Example(NamedTuple):
-    """One activation and what each writer says of it."""
-
-    key: str
-    source_text: str
-    table: str
 
 
 def _named(results: Results, row: ArmRow) -> str:
@@ -132,26 +120,6 @@ def prefix_part(source: str, rows: Sequence[PrefixRow]) -> Part:
                 gain = "" if row.marginal is None else f"; {row.marginal:+.4f}"
                 line[f"k = {row.tokens}"] = bounds(row.fve) + gain
     return Part(writer(source), table(cells), _lengths(rows))
-
-
-def examples(results: Results) -> list[Example]:
-    """The first activations of `texts`, what each writer says and how well each arm reads it."""
-    writers = [name for name in results.texts.columns if name not in ("key", "source_text")]
-    cosines = {source: _cosines(results, source) for source in results.sources}
-    shown = []
-    for text in results.texts.head(MOST_EXAMPLES).to_dicts():
-        cells = [
-            {
-                "writer": name,
-                "explanation": plain(text[name]),
-                "cosine by arm": cosines.get(name, {}).get(text["key"], ABSENT),
-            }
-            for name in writers
-        ]
-        ending = text["source_text"][-SOURCE_CHARACTERS:]
-        cut = "… " if len(ending) < len(text["source_text"]) else ""
-        shown.append(Example(text["key"], cut + plain(ending), table(cells)))
-    return shown
 
 
 def text_part(results: Results) -> str:
@@ -271,16 +239,6 @@ def _lengths(rows: Sequence[PrefixRow]) -> tuple[str, ...]:
     if len(set(told.values())) == 1:
         return (f"{said}: {next(iter(told.values()))}.",)
     return tuple(f"{said}, {code(arm)}: {line}." for arm, line in told.items())
-
-
-def _cosines(results: Results, source: str) -> dict[str, str]:
-    """{key: cosine of each arm, averaged over seeds, as text}."""
-    errors, by_key = mean_errors(results, source), {}
-    for arm in results.arms:
-        if (ORIGINAL, arm) in errors:
-            for key, cosine in errors[ORIGINAL, arm].select("key", "cosine").iter_rows():
-                by_key.setdefault(key, []).append(f"{code(arm)} {fixed(cosine)}")
-    return {key: ", ".join(cosines) for key, cosines in by_key.items()}
 
 
 def _setting(value: object) -> str:

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from common.report import drawing, figures, markdown, parts
+from common.report.examples import examples
 from common.report.results import Results, check_results
 from common.report.section import Section
 from common.report.tables import (
@@ -92,17 +93,18 @@ def _measure(results: Results) -> _Measured:
 
 def _draw(results: Results, measured: _Measured) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
+    styles = drawing.arm_styles(results.arms)
     if measured.arms:
-        drawn["fve"] = figures.fve_figure(measured.arms)
-    if survival := figures.survival_figure(measured.survival):
+        drawn["fve"] = figures.fve_figure(measured.arms, styles)
+    if survival := figures.survival_figure(measured.survival, styles):
         drawn["survival"] = survival
     if measured.prefixes:
-        drawn["prefix"] = figures.prefix_figure(measured.prefixes)
+        drawn["prefix"] = figures.prefix_figure(measured.prefixes, styles)
     main = measured.arms.get(_main_source(results, measured), [])
-    if main and (against_cost := figures.cost_figure(main, results.runs)):
+    if main and (against_cost := figures.cost_figure(main, results.runs, styles)):
         drawn["cost"] = against_cost
     if results.curves.height:
-        drawn["curves"] = figures.curves_figure(results.curves, results.arms)
+        drawn["curves"] = figures.curves_figure(results.curves, styles)
     return drawn
 
 
@@ -120,7 +122,7 @@ def _parts(results: Results, measured: _Measured) -> dict[str, object]:
         "arms": [parts.arm_part(results, *item) for item in measured.arms.items()],
         "survival": [parts.survival_part(results, *item) for item in measured.survival.items()],
         "prefixes": [parts.prefix_part(*item) for item in measured.prefixes.items()],
-        "examples": parts.examples(results),
+        "examples": examples(results),
         "text_metrics": parts.text_part(results),
         "cost": parts.cost_part(results),
         "tuning": parts.tuning_part(results),

@@ -10,15 +10,16 @@ from common.report.tables import arm_table, prefix_table, survival_table
 
 @pytest.fixture(scope="module")
 def draw(results: Results):
+    styles = drawing.arm_styles(results.arms)
     arms = {source: arm_table(results, source) for source in results.sources}
     survival = {source: survival_table(results, source) for source in results.sources}
     prefixes = {source: prefix_table(results, source) for source in results.sources}
     return {
-        "fve": lambda: figures.fve_figure(arms),
-        "survival": lambda: figures.survival_figure(survival),
-        "prefix": lambda: figures.prefix_figure(prefixes),
-        "cost": lambda: figures.cost_figure(arms["teacher"], results.runs),
-        "curves": lambda: figures.curves_figure(results.curves, results.arms),
+        "fve": lambda: figures.fve_figure(arms, styles),
+        "survival": lambda: figures.survival_figure(survival, styles),
+        "prefix": lambda: figures.prefix_figure(prefixes, styles),
+        "cost": lambda: figures.cost_figure(arms["teacher"], results.runs, styles),
+        "curves": lambda: figures.curves_figure(results.curves, styles),
     }
 
 
@@ -43,7 +44,8 @@ def test_every_arm_is_named_and_drawn_where_it_stands(results: Results, draw):
 def test_a_share_without_an_interval_is_not_drawn(results: Results):
     rows = survival_table(results, "teacher")
     few = rows[0]._replace(share=rows[0].share._replace(low=nan, high=nan))
-    axes = figures.survival_figure({"teacher": [few, *rows[1:]]}).axes[0]
+    styles = drawing.arm_styles(results.arms)
+    axes = figures.survival_figure({"teacher": [few, *rows[1:]]}, styles).axes[0]
     assert len(axes.containers) == len(rows) - 1
 
 
@@ -52,12 +54,12 @@ def test_a_transform_without_any_interval_has_no_place(results: Results):
     gone = rows[0].transform
     without = rows[0].share._replace(low=nan, high=nan)
     rows = [row._replace(share=without) if row.transform == gone else row for row in rows]
-    axes = figures.survival_figure({"teacher": rows}).axes[0]
+    styles = drawing.arm_styles(results.arms)
+    axes = figures.survival_figure({"teacher": rows}, styles).axes[0]
     places = [tick.get_text() for tick in axes.get_yticklabels()]
     assert len(places) == len({row.transform for row in rows}) - 1
-    assert (
-        figures.survival_figure({"teacher": [row for row in rows if row.transform == gone]}) is None
-    )
+    nothing = {"teacher": [row for row in rows if row.transform == gone]}
+    assert figures.survival_figure(nothing, styles) is None
 
 
 def test_each_seed_of_each_arm_has_a_curve(draw):
@@ -69,6 +71,18 @@ def test_many_arms_look_different():
     assert len(set(styles.values())) == 16
 
 
+def test_an_arm_looks_the_same_in_every_figure(results: Results):
+    """Also where others are missing."""
+    styles = drawing.arm_styles(results.arms)
+    last = results.arms[-1]
+    rows = [row for row in survival_table(results, "teacher") if row.arm == last]
+    drawn = figures.survival_figure({"teacher": rows}, styles).axes[0].containers
+    assert {tuple(bar.lines[0].get_color()) for bar in drawn} == {styles[last].color}
+
+
 def test_no_cost_figure_where_all_arms_cost_the_same(results: Results):
     runs = results.runs.with_columns(pl.lit(60.0).alias("train_seconds"), parameters=pl.lit(5))
-    assert figures.cost_figure(arm_table(results, "av"), runs) is None
+    assert (
+        figures.cost_figure(arm_table(results, "av"), runs, drawing.arm_styles(results.arms))
+        is None
+    )
