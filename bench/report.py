@@ -115,7 +115,11 @@ def _policy(found: Stepped, judged: bool) -> Iterator[str]:
     yield table([_stepped(name, found) for name in found.rates])
     yield table([_ratio(one, judged) for one in found.ratios])
     yield from (f"{name} is left out: {reason}." for name, reason in found.missing.items())
-    yield "Where a step's seconds go, medians (TRL shows only what its reward function does):"
+    yield (
+        "Where a step's seconds go, medians. Our AR learns from the answers that were scored: its "
+        "forward pass is in scoring, its gradient in backward. TRL shows only what its reward "
+        "function does."
+    )
     names = dict.fromkeys(part for parts in found.parts.values() for part in parts)
     yield table(
         [
