@@ -50,7 +50,7 @@ def collect(experiment: Experiment, profile: Profile) -> None:
         floors, curves = _trunk_floors(material), pl.DataFrame(schema=CURVES_SCHEMA)
         measures = pl.DataFrame(schema=MEASURES_SCHEMA)
     rows = pl.concat([_tables(folders, "rows_file", ROWS_SCHEMA), _as(floors, ROWS_SCHEMA)])
-    rows, measures = (_under_all_seeds(table, arms) for table in (rows, measures))
+    rows, measures = (under_all_seeds(table, arms) for table in (rows, measures))
     results = Results(
         facts=_facts(experiment, material, folders, rows)
         | {"untrained": [arm.name for arm in arms if not arm.learns]},
@@ -66,6 +66,17 @@ def collect(experiment: Experiment, profile: Profile) -> None:
     save_results(folder, results)
     metrics = _headline(results)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
+
+
+def under_all_seeds(table: pl.DataFrame, arms: Sequence[Arm]) -> pl.DataFrame:
+    """What an arm's only run stands for is written under every seed: others are paired by seed."""
+    copies = [
+        table.filter(arm=arm.name, seed=arm.seeds[0]).with_columns(seed=pl.lit(seed, pl.Int64))
+        for arm in arms
+        for seed in arm.paired_seeds
+        if seed not in arm.seeds
+    ]
+    return pl.concat([table, *copies])
 
 
 def text_metrics(material: Material, texts: list[str]) -> dict[str, float]:
@@ -121,17 +132,6 @@ def _tables(runs: list[RunFolder], name: str, schema: Mapping[str, Any]) -> pl.D
         _as(read_table(getattr(run, name), f"experiments/{run.identity[1]}", list(schema)), schema)
         for run in runs
     )
-
-
-def _under_all_seeds(table: pl.DataFrame, arms: Sequence[Arm]) -> pl.DataFrame:
-    """What an arm's only run stands for is written under every seed: others are paired by seed."""
-    copies = [
-        table.filter(arm=arm.name, seed=arm.seeds[0]).with_columns(seed=pl.lit(seed, pl.Int64))
-        for arm in arms
-        for seed in arm.paired_seeds
-        if seed not in arm.seeds
-    ]
-    return pl.concat([table, *copies])
 
 
 def _as(table: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:

@@ -44,7 +44,8 @@ def sensitivities(model: nn.Module, losses: Iterable[Tensor]) -> dict[str, Sensi
 def root(moments: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
     """The Cholesky factor L of damped second moments M: L @ L.T is M."""
     damping = DAMPING * moments.diagonal().mean().clamp(min=1e-30)
-    return torch.linalg.cholesky(moments + damping * torch.eye(len(moments)))
+    damped = moments + damping.expand(len(moments)).diag()
+    return torch.linalg.cholesky(damped.double()).float()  # in float32 large ones may fail
 
 
 @contextmanager
