@@ -36,11 +36,8 @@ def text_measures(material: Material, texts: list[str]) -> pl.DataFrame:
 def splice_measures(material: Material, read: Float[Tensor, "rows d_model"]) -> pl.DataFrame:
     """KL of the next token with the reconstruction spliced in, and with the mean direction."""
     table, target = material.test_table, material.target.model.to(best_device())
-    rows = [
-        spliced_kl(target, material.layer, ids, torch.stack([own, material.mean]))
-        for ids, own in zip(table[TOKEN_IDS].to_list(), read, strict=True)
-    ]
-    columns = torch.stack(rows)
+    both = torch.stack([read, material.mean.to(read).expand_as(read)], 1)
+    columns = spliced_kl(target, material.layer, table[TOKEN_IDS].to_list(), both)
     return _measures(table, {"splice_kl": columns[:, 0], "splice_kl_mean_direction": columns[:, 1]})
 
 

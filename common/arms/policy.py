@@ -254,12 +254,9 @@ class PolicyArm(Arm):
         texts = self._token_ids
         groups = read.view(len(keys), -1, read.shape[1])
         target = self.material.target.model.to(read.device)
-        return torch.cat(
-            [
-                spliced_kl(target, self.material.layer, texts[key], group)
-                for key, group in zip(keys, groups, strict=True)
-            ]
-        )
+        return spliced_kl(
+            target, self.material.layer, [texts[key] for key in keys], groups
+        ).flatten()
 
     @cached_property
     def _token_ids(self) -> dict[str, list[int]]:

@@ -19,8 +19,21 @@ def own_activation(target: Target) -> torch.Tensor:
 
 def test_the_activation_itself_changes_nothing_whatever_its_length(target: Target):
     own = own_activation(target)
-    kl = spliced_kl(target.model, LAYER, IDS, torch.cat([own, 3 * own]))
+    (kl,) = spliced_kl(target.model, LAYER, [IDS], torch.cat([own, 3 * own])[None])
     assert kl.tolist() == pytest.approx([0, 0], abs=1e-5)
+
+
+def test_texts_of_any_length_are_read_together_as_alone(target: Target):
+    torch.manual_seed(0)
+    texts = [list(range(start, start + 17 + 3 * (start % 7))) for start in range(20)]
+    reconstructions = torch.randn(len(texts), 2, 64)
+    together = spliced_kl(target.model, LAYER, texts, reconstructions)
+    alone = [
+        spliced_kl(target.model, LAYER, [text], own[None])
+        for text, own in zip(texts, reconstructions, strict=True)
+    ]
+    assert together.min() > 0.001
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
 
 
 def test_against_a_whole_forward_without_a_cache(target: Target):
@@ -41,5 +54,5 @@ def test_against_a_whole_forward_without_a_cache(target: Target):
         handle.remove()
     expected = float((before.exp() * (before - after)).sum())
     assert expected > 0.01
-    (found,) = spliced_kl(target.model, LAYER, IDS, other).tolist()
+    found = float(spliced_kl(target.model, LAYER, [IDS], other[None]))
     assert found == pytest.approx(expected, rel=1e-4)
