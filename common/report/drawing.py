@@ -1,6 +1,6 @@
 """What all figures share: looks, panels, intervals, the legend; no global state."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -38,12 +38,11 @@ class ArmStyle(NamedTuple):
     marker: str
 
 
-Styles = Mapping[str, ArmStyle]
-"""By arm: made once for all figures of a report."""
-
-
 def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
-    """Control in dark grey, the others in a colour-blind palette; markers tell repeats apart."""
+    """Control in dark grey, the others in a colour-blind palette; markers tell repeats apart.
+
+    Every figure is given all arms of the report, so that one looks alike where others are missing.
+    """
     palette = sns.color_palette("colorblind")
     others = [arm for arm in arms if arm != CONTROL]
     styles = {CONTROL: ArmStyle((0.25, 0.25, 0.25), "o")}

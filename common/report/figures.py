@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.report.drawing import STYLE, Styles, draw_interval, legend, log_axis, make_panels
+from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
 from common.report.markdown import label, writer
 from common.report.tables import ArmRow, PrefixRow, SurvivalRow
 
@@ -23,9 +23,10 @@ FLOOR_LINES = ("--", ":", "-.", (0, (1, 4)), (0, (6, 4)))
 COSTS = {"train_seconds": "training time (s)", "parameters": "parameters"}
 
 
-def fve_figure(tables: Mapping[str, Sequence[ArmRow]], styles: Styles) -> Figure:
+def fve_figure(tables: Mapping[str, Sequence[ArmRow]], every_arm: Sequence[str]) -> Figure:
     """FVE of each arm with its interval and one dot per seed; floors as lines; panel per source."""
     arms = _arms(row.arm for rows in tables.values() for row in rows if not row.is_floor)
+    styles = arm_styles(every_arm)
     with rc_context(STYLE):
         figure, panels = make_panels(list(tables), height=1.3 + 0.33 * len(arms), share="all")
         for axes, (source, rows) in zip(panels, tables.items(), strict=True):
@@ -45,7 +46,9 @@ def fve_figure(tables: Mapping[str, Sequence[ArmRow]], styles: Styles) -> Figure
     return figure
 
 
-def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]], styles: Styles) -> Figure | None:
+def survival_figure(
+    tables: Mapping[str, Sequence[SurvivalRow]], every_arm: Sequence[str]
+) -> Figure | None:
     """Share of each arm's FVE that survives each transform of its explanations.
 
     A share without an interval, of a few texts of a few documents, would only stretch the axis;
@@ -60,7 +63,7 @@ def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]], styles: Styles)
         return None
     arms = _arms(row.arm for row in every)
     transforms = list(dict.fromkeys(row.transform for row in every))
-    step = 0.8 / (len(arms) + 1)
+    styles, step = arm_styles(every_arm), 0.8 / (len(arms) + 1)
     with rc_context(STYLE):
         height = 1.1 + (0.2 + 0.12 * len(arms)) * len(transforms)
         figure, panels = make_panels(list(drawn), height=height, share="all")
@@ -82,9 +85,10 @@ def survival_figure(tables: Mapping[str, Sequence[SurvivalRow]], styles: Styles)
     return figure
 
 
-def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]], styles: Styles) -> Figure:
+def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]], every_arm: Sequence[str]) -> Figure:
     """FVE of the first k explanation tokens, a line per arm, in its interval while arms are few."""
     arms = _arms(row.arm for rows in tables.values() for row in rows)
+    styles = arm_styles(every_arm)
     with rc_context(STYLE):
         figure, panels = make_panels(list(tables), height=3.0, share="row")
         for axes, (source, rows) in zip(panels, tables.items(), strict=True):
@@ -105,13 +109,16 @@ def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]], styles: Styles) -> 
     return figure
 
 
-def cost_figure(rows: Sequence[ArmRow], runs: pl.DataFrame, styles: Styles) -> Figure | None:
+def cost_figure(
+    rows: Sequence[ArmRow], runs: pl.DataFrame, every_arm: Sequence[str]
+) -> Figure | None:
     """FVE of each arm against what it costs, on logarithmic axes; None where all cost the same."""
     shown = [row for row in rows if row.arm in runs["arm"]]
     costs = {cost: _mean_costs(runs, cost) for cost in COSTS}
     costs = {cost: by_arm for cost, by_arm in costs.items() if len(set(by_arm.values())) > 1}
     if not costs:
         return None
+    styles = arm_styles(every_arm)
     with rc_context(STYLE):
         figure, panels = make_panels(list(costs), height=2.9, share="row")
         for axes, (cost, by_arm) in zip(panels, costs.items(), strict=True):
@@ -125,13 +132,13 @@ def cost_figure(rows: Sequence[ArmRow], runs: pl.DataFrame, styles: Styles) -> F
     return figure
 
 
-def curves_figure(curves: pl.DataFrame, styles: Styles) -> Figure:
+def curves_figure(curves: pl.DataFrame, every_arm: Sequence[str]) -> Figure:
     """Training curves: a panel per metric, a colour per arm, a thin line per seed."""
     metrics = sorted(curves["metric"].unique())
     with rc_context(STYLE):
         figure, panels = make_panels(metrics, height=2.7)
         for axes, metric in zip(panels, metrics, strict=True):
-            for arm, style in styles.items():
+            for arm, style in arm_styles(every_arm).items():
                 own = curves.filter(arm=arm, metric=metric).sort("seed", "step")
                 for run in own.partition_by("seed", maintain_order=True):
                     axes.plot(run["step"], run["value"], color=style.color, alpha=0.75, label=arm)

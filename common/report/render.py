@@ -93,18 +93,17 @@ def _measure(results: Results) -> _Measured:
 
 def _draw(results: Results, measured: _Measured) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
-    styles = drawing.arm_styles(results.arms)
     if measured.arms:
-        drawn["fve"] = figures.fve_figure(measured.arms, styles)
-    if survival := figures.survival_figure(measured.survival, styles):
+        drawn["fve"] = figures.fve_figure(measured.arms, results.arms)
+    if survival := figures.survival_figure(measured.survival, results.arms):
         drawn["survival"] = survival
     if measured.prefixes:
-        drawn["prefix"] = figures.prefix_figure(measured.prefixes, styles)
+        drawn["prefix"] = figures.prefix_figure(measured.prefixes, results.arms)
     main = measured.arms.get(_main_source(results, measured), [])
-    if main and (against_cost := figures.cost_figure(main, results.runs, styles)):
+    if main and (against_cost := figures.cost_figure(main, results.runs, results.arms)):
         drawn["cost"] = against_cost
     if results.curves.height:
-        drawn["curves"] = figures.curves_figure(results.curves, styles)
+        drawn["curves"] = figures.curves_figure(results.curves, results.arms)
     return drawn
 
 

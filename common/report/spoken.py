@@ -45,9 +45,7 @@ def spoken_sections(results: Results) -> list[Section]:
 
 def _sampled_section(results: Results) -> Section:
     """The best of n, as a table and as curves, and how far the AV has gone."""
-    # Every run imports this file, none draws.
-    from common.report.drawing import arm_styles
-    from common.report.spoken_figures import lines_figure
+    from common.report.spoken_figures import lines_figure  # every run imports this file, none draws
 
     asked = results.measures.filter(measure="best_of_1")[KEY].n_unique()
     curves = {arm: best for arm in results.arms if (best := _best_of(results, arm))}
@@ -64,8 +62,7 @@ def _sampled_section(results: Results) -> Section:
         " chooses: an upper bound of what picking can give. It is divided by the variance of all"
         " test activations: to be compared along a row, not with other tables.\n\n" + table(rows)
     )
-    styles = arm_styles(results.arms)
-    figure = lines_figure(curves, "best of n", "FVE (share of variance)", styles)
+    figure = lines_figure(curves, "best of n", "FVE (share of variance)", results.arms)
     caption = "FVE of the best of n sampled explanations, chosen by the arm's own AR."
     return Section(
         "Several explanations of one activation", text, (Drawing("best_of", caption, figure),)

@@ -7,13 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from common.metrics.statistics import Interval
-from common.report.drawing import STYLE, Styles, draw_interval, legend, log_axis, make_panels
+from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
 
 
 def front_figure(
-    points: Mapping[str, tuple[Interval, Interval]], x: str, y: str, styles: Styles
+    points: Mapping[str, tuple[Interval, Interval]], x: str, y: str, every_arm: Sequence[str]
 ) -> Figure:
     """Two measures of each arm against one another, each with its interval."""
+    styles = arm_styles(every_arm)
     with rc_context(STYLE):
         figure, (axes,) = make_panels([y], height=3.2)
         for arm, (across, up) in points.items():
@@ -25,9 +26,10 @@ def front_figure(
 
 
 def lines_figure(
-    lines: Mapping[str, Sequence[tuple[int, Interval]]], x: str, y: str, styles: Styles
+    lines: Mapping[str, Sequence[tuple[int, Interval]]], x: str, y: str, every_arm: Sequence[str]
 ) -> Figure:
     """A measure of each arm against powers of two, each point with its interval."""
+    styles = arm_styles(every_arm)
     with rc_context(STYLE):
         figure, (axes,) = make_panels([y], height=3.0)
         for place, (arm, points) in enumerate(lines.items()):
@@ -48,9 +50,10 @@ def size_figure(
     measures: Mapping[str, Mapping[str, Interval]],
     sizes: Mapping[str, int],
     x: str,
-    styles: Styles,
+    every_arm: Sequence[str],
 ) -> Figure:
     """Some measures of each arm against a size of it; panels, on a logarithmic axis."""
+    styles = arm_styles(every_arm)
     with rc_context(STYLE):
         figure, drawn = make_panels(list(measures), height=2.7)
         for axes, (name, by_arm) in zip(drawn, measures.items(), strict=True):

@@ -43,7 +43,8 @@ def _kl(
     before = [torch.tensor(ids[:-1], device=device) for ids in texts]
     ids = pad_sequence(before, batch_first=True)
     mask = pad_sequence([torch.ones_like(text) for text in before], batch_first=True)
-    cache = model.model(input_ids=ids, attention_mask=mask, use_cache=True).past_key_values
+    # Padding on the right needs no mask before it is followed by the last token.
+    cache = model.model(input_ids=ids, use_cache=True).past_key_values
     rows = reconstructions.shape[1] + 1
     cache.batch_repeat_interleave(rows)
     last = torch.tensor([[text[-1]] for text in texts], device=device)

@@ -77,9 +77,7 @@ def verdict(results: Results) -> str:
 
 def sections(results: Results) -> list[Section]:
     """The front of FVE against quotes, all against the AR's size, and what each arm's AV wrote."""
-    # Every run imports this, none draws.
-    from common.report.drawing import arm_styles
-    from common.report.spoken_figures import front_figure
+    from common.report.spoken_figures import front_figure  # every run imports this, none draws
 
     points = _points(results)
     if not points:
@@ -91,7 +89,7 @@ def sections(results: Results) -> list[Section]:
         f" may span several): {listed(best)}."
     )
     measured = ("share in quotation marks", "FVE under the neutral AR")
-    figure = front_figure(points, *measured, arm_styles(results.arms))
+    figure = front_figure(points, *measured, results.arms)
     drawing = Drawing("front", "Quotes against what the words carry", figure)
     front = Section("The front", text, (drawing,))
     return [front, *_against_size(results), *spoken_sections(results)]
@@ -99,7 +97,6 @@ def sections(results: Results) -> list[Section]:
 
 def _against_size(results: Results) -> list[Section]:
     """Four measures of each arm that learned, against the parameters of its AR."""
-    from common.report.drawing import arm_styles
     from common.report.spoken_figures import size_figure
 
     sizes = {a: n for a, n in results.facts.get("ar_parameters", {}).items() if a != START}
@@ -123,7 +120,7 @@ def _against_size(results: Results) -> list[Section]:
         },
     }
     long = {row.arm: row.coverage for row in prefixes if row.tokens == tokens}
-    figure = size_figure(measures, sizes, "parameters of the AR", arm_styles(results.arms))
+    figure = size_figure(measures, sizes, "parameters of the AR", results.arms)
     rows = [
         {"arm": code(arm), "AR parameters": amount(size)}
         | {name: bounds(found.get(arm)) for name, found in measures.items()}

@@ -10,16 +10,15 @@ from common.report.tables import arm_table, prefix_table, survival_table
 
 @pytest.fixture(scope="module")
 def draw(results: Results):
-    styles = drawing.arm_styles(results.arms)
     arms = {source: arm_table(results, source) for source in results.sources}
     survival = {source: survival_table(results, source) for source in results.sources}
     prefixes = {source: prefix_table(results, source) for source in results.sources}
     return {
-        "fve": lambda: figures.fve_figure(arms, styles),
-        "survival": lambda: figures.survival_figure(survival, styles),
-        "prefix": lambda: figures.prefix_figure(prefixes, styles),
-        "cost": lambda: figures.cost_figure(arms["teacher"], results.runs, styles),
-        "curves": lambda: figures.curves_figure(results.curves, styles),
+        "fve": lambda: figures.fve_figure(arms, results.arms),
+        "survival": lambda: figures.survival_figure(survival, results.arms),
+        "prefix": lambda: figures.prefix_figure(prefixes, results.arms),
+        "cost": lambda: figures.cost_figure(arms["teacher"], results.runs, results.arms),
+        "curves": lambda: figures.curves_figure(results.curves, results.arms),
     }
 
 
@@ -44,8 +43,7 @@ def test_every_arm_is_named_and_drawn_where_it_stands(results: Results, draw):
 def test_a_share_without_an_interval_is_not_drawn(results: Results):
     rows = survival_table(results, "teacher")
     few = rows[0]._replace(share=rows[0].share._replace(low=nan, high=nan))
-    styles = drawing.arm_styles(results.arms)
-    axes = figures.survival_figure({"teacher": [few, *rows[1:]]}, styles).axes[0]
+    axes = figures.survival_figure({"teacher": [few, *rows[1:]]}, results.arms).axes[0]
     assert len(axes.containers) == len(rows) - 1
 
 
@@ -54,12 +52,11 @@ def test_a_transform_without_any_interval_has_no_place(results: Results):
     gone = rows[0].transform
     without = rows[0].share._replace(low=nan, high=nan)
     rows = [row._replace(share=without) if row.transform == gone else row for row in rows]
-    styles = drawing.arm_styles(results.arms)
-    axes = figures.survival_figure({"teacher": rows}, styles).axes[0]
+    axes = figures.survival_figure({"teacher": rows}, results.arms).axes[0]
     places = [tick.get_text() for tick in axes.get_yticklabels()]
     assert len(places) == len({row.transform for row in rows}) - 1
     nothing = {"teacher": [row for row in rows if row.transform == gone]}
-    assert figures.survival_figure(nothing, styles) is None
+    assert figures.survival_figure(nothing, results.arms) is None
 
 
 def test_each_seed_of_each_arm_has_a_curve(draw):
@@ -76,13 +73,10 @@ def test_an_arm_looks_the_same_in_every_figure(results: Results):
     styles = drawing.arm_styles(results.arms)
     last = results.arms[-1]
     rows = [row for row in survival_table(results, "teacher") if row.arm == last]
-    drawn = figures.survival_figure({"teacher": rows}, styles).axes[0].containers
+    drawn = figures.survival_figure({"teacher": rows}, results.arms).axes[0].containers
     assert {tuple(bar.lines[0].get_color()) for bar in drawn} == {styles[last].color}
 
 
 def test_no_cost_figure_where_all_arms_cost_the_same(results: Results):
     runs = results.runs.with_columns(pl.lit(60.0).alias("train_seconds"), parameters=pl.lit(5))
-    assert (
-        figures.cost_figure(arm_table(results, "av"), runs, drawing.arm_styles(results.arms))
-        is None
-    )
+    assert figures.cost_figure(arm_table(results, "av"), runs, results.arms) is None
