@@ -10,8 +10,13 @@ from pathlib import Path
 TCMALLOC = ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4")
 """Files of the allocator of gperftools; Debian's package is `libtcmalloc-minimal4`."""
 PRELOAD = "LD_PRELOAD"
-SILENT = {"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(2**60)}
-"""Otherwise it reports every tensor above a gigabyte."""
+TCMALLOC_SETTINGS = {
+    "TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(2**60),
+    "TCMALLOC_RELEASE_RATE": "0",
+}
+"""It reports no tensor above a gigabyte, and gives nothing back to the system."""
+TORCH_SETTINGS = {"THP_MEM_ALLOC_ENABLE": "1"}
+"""Tensors of 2 MiB and more ask for huge pages: fewer faults, fewer misses of the page table."""
 CHOICE = "NLA_ALLOCATOR"
 """Environment variable: `libc` keeps the C library's allocator."""
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
@@ -22,6 +27,8 @@ LARGEST_BLOCK, LARGEST_HEAP = 32 * 2**20, 2**31 - 1
 
 def choose_allocator() -> None:
     """At the start of a command: tcmalloc if it is there, else glibc's with settings of ours."""
+    for name, value in TORCH_SETTINGS.items():
+        os.environ.setdefault(name, value)
     start_again_with_tcmalloc()
     keep_freed_memory()
 
@@ -67,7 +74,7 @@ def start_again_with_tcmalloc() -> None:
     if (library := tcmalloc()) is None:
         return
     preload = " ".join([str(library), *os.environ.get(PRELOAD, "").split()])
-    environment = {**SILENT, **os.environ, PRELOAD: preload}
+    environment = {**TCMALLOC_SETTINGS, **os.environ, PRELOAD: preload}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
