@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from common import allocator
-from common.allocator import keep_freed_memory, start_again_with_tcmalloc, tcmalloc
+from common.allocator import (
+    choose_allocator,
+    keep_freed_memory,
+    start_again_with_tcmalloc,
+    tcmalloc,
+)
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only there it is exchanged")
 
@@ -48,6 +53,19 @@ def test_the_same_command_starts_again_with_tcmalloc(
     assert Path(first).name == "libtcmalloc_minimal.so.4"
     assert second == "/lib/other.so"
     assert environment["PATH"] == os.environ["PATH"]
+
+
+@LINUX
+def test_memory_settings_give_way_to_the_users(
+    started: list[tuple], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+    monkeypatch.setenv("TCMALLOC_RELEASE_RATE", "5")
+    choose_allocator()
+    ((_, _, environment),) = started
+    assert environment["THP_MEM_ALLOC_ENABLE"] == "1"
+    assert environment["TCMALLOC_RELEASE_RATE"] == "5"
+    assert int(environment["TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD"]) > 2**40
 
 
 @LINUX
