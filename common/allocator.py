@@ -10,13 +10,13 @@ from pathlib import Path
 TCMALLOC = ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4")
 """Files of the allocator of gperftools; Debian's package is `libtcmalloc-minimal4`."""
 PRELOAD = "LD_PRELOAD"
-TCMALLOC_SETTINGS = {
+SETTINGS = {
     "TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(2**60),
     "TCMALLOC_RELEASE_RATE": "0",
+    "THP_MEM_ALLOC_ENABLE": "1",
 }
-"""It reports no tensor above a gigabyte, and gives nothing back to the system."""
-TORCH_SETTINGS = {"THP_MEM_ALLOC_ENABLE": "1"}
-"""Tensors of 2 MiB and more ask for huge pages: fewer faults, fewer misses of the page table."""
+"""tcmalloc reports no tensor above a gigabyte and gives nothing back to the system; torch asks for
+huge pages for tensors of 2 MiB and more, which saves faults and misses of the page table."""
 CHOICE = "NLA_ALLOCATOR"
 """Environment variable: `libc` keeps the C library's allocator."""
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
@@ -27,7 +27,7 @@ LARGEST_BLOCK, LARGEST_HEAP = 32 * 2**20, 2**31 - 1
 
 def choose_allocator() -> None:
     """At the start of a command: tcmalloc if it is there, else glibc's with settings of ours."""
-    for name, value in TORCH_SETTINGS.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     start_again_with_tcmalloc()
     keep_freed_memory()
@@ -74,7 +74,7 @@ def start_again_with_tcmalloc() -> None:
     if (library := tcmalloc()) is None:
         return
     preload = " ".join([str(library), *os.environ.get(PRELOAD, "").split()])
-    environment = {**TCMALLOC_SETTINGS, **os.environ, PRELOAD: preload}
+    environment = {**os.environ, PRELOAD: preload}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
