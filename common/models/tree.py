@@ -128,7 +128,7 @@ def _attend(
     read = []
     for level, (rows, time) in enumerate(tree.shapes):
         if not rows * time:
-            read.append(queries[level])
+            read.append(queries[level][..., : value.shape[-1]])
             continue
         before = [
             torch.cat([_repeated(part, rows) for part in parts[: level + 1]], 1).transpose(1, 2)

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +24,12 @@ class Target(NamedTuple):
     manifest: dict
 
 
-def prepare_target(config: TargetConfig, out: Path) -> None:
+def prepare_target(
+    config: TargetConfig, out: Path, check: Callable[["Target"], None] = lambda _: None
+) -> None:
     """Bring the model of `config.model` to the folder `out` as fp32 safetensors, with a manifest.
 
+    `check` sees the target as all will load it, before there is a manifest, and may refuse it.
     Raises NlaError for a missing package, folder or hub model, or a digest that does not match.
     """
     model, tokenizer = _fetch(config)
@@ -34,25 +38,37 @@ def prepare_target(config: TargetConfig, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    settings = model.config
-    write_manifest(
-        out,
-        kind="target",
-        config=config.digest(),
-        source=config.model,
-        tokenizer=tokenizer_digest(tokenizer),
-        d_model=settings.hidden_size,
-        blocks=settings.num_hidden_layers,
-        vocab=settings.vocab_size,
-    )
+    model, tokenizer = _load(out)
+    facts = {
+        "kind": "target",
+        "config": config.digest(),
+        "source": config.model,
+        "tokenizer": tokenizer_digest(tokenizer),
+        "d_model": model.config.hidden_size,
+        "blocks": model.config.num_hidden_layers,
+        "vocab": model.config.vocab_size,
+    }
+    check(Target(model, tokenizer, facts))
+    write_manifest(out, **facts)
 
 
 def load_target(folder: Path) -> Target:
     """The model in eval mode without gradients, from a folder that `prepare_target` made."""
+    manifest = read_manifest(folder, made_by="target", kind="target")
+    model, tokenizer = _load(folder)
+    if tokenizer_digest(tokenizer) != manifest["tokenizer"]:
+        raise NlaError(
+            "the tokenizer is not the one in the manifest",
+            where=folder,
+            remedy="dvc repro --force target",
+        )
+    return Target(model, tokenizer, manifest)
+
+
+def _load(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _quietly()
-    manifest = read_manifest(folder, made_by="target", kind="target")
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation=_attention(folder)
@@ -63,15 +79,9 @@ def load_target(folder: Path) -> Target:
         raise NlaError(
             f"damaged weights ({first_line(error)})", where=folder, remedy=remedy
         ) from error
-    if tokenizer_digest(tokenizer) != manifest["tokenizer"]:
-        raise NlaError(
-            "the tokenizer is not the one in the manifest",
-            where=folder,
-            remedy="dvc repro --force target",
-        )
     model.requires_grad_(False).eval()
     fuse_norms(model)
-    return Target(model, tokenizer, manifest)
+    return model, tokenizer
 
 
 def load_tokenizer(folder: Path) -> Any:

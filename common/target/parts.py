@@ -46,15 +46,19 @@ def final_norm(decoder: Any) -> str:
 
 
 class _Given:
-    """Stands in a decoder's place and answers with states that are known."""
+    """Stands in a decoder's place: its output has states that are known, and nothing else."""
 
     def __init__(self, states: Tensor) -> None:
-        self.states = states
+        self.last_hidden_state = states
 
-    def __call__(self, *_: object, **__: object) -> Any:
-        from transformers.modeling_outputs import BaseModelOutputWithPast
+    def __call__(self, *_: object, **__: object) -> "_Given":
+        return self
 
-        return BaseModelOutputWithPast(last_hidden_state=self.states)
+    def __getitem__(self, place: int) -> Tensor:
+        return (self.last_hidden_state,)[place]
+
+    def __getattr__(self, _name: str) -> None:
+        """Caches, router logits and what else families hand on."""
 
 
 def logits_of(model: Any, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
