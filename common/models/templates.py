@@ -1,7 +1,6 @@
 """The prompts of AV and AR, each one object: training, rollout and export all use the same ids."""
 
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,8 @@ MARKERS = (
 )
 """Tokens that real text does not use, one of which stands where a vector is injected."""
 
-DAY = date(2026, 1, 1)
+DAY = "01 Jan 2026"
+ANY_DAY = f"{{% macro strftime_now(form) %}}{DAY}{{% endmacro %}}"
 """What chat templates are told when they ask for today's date."""
 SYSTEM = "You put concepts into words."
 OPENING, CLOSING = "<concept>", "</concept>"
@@ -118,8 +118,8 @@ def _as_chat(tokenizer: Any, request: str) -> str:
         tokenizer.apply_chat_template,
         tokenize=False,
         add_generation_prompt=True,
-        date_string=DAY.strftime("%d %b %Y"),
-        strftime_now=DAY.strftime,
+        chat_template=f"{ANY_DAY}{tokenizer.get_chat_template()}",
+        date_string=DAY,
     )
     try:
         return fill([system, user])

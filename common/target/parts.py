@@ -66,7 +66,7 @@ def logits_of(model: Any, states: Float[Tensor, "*batch d_model"]) -> Float[Tens
     alone = copy.copy(model)  # shares every weight
     given = _Given(states.reshape(1, -1, states.shape[-1]))
     alone._modules = {**model._modules, model.base_model_prefix: given}
-    return alone().logits[0].float().unflatten(0, states.shape[:-1])
+    return alone().logits.float().reshape(*states.shape[:-1], -1)
 
 
 @torch.no_grad()

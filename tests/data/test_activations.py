@@ -35,6 +35,7 @@ from common.schema import (
 )
 from common.target.load import Target
 from common.target.residual import read_residual
+from tests.families import with_bos
 
 CONFIG = ActivationsConfig(layers=(8, 3), max_tokens=40, shard_rows=20, batch_tokens=400)
 
@@ -79,6 +80,21 @@ def test_a_row_holds_the_source_up_to_its_position(whole: Path, target: Target):
         assert len(row["next_tokens"]) == len(row["next_probs"]) == 5
         assert row["next_probs"] == sorted(row["next_probs"], reverse=True)
         assert 0 < sum(row["next_probs"]) <= 1
+
+
+def test_a_text_is_read_from_its_beginning_and_positions_count_it(
+    corpus: pl.DataFrame, target: Target, tmp_path: Path
+):
+    begins = target._replace(tokenizer=with_bos(target.tokenizer))
+    extract_activations(CONFIG, corpus, begins, tmp_path / "begun")
+    table, texts = load_activations(tmp_path / "begun"), dict(corpus.select(DOC_ID, TEXT).rows())
+    for row in table.head(10).iter_rows(named=True):
+        whole = begins.tokenizer(texts[row["doc_id"]])["input_ids"]
+        assert row["token_ids"] == whole[: row["position"] + 1]
+        assert texts[row["doc_id"]].startswith(row["text"]), "the beginning is no text"
+        own = target.model(input_ids=torch.tensor([row["token_ids"]]), output_hidden_states=True)
+        vector = torch.tensor(row["activation_8"])
+        assert torch.allclose(vector, own.hidden_states[9][0, -1], atol=1e-4)
 
 
 def test_the_vectors_are_those_of_each_source_alone(whole: Path, target: Target):

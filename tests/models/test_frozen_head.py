@@ -4,7 +4,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.models import frozen_head
-from common.models.frozen_head import log_probs_of
+from common.models.frozen_head import log_probs_of, own_log_probs_of
+from tests.families import tiny_family
 
 ROWS, WIDTH, WORDS = 7, 8, 50
 
@@ -56,3 +57,32 @@ def test_no_row_is_no_log_probability(head: nn.Linear) -> None:
 def test_a_head_that_learns_is_refused(head: nn.Linear) -> None:
     with pytest.raises(AssertionError, match="frozen"):
         log_probs_of(head.requires_grad_(True), torch.randn(1, WIDTH), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("at_once", [1, 1_000_000])
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("llama", {}),
+        ("gemma2", {"final_logit_softcapping": 5.0}),
+        ("granite", {"logits_scaling": 8.0}),
+    ],
+)
+def test_a_models_own_head_is_that_of_its_logits(
+    family: str, settings: dict, at_once: int, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(frozen_head.LOGITS_AT_ONCE, "cpu", at_once)
+    model = tiny_family(family, **settings).model
+    tokens = torch.tensor([[7, 30, 52, 400, 11]])
+    states = model.get_decoder()(input_ids=tokens).last_hidden_state[0]
+    ids, weights = torch.tensor([1, 2, 3, 4, 5]), torch.randn(5)
+    found = own_log_probs_of(model, asked := states.clone().requires_grad_(), ids, temperature)
+    logits = model(input_ids=tokens).logits[0]
+    expected = (logits / temperature).log_softmax(-1).gather(1, ids[:, None]).squeeze(1)
+    torch.testing.assert_close(found, expected)
+    (slopes,) = torch.autograd.grad(found, asked, weights)
+    nudged = states + 1e-3 * slopes / slopes.norm()
+    again = own_log_probs_of(model, nudged, ids, temperature)
+    gained = (weights * (again - found)).sum() / 1e-3
+    torch.testing.assert_close(gained, slopes.norm(), rtol=0.05, atol=0.01)

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from common.errors import NlaError
 from common.models.templates import SYSTEM, ARTemplate, AVTemplate, slot_columns
 from common.target.load import Target
+from tests.families import with_bos
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +94,35 @@ def test_a_tokenizer_without_an_unused_token_is_refused():
     with pytest.raises(NlaError, match="no unused token for the slot") as caught:
         AVTemplate.of(PreTrainedTokenizerFast(tokenizer_object=words, eos_token="b"))
     assert "MARKERS" in str(caught.value)
+
+
+def test_prompts_begin_as_the_tokenizer_begins_texts(tokenizer: Any):
+    begins = with_bos(tokenizer)
+    bos = begins.convert_tokens_to_ids("<|endoftext|>")
+    plain, template = AVTemplate.of(tokenizer, 2), AVTemplate.of(begins, 2)
+    assert template.prompt_ids == (bos, *plain.prompt_ids)
+    assert template.slot_columns == tuple(column + 1 for column in plain.slot_columns)
+    begins.chat_template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    assert AVTemplate.of(begins, 1).prompt_ids.count(bos) == 1, "the template's own is enough"
+    assert ARTemplate.of(begins).before == (bos, *ARTemplate.of(tokenizer).before)
+    assert ARTemplate.of(begins).after == ARTemplate.of(tokenizer).after
+
+
+@pytest.mark.parametrize(
+    "today",
+    [
+        "{{ strftime_now('%d %b %Y') }}",
+        "{{ date_string if date_string is defined else strftime_now('%d %B') }}",
+    ],
+)
+def test_a_prompt_does_not_depend_on_the_day(tokenizer: Any, today: str):
+    dated = copy.deepcopy(tokenizer)
+    dated.chat_template = f"{today}: {{% for m in messages %}}{{{{ m.content }}}}{{% endfor %}}"
+    assert dated.decode(AVTemplate.of(dated).prompt_ids).startswith("01 Jan 2026: ")
+
+
+def test_a_tokenizer_without_an_end_is_refused(tokenizer: Any):
+    endless = copy.deepcopy(tokenizer)
+    endless.eos_token = None
+    with pytest.raises(NlaError, match=r"no token that ends a text.*tokenizer_config.json"):
+        AVTemplate.of(endless)
