@@ -24,6 +24,7 @@ from common.data.corpus import load_corpus
 from common.errors import NlaError
 from common.schema import DOC_ID, KEY, TEXT, activation_key
 from common.target.load import Target
+from common.target.text import encode_document
 
 TOLERANCE = 1e-4
 """Largest |difference| / |activation| between any two readers, in fp32."""
@@ -80,8 +81,8 @@ class Reading(NamedTuple):
         """Token ids up to `max_tokens`: where to cut them further is part of what is compared."""
         texts = dict(self.corpus.select(DOC_ID, TEXT).rows())
         planned = self.planned()
-        encode, limit = self.target.tokenizer.encode, self.config.max_tokens
-        rows = [encode(texts[one.doc_id], add_special_tokens=False)[:limit] for one in planned]
+        tokenizer, limit = self.target.tokenizer, self.config.max_tokens
+        rows = [encode_document(tokenizer, texts[one.doc_id])[:limit] for one in planned]
         return Work(folder, self.layer, rows, [one.positions for one in planned], batch_size)
 
     def run(self, **settings: Any) -> tuple[float, Tensor]:

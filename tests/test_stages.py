@@ -12,6 +12,7 @@ from common.manifest import content_of, manifest_file, read_manifest
 from common.paths import Trunk
 from common.profile import Profile
 from common.runs import RunFolder
+from tests.families import tiny_family
 
 
 class KilledError(BaseException):
@@ -73,3 +74,24 @@ def test_an_av_killed_before_its_end_is_unfinished_and_goes_on(
     run_stage("av_text", short)
     written = read_manifest(copied_trunk.av_text, "av_text")
     assert written["av"] == folder.summary["digest"]
+
+
+@pytest.mark.parametrize(
+    ("family", "told"),
+    [("gpt2", "the model has no `layers`"), ("llama", "no token that ends a text")],
+)
+def test_a_model_that_would_be_misread_is_refused_by_stage_target(
+    family: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke: Profile
+):
+    model, tokenizer, _ = tiny_family(family)
+    if family == "llama":
+        tokenizer.eos_token = None
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "foreign")
+    monkeypatch.chdir(tmp_path)
+    own = smoke.target.replace(model=str(tmp_path / "foreign"))
+    layers = smoke.activations.replace(layers=())
+    with pytest.raises(NlaError, match=told) as caught:
+        run_stage("target", smoke.replace(target=own, activations=layers))
+    assert "\n" not in str(caught.value)
+    assert not manifest_file(Trunk("smoke").target).exists()

@@ -23,6 +23,7 @@ def target(profile: Profile) -> None:
     from common.target.residual import check_layers
 
     def check(made: Target) -> None:
+        made.model.to(best_device())
         layers = check_layers(profile.activations.layers, made.manifest["blocks"])
         for layer in layers:
             check_own_paths(made, layer, profile.av)

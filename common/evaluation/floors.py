@@ -106,6 +106,7 @@ class Embedder:
                 padding=True,
                 truncation=True,
                 max_length=256,
+                split_special_tokens=True,
                 return_tensors="pt",
             )
             inputs = {

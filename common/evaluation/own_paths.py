@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from common.config import AVConfig
 from common.errors import NlaError, first_line
@@ -79,8 +80,9 @@ def reading(sample: Sample) -> float:
     """Activations and next tokens of texts read together, padded and without a mask."""
     model, layer = sample.target.model, sample.layer
     last = [len(ids) - 1 for ids in sample.texts]
-    places = torch.arange(len(last)), torch.tensor(last)
-    read = read_residual(model, _padded(sample.texts), [layer], places, choices=5)
+    device = sample.vectors.device
+    places = torch.arange(len(last), device=device), torch.tensor(last, device=device)
+    read = read_residual(model, _padded(sample), [layer], places, choices=5)
     states, logits = zip(*(_own(model, layer, ids) for ids in sample.texts), strict=True)
     expected = torch.stack([one[-1].softmax(-1) for one in logits])
     probabilities = expected.gather(1, read.next_ids.to(expected.device))
@@ -95,7 +97,7 @@ def blocks_of_an_ar(sample: Sample) -> float:
     """The first blocks without the final norm, texts read as a tree."""
     model, tokenizer = sample.target.model, sample.target.tokenizer
     reconstructor = TruncatedReconstructor(model, tokenizer, sample.layer + 1, max(LENGTHS)).eval()
-    read = reconstructor.last_state(_padded(sample.texts))
+    read = reconstructor.last_state(_padded(sample))
     states = [_own(model, sample.layer, ids)[0][-1] for ids in sample.texts]
     return _distance(read, torch.stack(states))
 
@@ -186,12 +188,11 @@ def _verbalizer(sample: Sample) -> Verbalizer:
     return Verbalizer(model, tokenizer, sample.av, alpha).eval()
 
 
-def _padded(texts: list[list[int]]) -> TokenBatch:
-    from torch.nn.utils.rnn import pad_sequence
-
-    ids = pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
-    lengths = torch.tensor([len(text) for text in texts])
-    return TokenBatch(ids, torch.arange(ids.shape[1]) < lengths[:, None])
+def _padded(sample: Sample) -> TokenBatch:
+    ids = pad_sequence([torch.tensor(text) for text in sample.texts], batch_first=True)
+    lengths = torch.tensor([len(text) for text in sample.texts])
+    batch = TokenBatch(ids, torch.arange(ids.shape[1]) < lengths[:, None])
+    return batch.to(sample.vectors.device)
 
 
 def _own(

@@ -25,9 +25,9 @@ def beginning(tokenizer: Any) -> list[int]:
     """Ids that `tokenizer(text)` puts before a text: a BOS, or nothing."""
     whole = tokenizer("a")["input_ids"]
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-    return next(
-        whole[:start] for start in range(len(whole)) if whole[start : start + len(plain)] == plain
-    )
+    starts = [at for at in range(len(whole)) if whole[at : at + len(plain)] == plain]
+    assert starts, f"{type(tokenizer).__name__} reads a text in another way when it begins one"
+    return whole[: starts[0]]
 
 
 def encode_document(tokenizer: Any, text: str) -> list[int]:
@@ -38,9 +38,8 @@ def encode_document(tokenizer: Any, text: str) -> list[int]:
 def decode(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     """The text of each row of token ids as it is, without what `beginning` puts before it."""
     before = beginning(tokenizer)
-    texts = [
-        list(ids[len(before) :] if list(ids[: len(before)]) == before else ids) for ids in rows
-    ]
+    texts = [list(ids) for ids in rows]
+    texts = [ids[len(before) :] if ids[: len(before)] == before else ids for ids in texts]
     return tokenizer.batch_decode(texts, clean_up_tokenization_spaces=False)
 
 
