@@ -14,7 +14,12 @@ from common.experiment import Experiment
 from common.manifest import read_artefact, read_table
 from common.material import Material
 from common.metrics.degeneration import degeneration
-from common.metrics.quotes import longest_common_substring, quote_share, verbatim_ngram_share
+from common.metrics.quotes import (
+    longest_common_substring,
+    quote_share,
+    unpaired_marks,
+    verbatim_ngram_share,
+)
 from common.paths import results_folder
 from common.profile import Profile
 from common.report.results import (
@@ -86,6 +91,7 @@ def text_metrics(material: Material, texts: list[str]) -> dict[str, float]:
     pairs = list(zip(texts, sources, strict=True))
     quotes = {
         "quote_share": _mean([quote_share(text) for text in texts]),
+        "unpaired_marks": _mean([unpaired_marks(text) for text in texts]),
         "verbatim_4gram_share": _mean([verbatim_ngram_share(*pair) for pair in pairs]),
         "longest_common_substring": _mean([longest_common_substring(*pair) for pair in pairs]),
     }

@@ -213,6 +213,9 @@ class TestSyntax:
             "inside a quotation",
         ]
         assert syntax.surroundings('It (called "the") is') == []
+        assert syntax.surroundings('It came as a 7" single, later as a 12" one') == []
+        assert syntax.surroundings('A 7" single called "In 19') == ["inside a quotation"]
+        assert syntax.surroundings('It came out "in 1914" as') == []
 
     def test_ordinal(self):
         assert syntax.ordinal("It was") == "first"
