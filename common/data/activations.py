@@ -35,6 +35,7 @@ from common.schema import (
 from common.seeding import keyed_random, keyed_seed
 from common.target.load import Target
 from common.target.residual import Reading, check_layers, read_residual
+from common.target.text import decode_next
 
 SOURCE_COLUMNS = (KEY, DOC_ID, SPLIT, POSITION, TOKEN_IDS, TEXT, NEXT_TOKENS, NEXT_PROBS)
 """All but the vectors."""
@@ -218,7 +219,8 @@ def _table(batch: list[PlannedDocument], reading: Reading, tokenizer) -> pl.Data
         TOKEN_IDS: pl.Series(prefixes, dtype=pl.List(pl.Int32)),
         TEXT: tokenizer.batch_decode(prefixes),
         NEXT_TOKENS: [
-            [tokenizer.decode([index]) for index in row] for row in reading.next_ids.tolist()
+            decode_next(tokenizer, ids, choices)
+            for ids, choices in zip(prefixes, reading.next_ids.tolist(), strict=True)
         ],
         NEXT_PROBS: pl.Series(reading.next_probs.tolist(), dtype=pl.List(pl.Float32)),
     }
