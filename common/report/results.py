@@ -90,8 +90,8 @@ class Results(NamedTuple):
     {writer: {metric: value}}. `facts` holds `REQUIRED_FACTS` and whatever else is worth keeping:
     `floors` (arms that are references and not conditions), `variance` (mean ||n(h) - mu||² of the
     evaluated split), `resamples` (of the bootstrap), and optionally `arms` (their order),
-    `ceilings` (floors that are ceilings), `raw_variance` (`variance` on the raw scale), commit,
-    device, digests, ...
+    `ceilings` (floors that are ceilings), `missing_floors` ({floor: why there is none}),
+    `raw_variance` (`variance` on the raw scale), commit, device, digests, ...
     """
 
     facts: dict[str, Any]
