@@ -18,15 +18,16 @@ from common.rollout.engine import Rollouts
 from common.rollout.sampler import sample_rollouts, texts_of
 from common.schema import DOC_ID, KEY, TEXT, TOKEN_IDS
 from common.target.splice import spliced_kl
+from common.target.text import encode
 from common.training.objectives import kl_estimate
 
 
 def text_measures(material: Material, texts: list[str]) -> pl.DataFrame:
     """Length in tokens, share inside quotation marks, marks without a partner, verbatim 4-grams."""
-    table, encode = material.test_table, material.tokenizer.encode
+    table = material.test_table
     pairs = zip(texts, table[TEXT].to_list(), strict=True)
     columns = {
-        "tokens": [len(encode(text, add_special_tokens=False)) for text in texts],
+        "tokens": [len(ids) for ids in encode(material.tokenizer, texts)],
         "quote_share": [quote_share(text) for text in texts],
         "unpaired_marks": [unpaired_marks(text) for text in texts],
         "verbatim_4gram_share": [verbatim_ngram_share(*pair) for pair in pairs],

@@ -35,6 +35,7 @@ from common.report.results import (
 from common.runs import RunFolder
 from common.schema import AV, KEY, TEACHER, TEST, TEXT
 from common.seeding import keyed_seed
+from common.target.text import encode
 from common.tracking.note import commit_of
 from common.tuning.study import trials_table
 
@@ -87,8 +88,8 @@ def under_all_seeds(table: pl.DataFrame, arms: Sequence[Arm]) -> pl.DataFrame:
 
 def text_metrics(material: Material, texts: list[str]) -> dict[str, float]:
     """Length, quotes and degeneration of explanations of the test activations: means."""
-    sources, tokenizer = material.test_table[TEXT].to_list(), material.tokenizer
-    lengths = [len(tokenizer.encode(text, add_special_tokens=False)) for text in texts]
+    sources = material.test_table[TEXT].to_list()
+    lengths = [len(ids) for ids in encode(material.tokenizer, texts)]
     pairs = list(zip(texts, sources, strict=True))
     quotes = {
         "quote_share": _mean([quote_share(text) for text in texts]),

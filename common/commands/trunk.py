@@ -18,12 +18,16 @@ from common.seeding import keyed_seed
 
 def target(profile: Profile) -> None:
     """Fetch the target model and save it once."""
-    from common.models.templates import AVTemplate
-    from common.target.load import load_tokenizer, prepare_target
+    from common.evaluation.own_paths import check_own_paths
+    from common.target.load import Target, prepare_target
+    from common.target.residual import check_layers
 
-    folder = Trunk(profile.name).target
-    prepare_target(profile.target, folder)
-    AVTemplate.of(load_tokenizer(folder), profile.av.slots)  # no marker: better told now than later
+    def check(made: Target) -> None:
+        layers = check_layers(profile.activations.layers, made.manifest["blocks"])
+        for layer in layers:
+            check_own_paths(made, layer, profile.av)
+
+    prepare_target(profile.target, Trunk(profile.name).target, check)
 
 
 def corpus(profile: Profile) -> None:

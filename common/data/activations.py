@@ -35,7 +35,7 @@ from common.schema import (
 from common.seeding import keyed_random, keyed_seed
 from common.target.load import Target
 from common.target.residual import Reading, check_layers, read_residual
-from common.target.text import decode_next
+from common.target.text import decode, decode_next, encode_document
 
 SOURCE_COLUMNS = (KEY, DOC_ID, SPLIT, POSITION, TOKEN_IDS, TEXT, NEXT_TOKENS, NEXT_PROBS)
 """All but the vectors."""
@@ -62,7 +62,7 @@ def plan_documents(
     for split, documents in corpus.sort(DOC_ID).group_by(SPLIT, maintain_order=True):
         limit = config.documents.get(str(split[0]), documents.height)
         for doc_id, text in _keyed_order(documents)[:limit]:
-            token_ids = tokenizer.encode(text, add_special_tokens=False)[: config.max_tokens]
+            token_ids = encode_document(tokenizer, text)[: config.max_tokens]
             choices = range(config.min_position, len(token_ids))
             count = min(config.positions_per_document, len(choices))
             if count:
@@ -217,7 +217,7 @@ def _table(batch: list[PlannedDocument], reading: Reading, tokenizer) -> pl.Data
         SPLIT: [document.split for document, _ in sources],
         POSITION: pl.Series([position for _, position in sources], dtype=pl.Int32),
         TOKEN_IDS: pl.Series(prefixes, dtype=pl.List(pl.Int32)),
-        TEXT: tokenizer.batch_decode(prefixes),
+        TEXT: decode(tokenizer, prefixes),
         NEXT_TOKENS: [
             decode_next(tokenizer, ids, choices)
             for ids, choices in zip(prefixes, reading.next_ids.tolist(), strict=True)

@@ -7,6 +7,7 @@ import polars as pl
 from common.config import EvaluationConfig
 from common.evaluation.transforms import prefix, transform_all
 from common.schema import DOC_ID, EXPLANATION, KEY, TEXT, TOKEN_IDS
+from common.target.text import decode
 
 ORIGINAL, SHUFFLED, SOURCE_TEXT = "original", "shuffled", "source_text"
 FULL_PARAPHRASE = "full_paraphrase"
@@ -38,7 +39,7 @@ def shuffled(texts: list[str], doc_ids: list[str]) -> list[str | None]:
 
 def source_texts(table: pl.DataFrame, tokenizer: Any, limit: int) -> list[str]:
     """The last `limit` tokens of each source text up to the position; no AR trained on it."""
-    return tokenizer.batch_decode([ids[-limit:] for ids in table[TOKEN_IDS].to_list()])
+    return decode(tokenizer, [ids[-limit:] for ids in table[TOKEN_IDS].to_list()])
 
 
 def other_documents(doc_ids: list[str]) -> list[int]:

@@ -118,7 +118,7 @@ class Embedder:
     def load(cls, source: str, sha256: str | None, target: Target) -> "Embedder":
         """`target` (its own hidden states), a folder, a hub name or a package."""
         if source == "target":
-            return cls(target.model.model, target.tokenizer)
+            return cls(target.model.get_decoder(), target.tokenizer)
         from transformers import AutoModel, AutoTokenizer
 
         path: str | Path = package_path(source, sha256) if is_package(source) else source

@@ -6,32 +6,20 @@ dropped; putting the original back in its place would make a transform look harm
 
 import re
 from random import Random
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 from common.errors import NlaError
 from common.evaluation.synonyms import SYNONYMS
 from common.metrics.quotes import Spans, quotations, quoted_spans, verbatim_spans
 from common.metrics.words import PIECE, tokens
 from common.seeding import keyed_random
+from common.target.text import decode, encode
 
 _PHRASES = "|".join(map(re.escape, sorted(SYNONYMS, key=len, reverse=True)))
 _PHRASE = re.compile(rf"\b(?:{_PHRASES})\b", re.IGNORECASE)
 _STATEMENT_START = re.compile(r"(?:^|[.;!?]\s+)$")
 _STATEMENT_END = re.compile(r"(?<=;)\s+|(?<=[\w)\]\x00]{3}[.!?])\s+")
 """Three characters before a full stop, so that initials and "Dr." do not end a statement."""
-
-
-@runtime_checkable
-class Tokenizer(Protocol):
-    """The part of a tokenizer that `prefix` needs."""
-
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Token ids of a text."""
-        ...
-
-    def decode(self, token_ids: list[int]) -> str | list[str]:
-        """Text of token ids."""
-        ...
 
 
 def quotes_only(text: str) -> str | None:
@@ -89,15 +77,15 @@ def paraphrase(text: str, key: object) -> str | None:
     return None if reworded == text else reworded
 
 
-def prefix(text: str, count: int, tokenizer: Tokenizer) -> str | None:
+def prefix(text: str, count: int, tokenizer: Any) -> str | None:
     """The first `count` tokens, decoded; None if the text has fewer.
 
     A token may end inside a character, which then decodes to a replacement character.
     """
     if count < 1:
         raise NlaError(f"a prefix has at least one token, not {count}")
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    return str(tokenizer.decode(ids[:count])) if len(ids) >= count else None
+    (ids,) = encode(tokenizer, [text])
+    return decode(tokenizer, [ids[:count]])[0] if len(ids) >= count else None
 
 
 def coverage(texts: list[str | None]) -> float:

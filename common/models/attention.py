@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from common.errors import NlaError
+
 
 @contextmanager
 def attending(model: Any, name: str, attend: Callable[..., Any]) -> Iterator[str]:
@@ -20,3 +22,11 @@ def attending(model: Any, name: str, attend: Callable[..., Any]) -> Iterator[str
         yield usual
     finally:
         model.config._attn_implementation = usual
+
+
+def check_window(sliding_window: int | None, tokens: int) -> None:
+    """NlaError when a text is longer than what a block's attention sees: ours sees all of it."""
+    if sliding_window is not None and tokens > sliding_window:
+        what = f"prompt and explanation have {tokens} tokens, the model sees {sliding_window}"
+        remedy = "lower max_explanation_tokens of av and ar, or choose a model with a wider window"
+        raise NlaError(what, remedy=remedy)

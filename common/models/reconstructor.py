@@ -12,6 +12,8 @@ from common.metrics.fve import normalize, normalized_mse
 from common.models.templates import ARTemplate
 from common.models.tree import common_length, read_tree
 from common.schema import TokenBatch
+from common.target.parts import final_norm
+from common.target.text import encode
 
 
 class Reconstructor(nn.Module):
@@ -34,7 +36,7 @@ class Reconstructor(nn.Module):
 
     def encode(self, texts: list[str]) -> TokenBatch:
         """Template + explanation, right-padded; the template's end always survives the cut."""
-        written = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        written = encode(self.tokenizer, texts)
         before, after = self.template.before, self.template.after
         rows = [
             torch.tensor([*before, *ids[: self.max_explanation_tokens], *after]) for ids in written
@@ -121,7 +123,7 @@ class TruncatedReconstructor(Reconstructor):
 
 def truncated_decoder(model: Any, blocks: int) -> Any:
     """A trainable copy of the first blocks, no final norm, embeddings frozen."""
-    source = model.model
+    source = model.get_decoder()
     kept = source.layers
     source.layers = kept[:blocks]
     try:
@@ -129,7 +131,7 @@ def truncated_decoder(model: Any, blocks: int) -> Any:
     finally:
         source.layers = kept
     decoder.config.num_hidden_layers = blocks
-    decoder.norm = nn.Identity()
+    setattr(decoder, final_norm(decoder), nn.Identity())
     decoder.requires_grad_(True)
     decoder.get_input_embeddings().requires_grad_(False)
     return decoder

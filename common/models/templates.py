@@ -1,12 +1,15 @@
 """The prompts of AV and AR, each one object: training, rollout and export all use the same ids."""
 
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
 from typing import Any
 
 from jinja2 import TemplateError
 
 from common.errors import NlaError
 from common.manifest import digest_of
+from common.target.text import beginning, encode
 
 MARKERS = (
     "<repo_name>",
@@ -17,6 +20,8 @@ MARKERS = (
 )
 """Tokens that real text does not use, one of which stands where a vector is injected."""
 
+DAY = date(2026, 1, 1)
+"""What chat templates are told when they ask for today's date."""
 SYSTEM = "You put concepts into words."
 OPENING, CLOSING = "<concept>", "</concept>"
 REQUEST = "Explain this concept: {opening}{markers}{closing}"
@@ -37,8 +42,14 @@ class AVTemplate:
         """The template for a tokenizer; NlaError when it has no unused token to mark the slot."""
         marker = _marker(tokenizer)
         request = REQUEST.format(opening=OPENING, markers=marker * slots, closing=CLOSING)
-        prompt = tuple(tokenizer.encode(_as_chat(tokenizer, request), add_special_tokens=False))
+        chat = tokenizer.encode(_as_chat(tokenizer, request), add_special_tokens=False)
+        before = beginning(tokenizer)
+        prompt = tuple(chat if chat[: len(before)] == before else [*before, *chat])
         columns = slot_columns(prompt, tokenizer, slots)
+        if tokenizer.eos_token_id is None:
+            remedy = "set `eos_token` in the model's tokenizer_config.json"
+            what = "the tokenizer has no token that ends a text (EOS)"
+            raise NlaError(what, where="target.model", remedy=remedy)
         return cls(prompt, columns, tokenizer.eos_token_id)
 
     def digest(self) -> str:
@@ -56,11 +67,8 @@ class ARTemplate:
     @classmethod
     def of(cls, tokenizer: Any) -> "ARTemplate":
         """The template for a tokenizer."""
-        ids = (
-            tokenizer.encode(text, add_special_tokens=False)
-            for text in (SUMMARY_BEFORE, SUMMARY_AFTER)
-        )
-        return cls(*map(tuple, ids))
+        before, after = encode(tokenizer, [SUMMARY_BEFORE, SUMMARY_AFTER])
+        return cls((*beginning(tokenizer), *before), tuple(after))
 
     def digest(self) -> str:
         """Asserted wherever AR weights are read."""
@@ -99,12 +107,21 @@ def _marker(tokenizer: Any) -> str:
 
 
 def _as_chat(tokenizer: Any, request: str) -> str:
-    """The request as one chat turn; models without a chat template get ChatML."""
+    """The request as one chat turn; models without a chat template get ChatML.
+
+    Templates that write today's date get the same one every day: an AV knows its prompt by heart.
+    """
     if tokenizer.chat_template is None:
         return f"<|im_start|>user\n{request}<|im_end|>\n<|im_start|>assistant\n"
     system, user = {"role": "system", "content": SYSTEM}, {"role": "user", "content": request}
+    fill = partial(
+        tokenizer.apply_chat_template,
+        tokenize=False,
+        add_generation_prompt=True,
+        date_string=DAY.strftime("%d %b %Y"),
+        strftime_now=DAY.strftime,
+    )
     try:
-        messages = [system, user]
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return fill([system, user])
     except TemplateError:  # some templates know no system message
-        return tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+        return fill([user])

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from transformers import AttentionInterface
 
-from common.models.attention import attending
+from common.models.attention import attending, check_window
 from common.schema import TokenBatch
 
 ATTENTION = "nla_tree"
@@ -121,13 +121,14 @@ def _attend(
 ) -> tuple[Float[Tensor, "1 tokens heads d_head"], None]:
     """The usual attention, level by level, on rows with all that stands before them."""
     del attention_mask  # padding comes later than any token, so that order is all there is to mask
+    check_window(options.get("sliding_window"), sum(time for _, time in tree.shapes))
     eager = sys.modules[type(module).__module__].eager_attention_forward
     usual = AttentionInterface().get_interface(tree.kernel, eager)
     queries, keys, values = (tree.split(part[0].transpose(0, 1)) for part in (query, key, value))
     read = []
     for level, (rows, time) in enumerate(tree.shapes):
         if not rows * time:
-            read.append(queries[level])
+            read.append(queries[level][..., : value.shape[-1]])
             continue
         before = [
             torch.cat([_repeated(part, rows) for part in parts[: level + 1]], 1).transpose(1, 2)

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from common.config import AVConfig
-from common.models.frozen_head import log_probs_of
+from common.models.frozen_head import log_probs_of, own_log_probs_of
 from common.models.injection import add_norm_matched, repeat, replace
 from common.models.templates import AVTemplate
 from common.models.tree import read_tree
 from common.schema import TokenBatch, VerbalizationBatch
+from common.target.parts import embedding_scale, head_is_plain
+from common.target.text import encode
 
 Decomposition = Callable[[Tensor, int], Tensor]
 """[batch, d_model] and the number of slots → [batch, slots, d_model]."""
@@ -36,7 +38,7 @@ class Verbalizer(nn.Module):
         alpha: float,
         decompose: Decomposition = repeat,
     ) -> None:
-        """Wraps a causal LM; `alpha` is the norm of an injected vector."""
+        """Wraps a causal LM; `alpha` is the norm with which an injected vector enters block 0."""
         super().__init__()
         self.tokenizer, self.config, self.alpha, self.decompose = (
             tokenizer,
@@ -45,6 +47,7 @@ class Verbalizer(nn.Module):
             decompose,
         )
         self.template = AVTemplate.of(tokenizer, config.slots)
+        self.plain_head, self.embedding_scale = head_is_plain(model), embedding_scale(model)
         self.model = _adapted(copy.deepcopy(model), config)
 
     @property
@@ -92,7 +95,7 @@ class Verbalizer(nn.Module):
     ) -> VerbalizationBatch:
         """Prompt + explanation + end token, right-padded; the loss counts after the prompt."""
         prompt, limit = list(self.template.prompt_ids), self.config.max_explanation_tokens
-        written = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        written = encode(self.tokenizer, texts)
         rows = [torch.tensor(prompt + ids[:limit] + [self.template.end_id]) for ids in written]
         lengths = torch.tensor([len(row) for row in rows])
         ids = pad_sequence(rows, batch_first=True, padding_value=self.template.end_id)
@@ -131,7 +134,7 @@ class Verbalizer(nn.Module):
         written = self.language_model.get_input_embeddings()(ids[:, :-1]).float()
         levels = embeddings[:1, :shared], embeddings[:, shared:], written
         with self.injected(activations, first_column=shared):
-            _, asked, states = read_tree(self.language_model.model, levels, mask[:, 1:])
+            _, asked, states = read_tree(self.language_model.get_decoder(), levels, mask[:, 1:])
         first = asked[:, -1:].repeat_interleave(samples, 0)
         return self._picked(torch.cat([first, states], 1), ids, mask, temperature)
 
@@ -143,8 +146,11 @@ class Verbalizer(nn.Module):
         temperature: float = 1.0,
     ) -> Float[Tensor, "rows time"]:
         """Log-probability of the token that follows each state."""
-        head = self.language_model.get_output_embeddings()
-        picked = log_probs_of(head, hidden[mask], ids[mask], temperature)
+        model, chosen = self.language_model, (hidden[mask], ids[mask], temperature)
+        if self.plain_head:
+            picked = log_probs_of(model.get_output_embeddings(), *chosen)
+        else:
+            picked = own_log_probs_of(model, *chosen)
         return torch.zeros(mask.shape, device=picked.device).masked_scatter(mask, picked)
 
     def embed(self, ids: Tensor, activations: Tensor) -> Float[Tensor, "batch time d_model"]:
@@ -153,7 +159,8 @@ class Verbalizer(nn.Module):
         if self.config.injection == "add":
             return embeddings
         vectors = self.decompose(activations, self.config.slots)
-        return replace(embeddings, self.template.slot_columns, vectors, self.alpha)
+        norm = self.alpha / self.embedding_scale
+        return replace(embeddings, self.template.slot_columns, vectors, norm)
 
     @contextmanager
     def injected(self, activations: Tensor, first_column: int = 0) -> Iterator[None]:
@@ -174,7 +181,7 @@ class Verbalizer(nn.Module):
             levels[1] = add_norm_matched(levels[1], columns, vectors)
             return options["tree"].join(levels)[None]
 
-        block = self.language_model.model.layers[ADDITION_BLOCK]
+        block = self.language_model.get_decoder().layers[ADDITION_BLOCK]
         handle = block.register_forward_hook(hook, with_kwargs=True)
         try:
             yield

@@ -1,6 +1,7 @@
 """Keys and values while an AV writes: the common beginning read once, and room for what follows."""
 
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from common.models.attention import attending
+from common.models.attention import attending, check_window
 
 ATTENTION = "nla_rollout"
 """Name under which `attend` is known to transformers."""
@@ -85,7 +86,8 @@ def read_newest(
     **places: Tensor,
 ) -> Float[Tensor, "rows d_model"]:
     """Last hidden state after the newest tokens; `places` are mask and positions, if told."""
-    output = model.model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True, **places)
+    decoder = model.get_decoder()
+    output = decoder(inputs_embeds=embeddings, past_key_values=cache, use_cache=True, **places)
     return output.last_hidden_state[:, -1]
 
 
@@ -96,23 +98,45 @@ def attend(
     value: Float[Tensor, "rows kv_heads tokens head_dim"],
     mask: Bool[Tensor, "1 1 1 tokens"] | None,
     scaling: float,
-    **_: object,
+    **options: Any,
 ) -> tuple[Float[Tensor, "rows time heads head_dim"], None]:
     """Causal attention of the last `time` tokens to all; rows are of one length, unpadded.
 
-    A `mask` says to which tokens one new token attends; None: to all.
+    A `mask` says to which tokens one new token attends; None: to all. Scores are pressed below a
+    `softcap`. NlaError when there are more tokens than a `sliding_window` shows.
     """
+    check_window(options.get("sliding_window"), key.shape[2])
+    read = partial(_read, scaling=scaling, softcap=options.get("softcap"))
     rows, heads, time, width = query.shape
     query, tokens = query.to(value.dtype), key.shape[2]
     if time == 1:  # heads that share keys are as so many queries: keys are read once for all
         query = query.reshape(rows, key.shape[1], -1, width)
-        read = functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling)
-        return read.reshape(rows, 1, heads, width), None
+        found = read(query, key, value, mask)
+        return found.reshape(rows, 1, heads, found.shape[-1]), None
     causal = torch.ones(time, tokens, dtype=torch.bool, device=key.device).tril(tokens - time)
-    read = functional.scaled_dot_product_attention(
-        query, key, value, causal, scale=scaling, enable_gqa=True
-    )
-    return read.transpose(1, 2), None
+    return read(query, key, value, causal).transpose(1, 2), None
+
+
+def _read(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float,
+    softcap: float | None,
+) -> Float[Tensor, "rows heads time head_dim"]:
+    """What queries read: torch's fused attention, which knows no soft cap, or step by step."""
+    if softcap is None:
+        return functional.scaled_dot_product_attention(
+            query, key, value, mask, scale=scaling, enable_gqa=True
+        )
+    shared = query.unflatten(1, (key.shape[1], -1))
+    scores = shared @ key[:, :, None].mT * scaling
+    scores = torch.tanh(scores / softcap) * softcap
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+    return (weights @ value[:, :, None]).flatten(1, 2)
 
 
 def rollout_attention(model: Any) -> AbstractContextManager[str]:

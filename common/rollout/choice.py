@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from common.target.parts import logits_of
+
 STRETCH = 256
 """Tokens whose probabilities are summed up before one of them is looked for."""
 
@@ -15,7 +17,7 @@ def probabilities_of(
     model: Any, hidden: Float[Tensor, "rows d_model"], temperature: float
 ) -> Float[Tensor, "rows vocab"]:
     """Of the token after each state; at temperature 0 those of temperature 1."""
-    logits = model.lm_head(hidden).float()
+    logits = logits_of(model, hidden)
     return (logits / temperature if temperature else logits).softmax(-1)
 
 

@@ -76,7 +76,7 @@ def roll_out(
         probabilities = probabilities_of(model, hidden, temperature)
         probabilities = probabilities.repeat_interleave(samples, 0)
         if in_place is None:
-            in_place = activations.device.type == "cuda" and not is_sharded(model.model)
+            in_place = activations.device.type == "cuda" and not is_sharded(model.get_decoder())
         if in_place:
             end_id = verbalizer.template.end_id
             written = write_in_place(model, cache, probabilities, end_id, temperature, draws)
@@ -141,12 +141,15 @@ class _Sheet:
 
 def _read_beginning(verbalizer: Verbalizer, rows: int, room: int) -> RolloutCache:
     """The cache of the prompt before the slot, with room for the rest and for `room` tokens."""
+    from transformers import DynamicCache
+
     model, template = verbalizer.language_model, verbalizer.template
     device = next(model.parameters()).device
     shared = template.slot_columns[0]
     ids = torch.tensor([template.prompt_ids[:shared]], device=device)
     embeddings = model.get_input_embeddings()(ids).float()
-    read = model.model(inputs_embeds=embeddings, use_cache=True).past_key_values
+    read = DynamicCache()
+    model.get_decoder()(inputs_embeds=embeddings, past_key_values=read, use_cache=True)
     return RolloutCache(read, rows, len(template.prompt_ids) - shared + room)
 
 

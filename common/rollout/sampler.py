@@ -17,6 +17,7 @@ from common.models.verbalizer import Verbalizer
 from common.progress import progress
 from common.rollout.adapters import adapters_of
 from common.rollout.engine import Engine, Rollouts, Write, keyed_draws, roll_out, room_of
+from common.target.text import decode
 
 
 def sample_explanations(
@@ -72,7 +73,7 @@ def texts_of(
     rows = rollouts.written()
     if budgets:
         rows = [ids[:budget] for ids, budget in zip(rows, budgets, strict=True)]
-    return [text.strip() for text in verbalizer.tokenizer.batch_decode(rows)]
+    return [text.strip() for text in decode(verbalizer.tokenizer, rows)]
 
 
 def engine_of(config: RolloutConfig) -> Engine:
@@ -100,7 +101,7 @@ def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
     one beside each weight. Folded in there, a small adapter would vanish between two neighbouring
     bfloat16 weights, and the samples would be those of the model without it.
     """
-    if is_sharded(verbalizer.language_model.model):
+    if is_sharded(verbalizer.language_model.get_decoder()):
         with whole(verbalizer):
             yield
         return

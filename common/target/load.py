@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +24,12 @@ class Target(NamedTuple):
     manifest: dict
 
 
-def prepare_target(config: TargetConfig, out: Path) -> None:
+def prepare_target(
+    config: TargetConfig, out: Path, check: Callable[["Target"], None] = lambda _: None
+) -> None:
     """Bring the model of `config.model` to the folder `out` as fp32 safetensors, with a manifest.
 
+    `check` sees the target as all will load it, before there is a manifest, and may refuse it.
     Raises NlaError for a missing package, folder or hub model, or a digest that does not match.
     """
     model, tokenizer = _fetch(config)
@@ -34,28 +38,40 @@ def prepare_target(config: TargetConfig, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    settings = model.config
-    write_manifest(
-        out,
-        kind="target",
-        config=config.digest(),
-        source=config.model,
-        tokenizer=tokenizer_digest(tokenizer),
-        d_model=settings.hidden_size,
-        blocks=settings.num_hidden_layers,
-        vocab=settings.vocab_size,
-    )
+    model, tokenizer = _load(out)
+    facts = {
+        "kind": "target",
+        "config": config.digest(),
+        "source": config.model,
+        "tokenizer": tokenizer_digest(tokenizer),
+        "d_model": model.config.hidden_size,
+        "blocks": model.config.num_hidden_layers,
+        "vocab": model.config.vocab_size,
+    }
+    check(Target(model, tokenizer, facts))
+    write_manifest(out, **facts)
 
 
 def load_target(folder: Path) -> Target:
     """The model in eval mode without gradients, from a folder that `prepare_target` made."""
+    manifest = read_manifest(folder, made_by="target", kind="target")
+    model, tokenizer = _load(folder)
+    if tokenizer_digest(tokenizer) != manifest["tokenizer"]:
+        raise NlaError(
+            "the tokenizer is not the one in the manifest",
+            where=folder,
+            remedy="dvc repro --force target",
+        )
+    return Target(model, tokenizer, manifest)
+
+
+def _load(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _quietly()
-    manifest = read_manifest(folder, made_by="target", kind="target")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation=_attention()
+            folder, dtype=torch.float32, attn_implementation=_attention(folder)
         )
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except loading_errors() as error:
@@ -63,15 +79,9 @@ def load_target(folder: Path) -> Target:
         raise NlaError(
             f"damaged weights ({first_line(error)})", where=folder, remedy=remedy
         ) from error
-    if tokenizer_digest(tokenizer) != manifest["tokenizer"]:
-        raise NlaError(
-            "the tokenizer is not the one in the manifest",
-            where=folder,
-            remedy="dvc repro --force target",
-        )
     model.requires_grad_(False).eval()
     fuse_norms(model)
-    return Target(model, tokenizer, manifest)
+    return model, tokenizer
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -166,9 +176,16 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
         raise NlaError(what, where=name, remedy=remedy) from error
 
 
-def _attention() -> str:
-    """On a CPU and at these lengths (about 100 tokens) plain attention trains a fifth faster."""
-    return "sdpa" if torch.cuda.is_available() else "eager"
+def _attention(folder: Path) -> str:
+    """On a CPU and at these lengths (about 100 tokens) plain attention trains a fifth faster.
+
+    Torch's fused attention knows no soft cap, and leaves it out without a word.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder)
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    return "sdpa" if torch.cuda.is_available() and not capped else "eager"
 
 
 def loading_errors() -> tuple[type[Exception], ...]:

@@ -1,7 +1,6 @@
 """Read the residual stream after block K, running no block and no logit that nobody asked for."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from common.errors import NlaError
 from common.schema import TokenBatch
+from common.target.parts import first_blocks, logits_of
 
 
 class Reading(NamedTuple):
@@ -33,20 +33,6 @@ def check_layers(layers: Sequence[int], blocks: int) -> tuple[int, ...]:
     return chosen
 
 
-@contextmanager
-def first_blocks(decoder: Any, count: int) -> Iterator[None]:
-    """Within this context the decoder runs only its first `count` blocks."""
-    whole = decoder.config.num_hidden_layers
-    decoder.config.num_hidden_layers = count
-    kept = decoder.layers
-    decoder.layers = kept[:count]
-    try:
-        yield
-    finally:
-        decoder.layers = kept
-        decoder.config.num_hidden_layers = whole
-
-
 @torch.inference_mode()
 def read_residual(
     model: Any,
@@ -61,7 +47,7 @@ def read_residual(
     target's most probable next tokens come along, with logits at these positions only. Rows are
     right-padded, so that a causal model needs no attention mask.
     """
-    decoder, caught, rows = model.model, {}, positions
+    decoder, caught, rows = model.get_decoder(), {}, positions
     hooks = [
         decoder.layers[layer].register_forward_hook(_catch(caught, layer, rows)) for layer in layers
     ]
@@ -75,8 +61,7 @@ def read_residual(
     probabilities = torch.zeros(len(rows[0]), 0)
     next_ids = torch.zeros(len(rows[0]), 0, dtype=torch.long)
     if choices:
-        logits = model.lm_head(final[rows]).float()
-        probabilities, next_ids = logits.softmax(-1).topk(choices)
+        probabilities, next_ids = logits_of(model, final[rows]).softmax(-1).topk(choices)
     return Reading(caught, next_ids.cpu(), probabilities.cpu())
 
 

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from common.target.parts import logits_of
+
 READ_TOGETHER = 16
 """Texts of about one length: small enough for their caches, large enough to be fast."""
 
@@ -39,12 +41,15 @@ def _kl(
     texts: list[list[int]],
     reconstructions: Float[Tensor, "texts rows d_model"],
 ) -> Float[Tensor, "texts rows"]:
-    device = next(model.parameters()).device
+    from transformers import DynamicCache
+
+    decoder, device = model.get_decoder(), next(model.parameters()).device
     before = [torch.tensor(ids[:-1], device=device) for ids in texts]
     ids = pad_sequence(before, batch_first=True)
     mask = pad_sequence([torch.ones_like(text) for text in before], batch_first=True)
+    cache = DynamicCache()  # keeps all: a window of the last tokens would be one of padding
     # Padding on the right needs no mask before it is followed by the last token.
-    cache = model.model(input_ids=ids, use_cache=True).past_key_values
+    decoder(input_ids=ids, past_key_values=cache, use_cache=True)
     rows = reconstructions.shape[1] + 1
     cache.batch_repeat_interleave(rows)
     last = torch.tensor([[text[-1]] for text in texts], device=device)
@@ -60,9 +65,9 @@ def _kl(
         spliced = spliced.flatten(0, 1)
         return (spliced, *output[1:]) if isinstance(output, tuple) else spliced
 
-    handle = model.model.layers[layer].register_forward_hook(splice)
+    handle = decoder.layers[layer].register_forward_hook(splice)
     try:
-        states = model.model(
+        states = decoder(
             input_ids=last.repeat_interleave(rows, 0),
             attention_mask=seen.repeat_interleave(rows, 0),
             position_ids=mask.sum(1, keepdim=True).repeat_interleave(rows, 0),
@@ -71,6 +76,6 @@ def _kl(
         ).last_hidden_state[:, -1]
     finally:
         handle.remove()
-    log_probs = model.lm_head(states).float().log_softmax(-1).unflatten(0, (-1, rows))
+    log_probs = logits_of(model, states).log_softmax(-1).unflatten(0, (-1, rows))
     untouched = log_probs[:, :1]
     return (untouched.exp() * (untouched - log_probs[:, 1:])).sum(-1).clamp(min=0)

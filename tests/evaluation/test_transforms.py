@@ -18,12 +18,12 @@ TEXT = (
 class Characters:
     """A tokenizer of one token per character."""
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        assert not add_special_tokens
-        return [ord(char) for char in text]
+    def __call__(self, texts: str | list[str], **_: bool) -> dict[str, list]:
+        encoded = [[ord(char) for char in text] for text in texts]
+        return {"input_ids": encoded if isinstance(texts, list) else encoded[0]}
 
-    def decode(self, token_ids: list[int]) -> str:
-        return "".join(map(chr, token_ids))
+    def batch_decode(self, rows: list[list[int]], **_: bool) -> list[str]:
+        return ["".join(map(chr, ids)) for ids in rows]
 
 
 def quotations(text: str) -> list[str]:

@@ -5,7 +5,8 @@ from torch import Tensor
 from common.errors import NlaError
 from common.schema import TokenBatch
 from common.target.load import Target
-from common.target.residual import check_layers, first_blocks, read_residual
+from common.target.parts import first_blocks
+from common.target.residual import check_layers, read_residual
 from common.target.tiny_corpus import tiny_documents
 
 BLOCKS = 12
