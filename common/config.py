@@ -45,7 +45,8 @@ class CorpusConfig(Config):
     """The documents."""
 
     source: str
-    """`tiny`, a folder of .txt/.jsonl files, or `package:<name>==<version>/<path of summaries>`."""
+    """`tiny`, a folder, a file (of a kind in common/data/documents.py), or one in a package:
+    `package:<name>==<version>/<path>`."""
     sha256: str | None = None
     min_characters: int = Field(default=200, ge=0)
     fractions: dict[str, float] = {

@@ -10,6 +10,7 @@ import polars as pl
 
 from common.errors import NlaError, first_line
 from common.files import replace_text
+from common.json_lines import parse_json
 
 CONTENT = (".parquet", ".safetensors")
 """Kinds of files whose bytes count as an artefact's content."""
@@ -73,10 +74,9 @@ def read_manifest(artefact: Path, made_by: str, *, remedy: str = "", **expected:
     remedy = remedy or f"make it again with `dvc repro {made_by}`"
     if not artefact.exists() or not file.exists():
         raise NlaError("missing artefact", where=artefact, remedy=remedy)
-    try:
-        fields = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise NlaError(f"unreadable manifest ({error})", where=file, remedy=remedy) from error
+    fields = parse_json(file.read_bytes(), file, remedy)
+    if not isinstance(fields, dict):
+        raise NlaError("not a manifest: no JSON object", where=file, remedy=remedy)
     for name, value in expected.items():
         if json.loads(json.dumps(value, default=str)) != fields.get(name):
             what = f"manifest mismatch: {name} is {fields.get(name)!r}, expected {value!r}"

@@ -22,7 +22,7 @@ from common.evaluation.conditions import (
     source_texts,
 )
 from common.evaluation.paraphrase import api_paraphrases
-from common.evaluation.roundtrip import Judge, Predict
+from common.evaluation.roundtrip import Judge
 from common.manifest import digest_of, read_artefact, read_manifest
 from common.metrics.fve import training_mean, variance
 from common.models.reconstructor import Reconstructor
@@ -226,17 +226,19 @@ class Material:
         raw = (activations - self.training_activations.mean(0)).square().sum(1).mean()
         return variance(activations, self.mean), float(raw)
 
-    def fit_floors(self, examples: list[Example]) -> dict[str, Predict]:
+    def fit_floors(self, examples: list[Example]) -> floors.Floors:
         """Readers that are no language models, fitted to some explanations."""
         keys, texts = zip(*examples, strict=True)
         vectors, documents = self.store[list(keys)], self.documents_of(keys)
         chosen = self.profile.evaluation
         embed = floors.Embedder.load(chosen.embedder, chosen.embedder_sha256, self.target)
-        return {
-            "mean_direction": floors.mean_direction(self.mean),
-            "tfidf_ridge": floors.tfidf_ridge(texts, vectors, documents),
-            "embedding_ridge": floors.embedding_ridge(texts, vectors, documents, embed),
-        }
+        return floors.fit_all(
+            {
+                "mean_direction": lambda: floors.mean_direction(self.mean),
+                "tfidf_ridge": lambda: floors.tfidf_ridge(texts, vectors, documents),
+                "embedding_ridge": lambda: floors.embedding_ridge(texts, vectors, documents, embed),
+            }
+        )
 
     def ceiling(self, sources: Sequence[str]) -> pl.DataFrame:
         """Rows of the target's own first blocks on the source text, beside each writer's."""

@@ -10,6 +10,7 @@ import yaml
 
 from common.errors import NlaError
 from common.files import replace_text
+from common.json_lines import parse_json, read_lines
 from common.manifest import content_of, digest_of
 from common.paths import WARM_START
 
@@ -78,11 +79,11 @@ class RunFolder:
 
     def samples(self) -> list[dict]:
         """The lines of samples.jsonl: what a reader should look at before believing a number."""
-        return list(_whole_lines(self.samples_file))
+        return list(read_lines(self.samples_file))
 
     def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """(step, metrics) in the order logged; the torn last line of a killed run is dropped."""
-        for values in _whole_lines(self.metrics_file):
+        """(step, metrics) in the order logged."""
+        for values in read_lines(self.metrics_file):
             yield values.pop("step"), values
 
     def finish(self, summary: dict) -> None:
@@ -104,19 +105,11 @@ class RunFolder:
             of_the_trunk = arm.parent.name == WARM_START
             stage = f"`dvc repro {arm.name}`" if of_the_trunk else "its DVC stage"
             raise NlaError("unfinished run", where=self.path, remedy=f"run {stage} again")
-        return json.loads(self.summary_file.read_text())
+        remedy = "delete the file and run its DVC stage again"
+        return parse_json(self.summary_file.read_bytes(), self.summary_file, remedy)
 
     def is_finished(self, config: dict) -> bool:
         """Whether this run was finished with exactly this config."""
         if not (self.summary_file.exists() and self.config_file.exists()):
             return False
         return digest_of(self.config) == digest_of(json.loads(json.dumps(config, default=str)))
-
-
-def _whole_lines(file: Path) -> Iterator[dict]:
-    """JSON lines of a file that may not exist, up to a line that a kill has torn."""
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            return

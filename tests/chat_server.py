@@ -60,7 +60,9 @@ class ChatHandler(BaseHTTPRequestHandler):
             "usage": {"prompt_tokens": 70, "completion_tokens": 30, "total_tokens": 100},
         }
         bad = {"error": {"message": content, "type": "error", "code": str(status)}}
-        payload = json.dumps(good if status == 200 else bad).encode()
+        self.send(status, json.dumps(good if status == 200 else bad).encode())
+
+    def send(self, status: int, payload: bytes) -> None:
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(payload)))

@@ -124,7 +124,13 @@ def test_a_manifest_without_its_artefact_is_refused(tmp_path: Path):
 def test_half_a_manifest_is_refused(artefact: Path):
     file = artefact / "manifest.json"
     file.write_text(file.read_text()[:20])
-    refused(artefact, "unreadable manifest")
+    refused(artefact, r"not valid JSON \(Unterminated string.*manifest\.json:2")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"rows": ' + "9" * 5000 + "}", "\xff"])
+def test_a_manifest_that_is_none_is_refused(artefact: Path, text: str):
+    (artefact / "manifest.json").write_bytes(text.encode("latin-1"))
+    refused(artefact, r"not valid JSON|not a manifest.*manifest\.json")
 
 
 def test_a_manifest_is_sorted_json_for_people_and_diffs(artefact: Path):

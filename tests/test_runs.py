@@ -47,6 +47,21 @@ def test_a_half_written_last_line_of_a_killed_run_is_dropped(folder: RunFolder):
     assert list(folder.metrics()) == [(0, {"loss": 1.5})]
 
 
+def test_samples_may_hold_any_sign(folder: RunFolder):
+    rows = [{"key": str(number), "av": f"a\u2028{number}"} for number in range(3)]
+    folder.samples_file.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    )
+    assert folder.samples() == rows
+
+
+def test_a_damaged_summary_is_one_line(folder: RunFolder):
+    folder.finish({"dev_fve": 0.5})
+    folder.summary_file.write_text("[" * 100_000)
+    with pytest.raises(NlaError, match=r"nested too deep.*summary\.json:1"):
+        _ = folder.summary
+
+
 def test_a_summary_makes_a_run_finished(folder: RunFolder):
     assert not folder.is_finished(CONFIG)
     with pytest.raises(NlaError, match="unfinished run"):

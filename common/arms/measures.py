@@ -12,7 +12,7 @@ from common.device import best_device, in_bfloat16
 from common.evaluation.roundtrip import Predict
 from common.material import Material
 from common.metrics.fve import squared_errors
-from common.metrics.quotes import quote_share, verbatim_ngram_share
+from common.metrics.quotes import quote_share, unpaired_marks, verbatim_ngram_share
 from common.models.verbalizer import Verbalizer
 from common.rollout.engine import Rollouts
 from common.rollout.sampler import sample_rollouts, texts_of
@@ -23,12 +23,13 @@ from common.training.objectives import kl_estimate
 
 
 def text_measures(material: Material, texts: list[str]) -> pl.DataFrame:
-    """Length in tokens, share inside quotation marks, share of 4-grams of the source text."""
+    """Length in tokens, share inside quotation marks, marks without a partner, verbatim 4-grams."""
     table = material.test_table
     pairs = zip(texts, table[TEXT].to_list(), strict=True)
     columns = {
         "tokens": [len(ids) for ids in encode(material.tokenizer, texts)],
         "quote_share": [quote_share(text) for text in texts],
+        "unpaired_marks": [unpaired_marks(text) for text in texts],
         "verbatim_4gram_share": [verbatim_ngram_share(*pair) for pair in pairs],
     }
     return _measures(table, {name: torch.tensor(values) for name, values in columns.items()})

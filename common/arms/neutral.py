@@ -72,20 +72,23 @@ def run_neutral(arms: Sequence[Arm]) -> None:
         try:
             neutral_tables(material, list(spoken))
         except NlaError:
-            read = _reader(material, folder)
+            read, floors = _reader(material, folder), material.fit_floors(pooled)
             made = {
-                folder.rows_file: _test(material, read, spoken, pooled),
+                folder.rows_file: _test(material, read, spoken, floors.readers),
                 folder.path / CURVES: _read_looks(material, read, looks),
             }
             for file, table in made.items():
                 write_atomically(table, file)
-                write_manifest(file, **_made_of(material, folder))
+                write_manifest(file, missing=floors.missing, **_made_of(material, folder))
 
 
 def neutral_tables(
     material: Material, runs: Sequence[RunFolder]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of the arms and floors, and curves, of these very runs; NlaError when there are none."""
+) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, str]]:
+    """Rows of the arms and floors, curves, and why floors are missing, of these very runs.
+
+    NlaError when there are none.
+    """
     profile, experiment, *_ = runs[0].identity
     folder, stage = RunFolder(neutral_run(profile, experiment)), f"experiments/{experiment}"
     remedy = f"nla neutral {experiment} --profile {profile}"
@@ -94,12 +97,13 @@ def neutral_tables(
     if folder.config["runs"] != _digests(runs):
         what = "the neutral AR read other runs than today's"
         raise NlaError(what, where=folder.path, remedy=remedy)
-    tables, made_of = [], _made_of(material, folder)
+    tables, missing, made_of = [], {}, _made_of(material, folder)
     for name, schema in ((folder.rows_file.name, ROWS_SCHEMA), (CURVES, CURVES_SCHEMA)):
-        read_manifest(folder.path / name, stage, remedy=remedy, **made_of)
+        fields = read_manifest(folder.path / name, stage, remedy=remedy, **made_of)
+        missing |= fields["missing"]
         tables.append(read_table(folder.path / name, stage, schema.names()))
     rows, curves = tables
-    return rows, curves
+    return rows, curves, missing
 
 
 def _digests(runs: Iterable[RunFolder]) -> dict[str, str]:
@@ -149,7 +153,7 @@ def _test(
     material: Material,
     read: Predict,
     spoken: dict[RunFolder, pl.DataFrame],
-    pooled: list[Example],
+    floors: Mapping[str, Predict],
 ) -> pl.DataFrame:
     """What the neutral AR makes of the arms' test explanations, with floors beside it."""
     tested = {run: texts_of_test(material, table) for run, table in spoken.items()}
@@ -159,7 +163,7 @@ def _test(
         )
         for run, texts in tested.items()
     ]
-    return pl.concat([*frames, *_floors(material, pooled, tested)])
+    return pl.concat([*frames, *_floors(material, floors, tested)])
 
 
 def _reader(material: Material, folder: RunFolder) -> Predict:
@@ -189,13 +193,12 @@ def _conditions(material: Material, run: RunFolder, texts: list[str]) -> Conditi
 
 
 def _floors(
-    material: Material, pooled: list[Example], tested: dict[RunFolder, list[str]]
+    material: Material, readers: Mapping[str, Predict], tested: dict[RunFolder, list[str]]
 ) -> list[pl.DataFrame]:
     """What readers that are no language models get from the control's texts, and the teacher's.
 
     They are fitted to what the neutral AR is trained on. The target's own blocks are the ceiling.
     """
-    readers = material.fit_floors(pooled)
     ceiling = material.ceiling([AV, AV_NEUTRAL_AR, AV_UNTRAINED_AR, TEACHER])
     frames = []
     for run, written in tested.items():

@@ -20,7 +20,7 @@ def write_rows(folder: RunFolder, rows: pl.DataFrame, table: pl.DataFrame) -> No
     write_atomically(rows, folder.rows_file)
     lines = samples(rows, table).to_dicts()
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    folder.samples_file.write_text(text)
+    folder.samples_file.write_text(text, encoding="utf-8")
 
 
 def samples(rows: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:

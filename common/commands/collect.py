@@ -11,10 +11,15 @@ from common.arms.neutral import neutral_tables, own_texts, runs_of, texts_of_tes
 from common.data.activations import load_activations
 from common.errors import NlaError
 from common.experiment import Experiment
-from common.manifest import read_artefact, read_table
+from common.manifest import read_artefact, read_manifest, read_table
 from common.material import Material
 from common.metrics.degeneration import degeneration
-from common.metrics.quotes import longest_common_substring, quote_share, verbatim_ngram_share
+from common.metrics.quotes import (
+    longest_common_substring,
+    quote_share,
+    unpaired_marks,
+    verbatim_ngram_share,
+)
 from common.paths import results_folder
 from common.profile import Profile
 from common.report.results import (
@@ -45,16 +50,17 @@ def collect(experiment: Experiment, profile: Profile) -> None:
     folders = list(runs_of(arms))
     own = arms[0].has_own_texts
     if own:  # floors of their own, too: the trunk's read other texts
-        floors, curves = neutral_tables(material, folders)
+        floors, curves, missing = neutral_tables(material, folders)
         measures = _tables(folders, "measures_file", MEASURES_SCHEMA)
     else:
-        floors, curves = _trunk_floors(material), pl.DataFrame(schema=CURVES_SCHEMA)
+        floors, missing = _trunk_floors(material)
+        curves = pl.DataFrame(schema=CURVES_SCHEMA)
         measures = pl.DataFrame(schema=MEASURES_SCHEMA)
     rows = pl.concat([_tables(folders, "rows_file", ROWS_SCHEMA), _as(floors, ROWS_SCHEMA)])
     rows, measures = (under_all_seeds(table, arms) for table in (rows, measures))
     results = Results(
         facts=_facts(experiment, material, folders, rows)
-        | {"untrained": [arm.name for arm in arms if not arm.learns]},
+        | {"untrained": [arm.name for arm in arms if not arm.learns], "missing_floors": missing},
         text_metrics=_text_metrics(material, folders if own else []),
         rows=rows,
         runs=pl.DataFrame([_run(folder) for folder in folders], schema=RUNS_SCHEMA),
@@ -87,6 +93,7 @@ def text_metrics(material: Material, texts: list[str]) -> dict[str, float]:
     pairs = list(zip(texts, sources, strict=True))
     quotes = {
         "quote_share": _mean([quote_share(text) for text in texts]),
+        "unpaired_marks": _mean([unpaired_marks(text) for text in texts]),
         "verbatim_4gram_share": _mean([verbatim_ngram_share(*pair) for pair in pairs]),
         "longest_common_substring": _mean([longest_common_substring(*pair) for pair in pairs]),
     }
@@ -197,9 +204,11 @@ def _each(values: list[str]) -> list[str]:
     return sorted(set(values))
 
 
-def _trunk_floors(material: Material) -> pl.DataFrame:
-    floors = read_artefact(material.trunk.floors, "floors", **material.floors_of())
-    return floors.with_columns(seed=pl.lit(0, pl.Int64))
+def _trunk_floors(material: Material) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Their rows, and why some are missing."""
+    file, made_of = material.trunk.floors, material.floors_of()
+    rows = read_artefact(file, "floors", **made_of).with_columns(seed=pl.lit(0, pl.Int64))
+    return rows, read_manifest(file, "floors").get("missing", {})
 
 
 def _run(folder: RunFolder) -> dict:

@@ -125,17 +125,18 @@ def floors(profile: Profile) -> None:
     from common.material import Material
 
     material = Material(profile)
-    predictors = material.fit_floors(material.ar_examples())
+    fitted = material.fit_floors(material.ar_examples())
     frames = []
     for source in (TEACHER, AV):
         found = {"original": material.test_conditions(source)["original"]}
         frames += [
             material.judge.rows(predict, found, source).with_columns(arm=pl.lit(name))
-            for name, predict in predictors.items()
+            for name, predict in fitted.readers.items()
         ]
     ceiling = material.ceiling([TEACHER, AV])
     write_atomically(pl.concat([*frames, ceiling]), material.trunk.floors)
-    write_manifest(material.trunk.floors, kind="floors", **material.floors_of())
+    facts = material.floors_of() | {"missing": fitted.missing}
+    write_manifest(material.trunk.floors, kind="floors", **facts)
 
 
 STAGES: dict[str, Callable[[Profile], None]] = {

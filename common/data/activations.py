@@ -35,7 +35,7 @@ from common.schema import (
 from common.seeding import keyed_random, keyed_seed
 from common.target.load import Target
 from common.target.residual import Reading, check_layers, read_residual
-from common.target.text import decode, encode_document
+from common.target.text import decode, decode_next, encode_document
 
 SOURCE_COLUMNS = (KEY, DOC_ID, SPLIT, POSITION, TOKEN_IDS, TEXT, NEXT_TOKENS, NEXT_PROBS)
 """All but the vectors."""
@@ -219,7 +219,8 @@ def _table(batch: list[PlannedDocument], reading: Reading, tokenizer) -> pl.Data
         TOKEN_IDS: pl.Series(prefixes, dtype=pl.List(pl.Int32)),
         TEXT: decode(tokenizer, prefixes),
         NEXT_TOKENS: [
-            [tokenizer.decode([index]) for index in row] for row in reading.next_ids.tolist()
+            decode_next(tokenizer, ids, choices)
+            for ids, choices in zip(prefixes, reading.next_ids.tolist(), strict=True)
         ],
         NEXT_PROBS: pl.Series(reading.next_probs.tolist(), dtype=pl.List(pl.Float32)),
     }

@@ -5,12 +5,14 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from common.config import TeacherConfig
+from common.data.foreign import visible
 from common.errors import NlaError
+from common.json_lines import read_lines
 from common.manifest import digest_of
 from common.progress import progress
 from common.seeding import keyed_random
@@ -25,7 +27,9 @@ OF_ONE_ROW = (400, 413, 422)
 Messages = list[dict[str, str]]
 """One conversation: `role` and `content` of each message."""
 
-_TAGGED = re.compile(r"<explanation>(.*?)</explanation>", re.DOTALL)
+_TAGGED = re.compile(r"<explanation>((?:(?!<explanation>).)*?)</explanation>", re.DOTALL)
+_THINKING = re.compile(r"(?i)[<\[](/?)(?:think(?:ing)?|thought|reasoning|reflection)[>\]]")
+"""Where a model that thinks aloud begins to, and where it ends (`/`)."""
 _log = logging.getLogger(__name__)
 
 
@@ -34,10 +38,15 @@ def ask(
 ) -> list[str | None]:
     """The tagged explanation of each answer, None where all lacked tags or were refused (logged).
 
-    Each answer is written to `cache_folder/answers.jsonl` as it arrives, so a killed run pays for
-    nothing twice; answers without tags are not kept. Raises NlaError at once on a bad key, model or
-    request, and after `max_retries` on rate limits, timeouts and server errors.
+    What nobody sees in a text is neither sent nor kept. Each answer is written to
+    `cache_folder/answers.jsonl` as it arrives, so a killed run pays for nothing twice; answers
+    without tags are not kept. Raises NlaError at once on a bad key, model or request, and after
+    `max_retries` on rate limits, timeouts and server errors.
     """
+    conversations = [
+        [message | {"content": visible(message["content"])} for message in messages]
+        for messages in conversations
+    ]
     digests = [_digest(messages, config) for messages in conversations]
     cache = AnswerCache(cache_folder / "answers.jsonl")
     pending = {
@@ -59,16 +68,23 @@ def ask(
 
 
 def tagged_explanation(answer: str) -> str | None:
-    """The text between the tags on one line; None without both tags or without text."""
-    found = _TAGGED.search(answer)
-    return " ".join(found[1].split()) or None if found else None
+    """The text between the last tags outside of any thinking, on one line; None without one."""
+    found = [match[1] for match in _TAGGED.finditer(answer) if not _is_thought(answer, match)]
+    return " ".join(visible(found[-1]).split()) or None if found else None
+
+
+def _is_thought(answer: str, match: re.Match[str]) -> bool:
+    """Whether a thinking that began before goes on, or one that ends behind began unmarked."""
+    before = _THINKING.findall(answer, 0, match.start())
+    after = _THINKING.findall(answer, match.end())
+    return before[-1:] == [""] or after[:1] == ["/"]
 
 
 class AnswerCache:
     """Append-only JSON lines of what was paid for: digest, explanation, tokens and cost (USD)."""
 
     def __init__(self, file: Path) -> None:
-        """Read what is there; a line torn by a killed run is passed over and paid for again."""
+        """Read what is there; a line torn by a killed run is left out and paid for again."""
         self.file = file
         self.explanations: dict[str, str] = {}
         self.tokens, self.cost, self.unpriced = 0, 0.0, 0
@@ -76,9 +92,12 @@ class AnswerCache:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
-        content = file.read_text(encoding="utf-8", errors="replace")
-        self.explanations = dict(_whole_lines(content))
-        if content and not content.endswith("\n"):
+        for line in read_lines(file):
+            digest, text = line.get("digest"), line.get("explanation")
+            if isinstance(digest, str) and isinstance(text, str) and (text := visible(text)):
+                self.explanations[digest] = text
+        content = file.read_bytes()
+        if content and not content.endswith(b"\n"):
             self._append("\n")
 
     def add(self, digest: str, explanation: str) -> None:
@@ -100,15 +119,6 @@ class AnswerCache:
     def _append(self, text: str) -> None:
         with self.file.open("a", encoding="utf-8") as file:
             file.write(text)
-
-
-def _whole_lines(content: str) -> Iterator[tuple[str, str]]:
-    for line in content.split("\n"):
-        try:
-            answer = json.loads(line)
-            yield answer["digest"], answer["explanation"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue
 
 
 def _digest(messages: Messages, config: TeacherConfig) -> str:

@@ -19,6 +19,7 @@ from common.schema import (
     TOPIC,
 )
 from common.seeding import keyed_random
+from common.target.text import HALF, decode, encode
 
 MAX_TOKENS = 60
 """Longest explanation, in the target's tokens: the least important statements give way."""
@@ -51,6 +52,8 @@ CONFIDENCE = (
     ("guess", 0.0, 1),
 )
 """Phrasing, least probability of the best next token, and how many next tokens it shows."""
+_END = re.compile(r"<[|\uff5c].*[|\uff5c]>|</s>|<eos>|<end_of_turn>")
+"""A token that ends a text or a turn, as the tokenizers of common models write it."""
 
 
 def compose(row: Mapping[str, Any], tokenizer: Any) -> str:
@@ -74,7 +77,7 @@ def compose(row: Mapping[str, Any], tokenizer: Any) -> str:
 
 
 def _length(statements: Sequence[str], tokenizer: Any) -> int:
-    return len(tokenizer.encode(" ".join(statements), add_special_tokens=False))
+    return len(encode(tokenizer, [" ".join(statements)])[0])
 
 
 def _phrase(name: str, random: Random, **words: str) -> str:
@@ -82,10 +85,9 @@ def _phrase(name: str, random: Random, **words: str) -> str:
 
 
 def _quote_statement(token_ids: list[int], tokenizer: Any, random: Random) -> str:
-    tails = [
-        str(tokenizer.decode(token_ids[-count:], clean_up_tokenization_spaces=False))
-        for count in range(QUOTED_TOKENS, QUOTED_TOKENS + 4)
-    ]
+    counts = range(QUOTED_TOKENS, QUOTED_TOKENS + 4)
+    whole, *starts = decode(tokenizer, [token_ids, *(token_ids[:-count] for count in counts)])
+    tails = [whole[len(start.rstrip(HALF)) :] for start in starts]
     tail = next((tail for tail in tails if tail[:1].isspace()), tails[0])
     return _phrase("quote", random, quote=_inside_quotes(tail).lstrip())
 
@@ -109,7 +111,7 @@ def _next_statement(tokens: Sequence[str], probs: Sequence[float], random: Rando
 
 def _shown(token: str) -> str:
     """A next token as it is written: quoted, or named where a quote would show nothing."""
-    if re.fullmatch(r"\s*<\|.*\|>\s*", token):
+    if _END.fullmatch(token.strip()):
         return "the end"
     if not token.strip():
         return "a line break" if "\n" in token else "a space"

@@ -48,6 +48,9 @@ _MONTH = re.compile(
 _ABBREVIATION = re.compile(
     r"(?:\b[A-Za-z]|\b(?:St|Dr|Mr|Mrs|Jr|Sr|vs|ca|etc|No|Mt|lit|e\.g|i\.e))\.$"
 )
+_QUOTATION = re.compile(r'(?<!\d)"[^"]*"|“[^“”]*”')
+_OPEN_MARK = re.compile(r'(?<!\d)"|“')
+"""A straight mark behind a digit opens nothing: it is an inch."""
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"'][.!?])\s+(?=[A-Z0-9\"'(])")
 
 
@@ -75,7 +78,7 @@ def surroundings(text: str) -> list[str]:
     opened = []
     if sentence.count("(") > sentence.count(")"):
         opened.append("inside a parenthesis")
-    if sentence.count('"') % 2 or sentence.count("“") > sentence.count("”"):
+    if _OPEN_MARK.search(_QUOTATION.sub(" ", sentence)):
         opened.append("inside a quotation")
     return opened
 

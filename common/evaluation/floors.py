@@ -1,8 +1,8 @@
 """Rows of every table: what a constant, a bag of words or an encoder gets, and the ceiling."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,12 +13,36 @@ from common.device import best_device
 from common.errors import NlaError, first_line
 from common.evaluation.ridge import fit_by_document
 from common.evaluation.roundtrip import Predict
+from common.metrics.words import SIGN, SPACED
 from common.packages import is_package, package_path
 from common.schema import TokenBatch
 from common.target.load import Target, loading_errors
 from common.target.residual import read_residual
 
 ALPHAS = tuple(10.0**power for power in range(-2, 6))
+MOST_FEATURES = 1024
+
+
+class FloorError(Exception):
+    """Why a floor cannot be fitted to some texts; a report says so in its place."""
+
+
+class Floors(NamedTuple):
+    """Floors by name: those that could be fitted, and in words why others could not."""
+
+    readers: dict[str, Predict]
+    missing: dict[str, str]
+
+
+def fit_all(fits: Mapping[str, Callable[[], Predict]]) -> Floors:
+    """Call each function that fits a floor."""
+    found = Floors({}, {})
+    for name, fit in fits.items():
+        try:
+            found.readers[name] = fit()
+        except FloorError as error:
+            found.missing[name] = str(error)
+    return found
 
 
 def mean_direction(mean: Float[Tensor, " d_model"]) -> Predict:
@@ -31,18 +55,30 @@ def tfidf_ridge(
 ) -> Predict:
     """TF-IDF of words and word pairs, ridge regression to n(h).
 
-    The penalty is cross-validated by document: positions of one document share its title.
+    Of words that stand in two texts; as many of their singular directions as a quarter of the
+    texts, or the words themselves where they are no more. The penalty is cross-validated by
+    document: positions of one document share its title. FloorError where no word is left.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
 
     vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\w+|[^\w\s]"
+        ngram_range=(1, 2),
+        min_df=2,
+        sublinear_tf=True,
+        token_pattern=rf"{SIGN}|{SPACED}|[^\w\s]",
     )
-    width = min(1024, len(texts) // 4)
-    features = make_pipeline(vectorizer, TruncatedSVD(width, random_state=0))
-    return _ridge(features.fit_transform(texts), activations, documents, features.transform)
+    try:
+        counts = vectorizer.fit_transform(texts)
+    except ValueError as error:  # scikit-learn's word for an empty vocabulary
+        raise FloorError(f"no word stands in two of the {len(texts)} texts") from error
+    width = max(1, min(MOST_FEATURES, len(texts) // 4))
+    dense = FunctionTransformer(lambda sparse: sparse.toarray(), accept_sparse=True)
+    reduce = TruncatedSVD(width, random_state=0) if counts.shape[1] > width else dense
+    features = reduce.fit_transform(counts)
+    return _ridge(features, activations, documents, make_pipeline(vectorizer, reduce).transform)
 
 
 def embedding_ridge(
@@ -51,7 +87,7 @@ def embedding_ridge(
     documents: Sequence[str],
     embed: "Embedder",
 ) -> Predict:
-    """A frozen sentence encoder, ridge regression to n(h); the penalty as in `tfidf_ridge`."""
+    """A frozen sentence encoder, ridge regression to n(h); else as `tfidf_ridge`."""
     return _ridge(embed(texts), activations, documents, embed)
 
 
@@ -128,6 +164,8 @@ def _ridge(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if len(set(documents)) < 2:
+        raise FloorError("the texts are of a single document")
     model = make_pipeline(StandardScaler(), Ridge())
     found = fit_by_document(model, {"ridge__alpha": ALPHAS}, features, activations, documents)
     return lambda texts: torch.from_numpy(found.predict(transform(list(texts)))).float()

@@ -10,21 +10,16 @@ from typing import Any
 
 from common.errors import NlaError
 from common.evaluation.synonyms import SYNONYMS
-from common.metrics.quotes import QUOTED, quoted_spans, verbatim_spans
+from common.metrics.quotes import Spans, quotations, quoted_spans, verbatim_spans
 from common.metrics.words import PIECE, tokens
 from common.seeding import keyed_random
 from common.target.text import decode, encode
 
 _PHRASES = "|".join(map(re.escape, sorted(SYNONYMS, key=len, reverse=True)))
-_UNCLOSED = r'["“][\s\S]*'
-_QUOTED_OR_PHRASE = re.compile(rf"{QUOTED.pattern}|{_UNCLOSED}|\b(?:{_PHRASES})\b", re.IGNORECASE)
+_PHRASE = re.compile(rf"\b(?:{_PHRASES})\b", re.IGNORECASE)
 _STATEMENT_START = re.compile(r"(?:^|[.;!?]\s+)$")
 _STATEMENT_END = re.compile(r"(?<=;)\s+|(?<=[\w)\]\x00]{3}[.!?])\s+")
 """Three characters before a full stop, so that initials and "Dr." do not end a statement."""
-
-
-Spans = list[tuple[int, int]]
-"""Quotations of a text: start and end of each, without the marks."""
 
 
 def quotes_only(text: str) -> str | None:
@@ -62,19 +57,21 @@ def paraphrase(text: str, key: object) -> str | None:
     """The text in other words and another order, quotations kept as they are.
 
     Outside the quotations, words of `SYNONYMS` give way to their stand-ins and the statements
-    change places. A capitalized word inside a statement stays, as part of a name. After a quotation
-    that nothing closes nothing can stand: such a text, cut off at the cap, keeps its order.
+    change places. A capitalized word inside a statement stays, as part of a name. A text with a
+    mark that has no partner, such as one cut off at the cap, keeps its order.
 
     Returns:
         The paraphrase; None if there was nothing to replace or to reorder.
     """
-    reworded = _QUOTED_OR_PHRASE.sub(_stand_in, text)
-    masked = QUOTED.sub(lambda match: "\x00" * len(match[0]), reworded)
+    quoted = {place for span in quotations(text)[0] for place in range(*span)}
+    reworded = _PHRASE.sub(lambda match: _stand_in(match, match.start() in quoted), text)
+    spans, unpaired = quotations(reworded)
+    masked = _masked(reworded, spans)
     cuts = [(0, 0), *(match.span() for match in _STATEMENT_END.finditer(masked))]
     ends = [start for start, _ in cuts[1:]] + [len(reworded)]
     statements = [reworded[start:end] for (_, start), end in zip(cuts, ends, strict=True)]
     statements = [statement for statement in statements if statement.strip()]
-    if len(statements) > 1 and not re.search(_UNCLOSED, masked):
+    if len(statements) > 1 and not unpaired:
         reordered = _reordered(statements, keyed_random("paraphrase", key))
         reworded = " ".join(_as_sentence(statement) for statement in reordered)
     return None if reworded == text else reworded
@@ -141,10 +138,17 @@ def _random_stretches(words: int, lengths: list[int], generator: Random) -> list
     return stretches
 
 
-def _stand_in(match: re.Match[str]) -> str:
-    """The replacement of a phrase; quotations, and names by their capital, stay."""
+def _masked(text: str, spans: Spans) -> str:
+    """The text with signs that no statement ends with in place of what the spans hold."""
+    for start, end in spans:
+        text = text[:start] + "\x00" * (end - start) + text[end:]
+    return text
+
+
+def _stand_in(match: re.Match[str], is_quoted: bool) -> str:
+    """The replacement of a phrase; what is quoted, and names by their capital, stay."""
     phrase = match[0]
-    replacement = SYNONYMS.get(phrase.lower())
+    replacement = None if is_quoted else SYNONYMS.get(phrase.lower())
     if replacement is None or phrase.islower():
         return replacement or phrase
     starts_statement = _STATEMENT_START.search(match.string[: match.start()])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from statistics import fmean
 
 from common.errors import NlaError
+from common.metrics.quotes import unpaired_marks
 from common.metrics.words import ngrams, words
 
 ROLE_MARKERS = ("Human:", "Assistant:", "<|im_start|>", "<|im_end|>")
@@ -24,7 +25,7 @@ def degeneration(explanations: list[str], lengths: list[int], cap: int) -> dict[
         repetition: mean share of a text's word 3-grams that stand earlier in the same text.
         distinct_1, distinct_2: distinct word n-grams among all of the batch; healthy when high.
         role_leakage: texts with a piece of the chat format.
-        unbalanced_quotes: texts with an open or a stray double quotation mark.
+        unbalanced_quotes: texts with a double quotation mark that has no partner.
         non_ascii: characters outside ASCII, among all of the batch.
         empty: blank texts.
 
@@ -46,7 +47,7 @@ def degeneration(explanations: list[str], lengths: list[int], cap: int) -> dict[
         "distinct_1": _distinct(ngrams(text, 1) for text in spoken),
         "distinct_2": _distinct(ngrams(text, 2) for text in spoken),
         "role_leakage": share(lambda text: any(marker in text for marker in ROLE_MARKERS)),
-        "unbalanced_quotes": share(_has_unbalanced_quotes),
+        "unbalanced_quotes": share(lambda text: unpaired_marks(text) > 0),
         "non_ascii": sum(not char.isascii() for char in characters) / max(len(characters), 1),
         "empty": share(lambda text: not text.strip()),
     }
@@ -72,7 +73,3 @@ def _distinct(texts: Iterable[list[tuple[str, ...]]]) -> float:
     """Distinct n-grams over all n-grams of some texts; 1 where there are none."""
     pooled = [ngram for text in texts for ngram in text]
     return len(set(pooled)) / len(pooled) if pooled else 1.0
-
-
-def _has_unbalanced_quotes(text: str) -> bool:
-    return text.count('"') % 2 == 1 or text.count("“") != text.count("”")

@@ -5,23 +5,69 @@ from collections.abc import Callable, Sized
 
 from common.metrics.words import ngrams, tokens, words
 
-QUOTED = re.compile(r'"[^"]*"|“[^“”]*”')
-"""A quotation with its marks, straight or curly; an opening mark that nothing closes is none."""
+Spans = list[tuple[int, int]]
+"""Stretches of a text, in order: start and end of each."""
+
+_CLOSED_BY = {'"': '"', "“": "”", "„": "“”"}
+"""What may end a quotation, by what begins it; a German one begins low and ends as “ or ”."""
+_MARK = re.compile('["“”„]')
+_INCH = re.compile(r'(?<=\d)"')
+"""A straight mark behind a digit opens nothing: it is an inch, or a second."""
+_ENDING = re.compile(r'(?<=\w)"(?!\w)|(?<=[^\s\w(\[{])"(?!\S)')
+"""A straight mark that stands as those that close: behind a word or its full stop, before none."""
+_STARTING = re.compile(r'(?<=\s)["“]\w')
+"""A mark that stands as those that open: behind a space and before a word."""
 
 
-def quoted_spans(text: str) -> list[tuple[int, int]]:
+def quotations(text: str) -> tuple[Spans, list[int]]:
+    """Spans of the quotations with their marks, and the places of the marks without a partner.
+
+    A quotation lasts to the next mark that can close it; other kinds of marks are part of it. Where
+    another one of its kind opens before, it is none: one forgotten mark spoils no later quotation.
+    """
+    spans: Spans = []
+    unpaired: list[int] = []
+    marks = [match.start() for match in _MARK.finditer(text)]
+    while marks:
+        first, *marks = marks
+        if (last := _partner(text, first, marks)) is not None:
+            spans.append((first, last + 1))
+            marks = [mark for mark in marks if mark > last]
+        elif not _INCH.match(text, first):
+            unpaired.append(first)
+    return spans, unpaired
+
+
+def _partner(text: str, first: int, later: list[int]) -> int | None:
+    """The mark that closes what the first one opens; None if it opens nothing."""
+    if any(wrong.match(text, first) for wrong in (_INCH, _ENDING)):
+        return None
+    for mark in later:
+        if text[mark] in _CLOSED_BY.get(text[first], "") and not _STARTING.match(text, mark):
+            return mark
+        if text[mark] == text[first]:
+            return None
+    return None
+
+
+def unpaired_marks(text: str) -> int:
+    """How many double quotation marks open or close nothing; inches and seconds do not count."""
+    return len(quotations(text)[1])
+
+
+def quoted_spans(text: str) -> Spans:
     """Character spans (start, end) of the quotations in `text`, without their marks.
 
     Blank quotations are left out.
     """
     return [
-        (match.start() + 1, match.end() - 1)
-        for match in QUOTED.finditer(text)
-        if match[0][1:-1].strip()
+        (start + 1, end - 1)
+        for start, end in quotations(text)[0]
+        if text[start + 1 : end - 1].strip()
     ]
 
 
-def verbatim_spans(text: str, source: str) -> list[tuple[int, int]]:
+def verbatim_spans(text: str, source: str) -> Spans:
     """Those quotations of at least two words that stand verbatim in `source`.
 
     What an explanation quotes from elsewhere, such as a word that is predicted to come next, is
@@ -38,13 +84,11 @@ def verbatim_spans(text: str, source: str) -> list[tuple[int, int]]:
 def quote_share(text: str, tokenize: Callable[[str], Sized] = tokens) -> float:
     """Share of the tokens of `text` that stand inside quotation marks, in [0, 1]; 0 without any.
 
-    The marks count as tokens outside; a straight mark that is left open reaches to the end, so that
-    to forget a mark is not to quote less. Each stretch is tokenized by itself, so that no token of
-    a subword tokenizer straddles a mark; the default counts words and punctuation marks.
+    The marks count as tokens outside, and a mark without a partner opens nothing: see
+    `unpaired_marks`. Each stretch is tokenized by itself, so that no token of a subword tokenizer
+    straddles a mark; the default counts words and punctuation marks.
     """
     inside = outside = previous = 0
-    if text.count('"') % 2:
-        text += '"'
     for start, end in quoted_spans(text):
         outside += len(tokenize(text[previous:start]))
         inside += len(tokenize(text[start:end]))

@@ -1,9 +1,9 @@
 """`reports/README.md`: every report, its verdict in each profile side by side."""
 
-import json
 from pathlib import Path
 
 from common.errors import NlaError
+from common.json_lines import parse_json
 from common.report.markdown import ABSENT, cell, code, table
 from common.report.render import fill_template
 
@@ -40,10 +40,7 @@ def _is_listed(file: Path) -> bool:
 
 def _entry(file: Path) -> dict[str, str]:
     remedy = "render the report again"
-    try:
-        entry = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise NlaError(f"not valid JSON ({error})", where=file, remedy=remedy) from error
+    entry = parse_json(file.read_bytes(), file, remedy)
     if missing := [field for field in FIELDS if field not in entry]:
         raise NlaError(f"index entry lacks {', '.join(missing)}", where=file, remedy=remedy)
     return entry

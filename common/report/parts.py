@@ -74,6 +74,8 @@ def arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
     still = [code(row.arm) for row in rows if row.arm in results.facts.get("untrained", [])]
     if still:
         sentences.append(f"Nothing is trained, one run stands for every seed: {', '.join(still)}.")
+    absent = results.facts.get("missing_floors", {})
+    sentences += [f"No floor {code(name)}: {reason}." for name, reason in absent.items()]
     sentences += _chance(results, rows)
     sentences.append(f"Activations evaluated: {'; '.join(counts)}.")
     lost = results.rows.filter(~pl.col("applied"), source=source, transform=ORIGINAL).height

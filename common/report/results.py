@@ -8,6 +8,7 @@ import polars as pl
 
 from common.errors import NlaError
 from common.files import write_atomically
+from common.json_lines import parse_json
 from common.manifest import read_table
 from common.schema import TEACHER
 
@@ -89,8 +90,8 @@ class Results(NamedTuple):
     {writer: {metric: value}}. `facts` holds `REQUIRED_FACTS` and whatever else is worth keeping:
     `floors` (arms that are references and not conditions), `variance` (mean ||n(h) - mu||² of the
     evaluated split), `resamples` (of the bootstrap), and optionally `arms` (their order),
-    `ceilings` (floors that are ceilings), `raw_variance` (`variance` on the raw scale), commit,
-    device, digests, ...
+    `ceilings` (floors that are ceilings), `missing_floors` ({floor: why there is none}),
+    `raw_variance` (`variance` on the raw scale), commit, device, digests, ...
     """
 
     facts: dict[str, Any]
@@ -146,7 +147,9 @@ def load_results(folder: Path) -> Results:
         raise NlaError(what, where=folder, remedy=remedy)
     stage = f"experiments/{folder.name}"
     tables = {name: read_table(folder / f"{name}.parquet", stage) for name in TABLES}
-    results = Results(**tables, **json.loads((folder / "summary.json").read_text()))
+    summary = folder / "summary.json"
+    remedy = "collect them again with `nla collect`"
+    results = Results(**tables, **parse_json(summary.read_bytes(), summary, remedy))
     check_results(results, folder)
     return results
 

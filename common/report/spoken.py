@@ -16,6 +16,7 @@ from common.schema import DOC_ID, KEY
 SHOWN = {
     "tokens": "tokens",
     "quote_share": "share in quotation marks",
+    "unpaired_marks": "unpaired quotation marks",
     "verbatim_4gram_share": "verbatim 4-grams",
 }
 

@@ -26,6 +26,7 @@ from common.schema import (
     AV_SFT,
     DOC_ID,
     KEY,
+    NEXT_TOKENS,
     POSITION,
     SPLIT,
     TEST,
@@ -34,8 +35,10 @@ from common.schema import (
     TokenBatch,
 )
 from common.target.load import Target
-from common.target.residual import read_residual
+from common.target.residual import Reading, read_residual
+from common.target.text import encode_document
 from tests.families import with_bos
+from tests.tokenizers import sentencepiece
 
 CONFIG = ActivationsConfig(layers=(8, 3), max_tokens=40, shard_rows=20, batch_tokens=400)
 
@@ -65,6 +68,22 @@ def shards(folder: Path) -> dict[str, bytes]:
 def one_line(caught: pytest.ExceptionInfo[NlaError], remedy: str) -> None:
     assert "\n" not in str(caught.value)
     assert remedy in str(caught.value)
+
+
+def test_a_next_token_is_written_as_it_follows_the_text():
+    """A SentencePiece token loses its space when it is decoded alone."""
+    text = "The long road came to the valley in"
+    tokenizer = sentencepiece([f"{text} March"])
+    ids = encode_document(tokenizer, text)
+    names = ["\u2581March", "ch", "</s>"]
+    reading = Reading(
+        {0: torch.zeros(1, 4)},
+        torch.tensor([tokenizer.convert_tokens_to_ids(names)]),
+        torch.tensor([[0.5, 0.25, 0.125]]),
+    )
+    document = activations.PlannedDocument("d", AR_SFT, ids, [len(ids) - 1])
+    table = activations._table([document], reading, tokenizer)
+    assert table[NEXT_TOKENS].to_list() == [[" March", "ch", "</s>"]]
 
 
 def test_a_row_holds_the_source_up_to_its_position(whole: Path, target: Target):

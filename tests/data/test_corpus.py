@@ -1,5 +1,7 @@
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -47,6 +49,8 @@ class TestClean:
             ("the (DNA-binding) part (a; b)", "the (DNA-binding) part (a; b)"),
             ("cafe\u0301", "caf\u00e9"),
             ("zero\u200bwidth \ud800", "zerowidth"),
+            ("a\x00b\x1b[0m\u202e c\u2028d", "ab[0m c d"),
+            ("e\u200b\u0301", "\u00e9"),
         ],
     )
     def test_what_encyclopedia_extracts_leave_behind_is_mended(self, raw: str, wanted: str):
@@ -88,6 +92,40 @@ class TestFolder:
             ("I went to the woods.", "walden", None, None),
         ]
 
+    def test_suffixes_may_be_capital_letters(self, folder: Path, out: Path):
+        (folder / "ONE.TXT").write_text("the first")
+        (folder / "THREE.JsonL").write_text('{"text": "the third"}')
+        pl.DataFrame({TEXT: ["the fourth"]}).write_parquet(folder / "four.PARQUET")
+        (folder / "two.txt").write_text("the second")
+        rows = build_folder(folder, out).select(TEXT, TITLE).rows()
+        assert rows == [
+            ("the first", "ONE"),
+            ("the third", None),
+            ("the fourth", None),
+            ("the second", "two"),
+        ]
+
+    def test_files_that_are_left_out_are_counted_and_named(
+        self, folder: Path, out: Path, caplog: pytest.LogCaptureFixture
+    ):
+        (folder / "a.txt").write_text("the only one")
+        (folder / "below").mkdir()
+        for name in ("b.pdf", "c.md", "below/d.txt.gz", "e", "f.json", "g.csv"):
+            (folder / name).touch()
+        assert build_folder(folder, out).height == 1
+        manifest = json.loads(out.with_suffix(".manifest.json").read_text())
+        assert manifest["dropped"] == {"short": 0, "duplicate": 0, "other_kind": 6}
+        (record,) = caplog.records
+        assert record.getMessage() == (
+            f"files left out that are no .txt, .jsonl or .parquet: 6 [{folder}]: "
+            "b.pdf, below/d.txt.gz, c.md, e, f.json, ..."
+        )
+
+    def test_a_line_ends_at_a_line_feed_alone(self, folder: Path, out: Path):
+        record = json.dumps({"text": "a\u2028b\x85c"}, ensure_ascii=False)
+        (folder / "a.jsonl").write_text(record + "\n", encoding="utf-8")
+        assert build_folder(folder, out)[TEXT].to_list() == ["a b c"]
+
     def test_dropped_documents_are_counted(self, folder: Path, out: Path):
         texts = ["long enough", "long  enough", "short", "another one"]
         (folder / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
@@ -106,6 +144,59 @@ class TestFolder:
     def test_a_byte_order_mark_is_no_text(self, folder: Path, out: Path):
         (folder / "a.txt").write_bytes(b"\xef\xbb\xbfHello there")
         assert build_folder(folder, out)[TEXT].to_list() == ["Hello there"]
+
+
+ROWS = {
+    TEXT: ["One.", None, "Three."],
+    TITLE: ["T", "nothing", None],
+    TOPIC: ["P", None, None],
+    "embedding": [[0.5], [1.0], None],
+}
+
+
+class TestParquet:
+    def test_it_is_read_from_a_folder_and_by_itself(self, folder: Path, out: Path):
+        file = folder / "train[0]*-of-1.parquet"
+        pl.DataFrame(ROWS).write_parquet(file, row_group_size=1)
+        for source in (folder, file):
+            rows = build_folder(source, out).select(TEXT, TITLE, DESCRIPTION, TOPIC).rows()
+            assert rows == [("One.", "T", None, "P"), ("Three.", None, None, None)]
+        manifest = json.loads(out.with_suffix(".manifest.json").read_text())
+        assert manifest["dropped"] == {"short": 1, "duplicate": 0}, "a row without a text is short"
+
+    def test_a_file_that_has_changed_is_read_anew(self, folder: Path, out: Path):
+        file = folder / "a.parquet"
+        for text in ("before", "behind"):
+            pl.DataFrame({TEXT: [text]}).write_parquet(file)
+            os.utime(file, (0, 0))
+            assert build_folder(folder, out)[TEXT].to_list() == [text]
+
+    def test_without_a_column_of_texts(self, folder: Path, out: Path):
+        pl.DataFrame({"body": ["a"], "id": [1]}).write_parquet(folder / "a.parquet")
+        with pytest.raises(NlaError, match=r"no column 'text' among body, id .*a\.parquet"):
+            build_folder(folder, out)
+
+    @pytest.mark.parametrize("column", [TEXT, TITLE])
+    def test_a_column_of_numbers(self, folder: Path, out: Path, column: str):
+        pl.DataFrame({TEXT: ["a"]} | {column: [1]}).write_parquet(folder / "a.parquet")
+        with pytest.raises(NlaError, match=rf"'{column}'.* \[.*a\.parquet: row 1\]"):
+            build_folder(folder, out)
+
+    @pytest.mark.parametrize("content", [b"", b"PAR1 torn"])
+    def test_a_damaged_file(self, folder: Path, out: Path, content: bytes, capfd: Any):
+        (folder / "a.parquet").write_bytes(content)
+        with pytest.raises(NlaError, match=r"unreadable Parquet \(.*a\.parquet") as caught:
+            build_folder(folder, out)
+        assert "\n" not in str(caught.value)
+        assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.txt", "One."), ("a.TXT", "One."), ("a.jsonl", '{"text": "One."}')]
+)
+def test_a_source_may_be_one_file(tmp_path: Path, out: Path, name: str, content: str):
+    (tmp_path / name).write_text(content)
+    assert build_folder(tmp_path / name, out)[TEXT].to_list() == ["One."]
 
 
 def test_summaries_are_read_by_title(tmp_path: Path, out: Path):
@@ -148,7 +239,7 @@ class TestErrors:
             build_corpus(folder_config(tmp_path / "nowhere"), out)
 
     def test_empty_folder(self, folder: Path, out: Path):
-        with pytest.raises(NlaError, match=r"no \.txt or \.jsonl"):
+        with pytest.raises(NlaError, match=r"no \.txt, \.jsonl or \.parquet files"):
             build_folder(folder, out)
 
     def test_everything_dropped(self, folder: Path, out: Path):
@@ -159,6 +250,24 @@ class TestErrors:
     def test_corrupt_line_is_named(self, folder: Path, out: Path):
         (folder / "a.jsonl").write_text('{"text": "fine"}\n{"text": "torn')
         with pytest.raises(NlaError, match=r"a\.jsonl:2"):
+            build_folder(folder, out)
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+    def test_what_is_nested_too_deep_is_named(self, folder: Path, out: Path, name: str):
+        deep = '{"text": ' + "[" * 100_000
+        (folder / name).write_text(deep)
+        with pytest.raises(NlaError, match=rf"nested too deep.*{name}:1") as caught:
+            build_folder(folder / name, out)
+        assert "\n" not in str(caught.value)
+
+    def test_a_file_of_another_kind(self, folder: Path, out: Path):
+        (folder / "a.csv").write_text("text\nOne.")
+        with pytest.raises(NlaError, match=r"no \.txt, .* or \.json file \[.*a\.csv\]"):
+            build_folder(folder / "a.csv", out)
+
+    def test_a_file_that_is_not_there(self, folder: Path, out: Path):
+        (folder / "a.txt").symlink_to(folder / "nowhere")
+        with pytest.raises(NlaError, match=r"cannot be read \(No such file.*a\.txt"):
             build_folder(folder, out)
 
     @pytest.mark.parametrize("line", ['{"title": "no text"}', '"a string"', '{"text": 3}', "[]"])

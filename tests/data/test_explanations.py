@@ -25,9 +25,15 @@ from common.schema import (
     TOKEN_IDS,
     TOPIC,
 )
+from common.target.text import decode_next, encode_document
 from common.target.tiny import tiny_target
 from common.target.tiny_corpus import tiny_documents
+from tests.tokenizers import sentencepiece
 
+BOOK = [
+    "The long road came to the valley in March",
+    "They saw the lake and the wide valleys in Marseille",
+]
 ABOUT_CIVIL_RIGHTS = {TITLE: "Civil rights", DESCRIPTION: "Set of rules", TOPIC: "Law"}
 
 
@@ -42,12 +48,16 @@ class WordTokenizer:
     def __init__(self, text: str) -> None:
         self.words = re.findall(r"\s*\S+|\s+$", text)
         self.ids = list(range(len(self.words)))
+        self.tokens_per_word = 1
 
-    def decode(self, ids: list[int], clean_up_tokenization_spaces: bool = False) -> str:
-        return "".join(self.words[index] for index in ids)
+    def __call__(self, texts: str | list[str], **_: bool) -> dict[str, list]:
+        one = isinstance(texts, str)
+        counts = [self.tokens_per_word * len(t.split()) for t in ([texts] if one else texts)]
+        ids = [list(range(count)) for count in counts]
+        return {"input_ids": ids[0] if one else ids}
 
-    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        return list(range(len(text.split())))
+    def batch_decode(self, rows: list[list[int]], **_: bool) -> list[str]:
+        return ["".join(self.words[index] for index in ids) for ids in rows]
 
 
 def row(text: str, next_tokens: list[str], next_probs: list[float], **about: object) -> dict:
@@ -141,6 +151,11 @@ class TestCompose:
         assert "a line break" in explanation
         assert "the end" in explanation
 
+    @pytest.mark.parametrize("token", ["<|im_end|>", "</s>", "<eos>", "<\uff5cend\uff5c>"])
+    def test_an_end_is_said_in_words(self, token: str):
+        explanation = composed(row(TEXT_ON_RIGHTS, [token], [0.9]))
+        assert re.search("(surely|followed by) the end", explanation)
+
     def test_a_text_of_which_nothing_is_known_gets_its_own_words(self):
         text = "The mill stood by the river. The mill turned, the river ran, the mill"
         explanation = composed(row(text, [" was"], [0.9], title=None))
@@ -154,7 +169,7 @@ class TestCompose:
     def test_the_least_important_statement_gives_way(self):
         about = {TITLE: "T" * 3, DESCRIPTION: "one two three four", TOPIC: "Law"}
         values = row(TEXT_ON_RIGHTS, [" a"], [0.9], **about)
-        values["tokenizer"].encode = lambda text, add_special_tokens: text.split() * 4
+        values["tokenizer"].tokens_per_word = 4
         explanation = composed(values)
         assert len(explanation.split()) * 4 <= MAX_TOKENS
         assert "autonomy, and" in explanation
@@ -177,6 +192,44 @@ def test_salient_words_are_counted_without_function_words():
         "mill",
         "mills",
     ]
+
+
+class TestSentencePiece:
+    """Where a token loses its space, and half a character its sense, when it is decoded alone."""
+
+    @pytest.fixture(scope="class")
+    def sentencepiece(self) -> Any:
+        return sentencepiece(BOOK)
+
+    @pytest.mark.parametrize(
+        ("text", "next_token", "wanted"),
+        [
+            ("It came to the valley in", "\u2581March", "after a preposition, noun phrase next"),
+            ("The road in Mar", "ch", "inside an unfinished word"),
+        ],
+    )
+    def test_a_next_token_is_shown_as_it_would_be_written(
+        self, sentencepiece: Any, text: str, next_token: str, wanted: str
+    ):
+        ids = encode_document(sentencepiece, text)
+        choice = sentencepiece.convert_tokens_to_ids(next_token)
+        assert syntax.state(text, *decode_next(sentencepiece, ids, [choice])) == wanted
+
+    @pytest.mark.parametrize(
+        ("text", "quoted"),
+        [
+            ("Thevalley", "Thevalley"),
+            ("the road in March", "the road in March"),
+            ("saw the lake and the wide valleys in March", "and the wide valleys in March"),
+            ("They saw the lake in 1914", "in 1914"),
+            ("They saw the lake \u5317\u4eac", "\u5317\u4eac"),
+        ],
+    )
+    def test_the_quote_starts_with_a_whole_word(self, sentencepiece: Any, text: str, quoted: str):
+        ids = encode_document(sentencepiece, text)
+        values = {DOC_ID: "d", POSITION: len(ids) - 1, TOKEN_IDS: ids, TEXT: text}
+        explanation = compose(values | {NEXT_TOKENS: [], NEXT_PROBS: []}, sentencepiece)
+        assert quotes(explanation)[0] == quoted
 
 
 class TestSyntax:
@@ -213,6 +266,9 @@ class TestSyntax:
             "inside a quotation",
         ]
         assert syntax.surroundings('It (called "the") is') == []
+        assert syntax.surroundings('It came as a 7" single, later as a 12" one') == []
+        assert syntax.surroundings('A 7" single called "In 19') == ["inside a quotation"]
+        assert syntax.surroundings('It came out "in 1914" as') == []
 
     def test_ordinal(self):
         assert syntax.ordinal("It was") == "first"

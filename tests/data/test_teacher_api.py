@@ -26,7 +26,7 @@ from common.schema import (
     TOKEN_IDS,
     TOPIC,
 )
-from tests.chat_server import Answer, ChatServer, config, running_servers, tagged
+from tests.chat_server import Answer, ChatHandler, ChatServer, config, running_servers, tagged
 
 
 @pytest.fixture
@@ -168,10 +168,77 @@ def test_a_row_that_never_gets_its_tag_is_none_and_not_kept(serve: Callable, tmp
         ("<explanation> </explanation>", None),
         ("</explanation>text<explanation>", None),
         ("", None),
+        ("<explanation>a \ud800 \u200bb\x1b</explanation>", "a b"),
+        ("<explanation>\ud800</explanation>", None),
     ],
 )
 def test_the_tag_is_strict(answer: str, wanted: str | None):
     assert tagged_explanation(answer) == wanted
+
+
+ANSWER = '<explanation>Ends with "x".</explanation>'
+
+
+@pytest.mark.parametrize(
+    "thinking",
+    [
+        "<think>I put it between <explanation> and </explanation> tags.</think>",
+        "<thinking>\nA draft: <explanation>no</explanation>\n</thinking>\n",
+        "I begin with <explanation> here.</think>",
+        "A draft: <explanation>no</explanation></think>",
+        "<think>Is it </explanation>? The <think> tag is no answer.</THINK>",
+        "[THINK]<explanation>no</explanation>[/THINK]",
+        "Between <explanation> and </explanation>: ",
+    ],
+)
+def test_an_answer_is_what_comes_after_the_thinking(thinking: str):
+    assert tagged_explanation(thinking + ANSWER) == 'Ends with "x".'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<think>I put it between <explanation> and </explanation> tags.",
+        "<thinking>Perhaps " + ANSWER,
+        "<think>" + ANSWER + "</think> I cannot tell.",
+        ANSWER + "</think>",
+    ],
+)
+def test_a_thought_is_no_answer(answer: str):
+    assert tagged_explanation(answer) is None
+
+
+def test_an_answer_before_an_open_thought_stands():
+    assert tagged_explanation(ANSWER + "<think>Was <explanation>it</explanation>") is not None
+
+
+def test_an_explanation_may_quote_a_thought():
+    quoted = 'Ends with "the </think> tag".'
+    assert tagged_explanation(f"<explanation>{quoted}</explanation>") == quoted
+
+
+def test_half_a_character_is_neither_sent_nor_kept(serve: Callable, tmp_path: Path):
+    half = "\ud800"
+    server = serve(lambda number, question: (200, f"<explanation>a{half}b</explanation>"))
+    assert explain_by_api([row(f"x{half}y")], config(server), tmp_path) == ["ab"]
+    assert "<text>xy</text>" in server.questions[0]
+    assert half not in json.loads((tmp_path / "answers.jsonl").read_text())["explanation"]
+
+
+def test_half_a_character_that_was_kept_before_is_taken_out(tmp_path: Path):
+    file = tmp_path / "answers.jsonl"
+    lines = [{"digest": "a", "explanation": "o\ud800ne"}, {"digest": "b", "explanation": "\ud800"}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert AnswerCache(file).explanations == {"a": "one"}
+
+
+def test_an_answer_nested_too_deep_is_one_line(
+    serve: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    deep = b"[" * 100_000
+    monkeypatch.setattr(ChatHandler, "reply", lambda handler, status, _: handler.send(status, deep))
+    with pytest.raises(NlaError, match="failed 2 times in a row"):
+        explain_by_api([row("x")], config(serve(), max_retries=1), tmp_path)
 
 
 class TestResume:
@@ -218,6 +285,8 @@ class TestResume:
         with file.open("ab") as torn:
             torn.write('{"digest": "b", "explanation": "é'.encode()[:-1])
         AnswerCache(file).add("c", "three")
+        with file.open("a") as bad:
+            bad.write("[" * 100_000 + "\n")
         assert AnswerCache(file).explanations == {"a": "one", "c": "three"}
 
 

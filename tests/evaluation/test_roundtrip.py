@@ -15,7 +15,9 @@ from common.evaluation.conditions import (
 )
 from common.evaluation.floors import (
     Embedder,
+    FloorError,
     embedding_ridge,
+    fit_all,
     mean_direction,
     own_blocks,
     tfidf_ridge,
@@ -181,6 +183,54 @@ def test_ridge_floors_find_what_the_words_give_away(target: Target):
     truth = torch.stack(list(topics.values()))
     for name, predict in topic_ridges(target, texts, activations).items():
         assert fve(squared_errors(predict(held_out), truth), variance(truth, mean)) > 0.9, name
+
+
+def test_signs_are_words_where_no_space_parts_them():
+    torch.manual_seed(0)
+    topics = {name: torch.randn(16) for name in ("音乐", "河流", "国王", "面包")}
+    texts = [f"关于{topic}的第{n}篇" for n in range(40) for topic in topics]
+    activations = torch.stack([topics[topic] for _ in range(40) for topic in topics])
+    predict = tfidf_ridge(texts, activations, [str(row // 8) for row in range(160)])
+    truth, mean = torch.stack(list(topics.values())), training_mean(activations)
+    found = predict([f"关于{topic}的文章" for topic in topics])
+    assert fve(squared_errors(found, truth), variance(truth, mean)) > 0.9
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["The same text about lakes."] * 190 + [f"Number {number}." for number in range(10)],
+        ["The same text about lakes."] * 200,
+        ["lake"] * 200,
+        ["a lake", "a bay", "a lake"],
+    ],
+    ids=["nearly the same", "the same", "one word", "three"],
+)
+def test_a_floor_is_as_wide_as_its_texts_allow(texts: list[str]):
+    documents = [str(row // 2) for row in range(len(texts))]
+    predict = tfidf_ridge(texts, torch.randn(len(texts), 8), documents)
+    found = predict([texts[0], "a word of no text", ""])
+    assert found.shape == (3, 8)
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("texts", "documents", "reason"),
+    [
+        (["one", "two", "three", "four"], list("aabb"), "no word stands in two of the 4 texts"),
+        (["", "", " ", ""], list("aabb"), "no word stands in two of the 4 texts"),
+        (["a lake"] * 4, ["a"] * 4, "the texts are of a single document"),
+    ],
+)
+def test_a_floor_that_cannot_be_fitted_has_its_reason(texts: list, documents: list, reason: str):
+    def fit() -> Predict:
+        return tfidf_ridge(texts, torch.randn(4, 8), documents)
+
+    with pytest.raises(FloorError, match=reason):
+        fit()
+    found = fit_all({"tfidf_ridge": fit, "mean_direction": lambda: mean_direction(torch.ones(8))})
+    assert found.missing == {"tfidf_ridge": reason}
+    assert list(found.readers) == ["mean_direction"]
 
 
 def test_a_sentence_embedding_does_not_depend_on_its_neighbours(target: Target):

@@ -125,9 +125,17 @@ def test_paraphrase_always_reorders():
         assert transforms.paraphrase("Cats. Dogs.", key) == "Dogs. Cats."
 
 
-def test_paraphrase_keeps_an_unclosed_quotation_last():
+def test_paraphrase_keeps_the_order_of_a_text_with_an_unpaired_mark():
     text = 'Mentions words. Ends with "a text. The'
-    assert transforms.paraphrase(text, 0) == 'Names terms. Closes with "a text. The'
+    assert transforms.paraphrase(text, 0) == 'Names terms. Closes with "a passage. The'
+    text = 'Ends with "a text. Next perhaps "words".'
+    assert transforms.paraphrase(text, 0) == 'Closes with "a passage. Then maybe "words".'
+
+
+def test_an_unpaired_mark_is_no_quotation_to_strip():
+    text = 'Ends with "a text. Next perhaps "words".'
+    assert transforms.quotes_only(text) == '"words"'
+    assert strip_all(text) == 'Ends with "a text. Next perhaps.'
 
 
 def test_synonyms_change_something():

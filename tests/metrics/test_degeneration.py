@@ -29,6 +29,11 @@ def test_curly_marks_balance():
     assert degeneration(texts, [1, 1], cap=2)["unbalanced_quotes"] == 0.5
 
 
+def test_a_mark_without_a_partner_is_that_of_the_quotes_themselves():
+    texts = ['a" and "b', 'a 6" pipe', '"a" "b"']
+    assert degeneration(texts, [1, 1, 1], cap=2)["unbalanced_quotes"] == pytest.approx(1 / 3)
+
+
 def test_blank_batch_is_defined():
     monitors = degeneration([""], [0], cap=4)
     assert (monitors["empty"], monitors["repetition"], monitors["non_ascii"]) == (1, 0, 0)

@@ -6,6 +6,7 @@ from common.metrics.quotes import (
     longest_common_substring,
     quote_share,
     quoted_spans,
+    unpaired_marks,
     verbatim_ngram_share,
 )
 
@@ -17,7 +18,15 @@ from common.metrics.quotes import (
         ("It says “two words” here", ["two words"]),
         ('mixed "say “x” now" and “y"z”', ["say “x” now", 'y"z']),
         ('Ends with "a dog', []),
+        ('Ends with "a dog. Next "ran", else "sat". On dogs.', ["ran", "sat"]),
+        ('Ends with a dog"; next "ran", "sat".', ["ran", "sat"]),
         ('"a" then "b', ["a"]),
+        ('Next ",", else ".", or "(".', [",", ".", "("]),
+        ('tight"ly", ("so") and "the ".', ["ly", "so", "the "]),
+        ('a 6" pipe, 8" wide, and "a dog"', ["a dog"]),
+        ('"in 1914" and "19"', ["in 1914", "19"]),
+        ("\"it's the dog's\" here", ["it's the dog's"]),
+        ("German „ein Hund“, „so” and “x”", ["ein Hund", "so", "x"]),
         ('open "mark and “curly”', ["curly"]),
         ("open “mark and “curly”", ["curly"]),
         ('blank "" and " " but "x"', ["x"]),
@@ -33,8 +42,28 @@ def test_share_counts_words_and_marks():
     # Ends, with, ", ", . outside; a, dog inside.
     assert quote_share('Ends with "a dog".') == pytest.approx(2 / 7)
     assert quote_share("no quotation") == 0.0
-    assert quote_share('Ends with "a dog') == pytest.approx(2 / 6), "forgotten marks are no escape"
+    assert quote_share('Ends with "a dog') == 0.0, "a mark without a partner opens nothing"
+    # Of 17 words and marks, one stands inside.
+    assert quote_share('Ends with "a dog. Next "ran". A text on dogs and cats') == pytest.approx(
+        1 / 17
+    )
     assert quote_share("") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ('Ends with "a dog"; next “ran” and ""', 0),
+        ('Ends with "a dog. Next "ran".', 1),
+        ('Ends with a dog". Next ran".', 2),
+        ("“a and b” or „c", 1),
+        ('a 6" pipe', 0),
+        ('"a 6 pipe', 1),
+        ("", 0),
+    ],
+)
+def test_marks_without_a_partner_are_counted(text, count):
+    assert unpaired_marks(text) == count
 
 
 def test_share_takes_any_tokenizer():

@@ -10,6 +10,7 @@ from common.report.results import Results
 from common.report.section import Drawing, Section
 from common.report.tables import UNDEFINED, arm_table, prefix_table, survival_table
 from tests.report.golden import GOLDEN, render_synthetic
+from tests.report.synthetic import synthetic_results
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,15 @@ def test_rendering_again_gives_the_same_bytes(report, tmp_path):
         *(f"report/{f.name}" for f in report.parent.glob("*/*")),
     ):
         assert (tmp_path / name).read_bytes() == (report.parent / name).read_bytes()
+
+
+def test_a_floor_that_is_missing_has_its_reason(tmp_path):
+    results = synthetic_results()
+    facts = results.facts | {"missing_floors": {"tfidf_ridge": "the texts are of one document"}}
+    rows = results.rows.filter(pl.col("arm") != "tfidf_ridge")
+    text = render(results._replace(facts=facts, rows=rows), tmp_path / "report.md")
+    assert text.count("- No floor `tfidf_ridge`: the texts are of one document.") == 2
+    assert "| `tfidf_ridge`" not in text
 
 
 def test_figures_in_the_text_are_those_on_disk(report):

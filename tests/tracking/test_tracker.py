@@ -1,6 +1,7 @@
 """A run looks the same in MLflow whether it was mirrored live or imported from its folder."""
 
 import importlib
+import json
 import logging
 import pickle
 import time
@@ -195,6 +196,17 @@ def test_a_half_written_last_line_is_left_out(client: Any, tmp_path: Path):
     run = client.get_run(sync(folder))
     assert shown(client, run)["history"] == {"loss": [(0, 1.0)]}
     assert run.info.status == "KILLED"
+
+
+def test_samples_with_any_sign_become_a_table(client: Any, tmp_path: Path):
+    folder = begun(tmp_path, "signs")
+    texts = [f"a\u2028{number}" for number in range(3)]
+    lines = (json.dumps({"av": text}, ensure_ascii=False) + "\n" for text in texts)
+    folder.samples_file.write_text("".join(lines))
+    folder.finish({})
+    run_id = sync(folder)
+    table = client.download_artifacts(run_id, "samples.json", str(tmp_path))
+    assert json.loads(Path(table).read_text())["data"] == [[text] for text in texts]
 
 
 def test_an_unfinished_run_is_not_imported(tmp_path: Path):
