@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 # First imported from one of our modules, whose types are checked, they would be compiled from
 # source in every process: twenty seconds.
 import datasets  # noqa: F401
+import jaxtyping
 import lightning  # noqa: F401
 import mlflow  # noqa: F401
 import optuna  # noqa: F401
@@ -29,6 +31,14 @@ from common.target.load import Target, load_target, prepare_target
 
 os.environ["NLA_ALLOCATOR"] = "libc"  # a command called here must not start pytest again
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Shapes and types are not asserted, as outside of tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

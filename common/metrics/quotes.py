@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sized
 
-from common.metrics.words import ngrams, tokens, words
+from common.metrics.words import check_text, ngrams, tokens, words
 
 QUOTED = re.compile(r'"[^"]*"|“[^“”]*”')
 """A quotation with its marks, straight or curly; an opening mark that nothing closes is none."""
@@ -16,7 +16,7 @@ def quoted_spans(text: str) -> list[tuple[int, int]]:
     """
     return [
         (match.start() + 1, match.end() - 1)
-        for match in QUOTED.finditer(text)
+        for match in QUOTED.finditer(check_text(text))
         if match[0][1:-1].strip()
     ]
 
@@ -27,7 +27,7 @@ def verbatim_spans(text: str, source: str) -> list[tuple[int, int]]:
     What an explanation quotes from elsewhere, such as a word that is predicted to come next, is
     left out; one word may stand in the source by chance.
     """
-    known = " ".join(source.split())
+    known = " ".join(check_text(source).split())
     return [
         (start, end)
         for start, end in quoted_spans(text)
@@ -43,7 +43,7 @@ def quote_share(text: str, tokenize: Callable[[str], Sized] = tokens) -> float:
     a subword tokenizer straddles a mark; the default counts words and punctuation marks.
     """
     inside = outside = previous = 0
-    if text.count('"') % 2:
+    if check_text(text).count('"') % 2:
         text += '"'
     for start, end in quoted_spans(text):
         outside += len(tokenize(text[previous:start]))
@@ -65,8 +65,8 @@ def verbatim_ngram_share(explanation: str, source: str, n: int = 4) -> float:
 
 def longest_common_substring(a: str, b: str) -> int:
     """Length in characters of the longest string that stands in both, case-sensitive."""
-    length = 0
-    for end in range(1, len(a) + 1):
-        if a[end - length - 1 : end] in b:
+    length, whole = 0, check_text(b)
+    for end in range(1, len(check_text(a)) + 1):
+        if a[end - length - 1 : end] in whole:
             length += 1
     return length

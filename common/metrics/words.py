@@ -2,6 +2,8 @@
 
 import re
 
+from common.errors import NlaError
+
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 PIECE = re.compile(rf"{_WORD.pattern}|[^\w\s]")
 """A word or a single punctuation mark."""
@@ -9,14 +11,24 @@ PIECE = re.compile(rf"{_WORD.pattern}|[^\w\s]")
 
 def words(text: str) -> list[str]:
     """Words without punctuation, case folded."""
-    return _WORD.findall(text.casefold())
+    return _WORD.findall(check_text(text).casefold())
 
 
 def tokens(text: str) -> list[str]:
     """Words and single punctuation marks, in order."""
-    return PIECE.findall(text)
+    return PIECE.findall(check_text(text))
 
 
 def ngrams(items: list[str], n: int) -> list[tuple[str, ...]]:
     """All runs of n consecutive items, with repetitions; none where there are fewer than n."""
+    if n < 1:
+        raise NlaError(f"runs of {n} words", remedy="count at least one")
     return list(zip(*(items[offset:] for offset in range(n)), strict=False))
+
+
+def check_text(text: str) -> str:
+    """The text itself; NlaError for None, which stands where a transform was not applied."""
+    if not isinstance(text, str):
+        remedy = "drop and count the rows where a transform was not applied"
+        raise NlaError(f"{text!r} is no text", remedy=remedy)
+    return text
