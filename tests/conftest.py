@@ -22,7 +22,7 @@ import transformers  # noqa: F401
 
 from common.commands.trunk import run_stage
 from common.config import AVConfig, TargetConfig
-from common.manifest import read_manifest, write_manifest
+from common.manifest import read_manifest, write_artefact
 from common.material import Material
 from common.paths import Trunk
 from common.profile import Profile, load_profile
@@ -72,11 +72,10 @@ def trunk_root(
         for stage in ("corpus", "activations", "explanations"):
             run_stage(stage, smoke)
         spoken = pl.read_parquet(trunk.explanations).filter(pl.col(SPLIT).is_in([DEV, TEST, RL]))
-        spoken.write_parquet(trunk.av_text)
         read = read_manifest(trunk.activations, "activations")
         made_of = {"tokenizer": read["tokenizer"], "activations": read["digest"]}
         made_of["rollout"] = smoke.rollout.digest()
-        write_manifest(trunk.av_text, kind="av_text", **made_of)
+        write_artefact(spoken, trunk.av_text, kind="av_text", **made_of)
     return root
 
 

@@ -12,8 +12,7 @@ import polars as pl
 
 from common.config import CorpusConfig
 from common.errors import NlaError
-from common.files import write_atomically
-from common.manifest import digest_of, read_artefact, write_manifest
+from common.manifest import digest_of, read_artefact, write_artefact
 from common.packages import is_package, package_path
 from common.schema import DESCRIPTION, DOC_ID, SPLIT, SPLITS, TEXT, TITLE, TOPIC
 from common.seeding import keyed_fraction
@@ -47,8 +46,8 @@ def build_corpus(config: CorpusConfig, out: Path) -> None:
     rows = [_row(document, config.fractions) for document in documents]
     _check_splits({str(row[SPLIT]) for row in rows}, config)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String)), out)
-    write_manifest(
+    write_artefact(
+        pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String)),
         out,
         kind="corpus",
         config=config.digest(),
