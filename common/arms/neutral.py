@@ -95,13 +95,13 @@ def neutral_tables(
         raise NlaError(what, where=folder.path, remedy=remedy)
     made_of = _made_of(material, folder)
     rows, curves = (
-        read_artefact(file, stage, schema.names(), remedy=remedy, **made_of)
+        read_artefact(file, stage, list(schema), remedy=remedy, **made_of)
         for file, schema in _tables(folder).items()
     )
     return rows, curves
 
 
-def _tables(folder: RunFolder) -> dict[Path, pl.Schema]:
+def _tables(folder: RunFolder) -> dict[Path, Mapping[str, Any]]:
     return {folder.rows_file: ROWS_SCHEMA, folder.path / CURVES: CURVES_SCHEMA}
 
 

@@ -62,8 +62,6 @@ def save_released(
     What does not fit is left out by how little `spoken` depends on it. NlaError for an AR that is
     not a truncated copy of the target.
     """
-    from safetensors.torch import save_file
-
     if type(reconstructor) is not TruncatedReconstructor:
         kind = type(reconstructor).__name__
         remedy = "release a run whose AR is made of the target's blocks"
@@ -82,25 +80,32 @@ def save_released(
         "av": factor(verbalizer.model, fresh[0].model, MOST_BYTES, speaking),
         "ar": factor(reconstructor, fresh[1], MOST_BYTES, reading),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    withdraw_manifest(folder)
-    (folder / CARD).unlink(missing_ok=True)
-    for name, deltas in pairs.items():
-        save_file(deltas.tensors, folder / f"{name}.safetensors")
-    write_manifest(
+    _write(
         folder,
-        kind="released",
+        pairs,
         target=target.manifest["source"],
         tokenizer=target.manifest["tokenizer"],
         templates=[verbalizer.template.digest(), reconstructor.template.digest()],
         alpha=verbalizer.alpha,
         av=writes,
         ar=reads,
-        ranks={name: round(deltas.rank, 1) for name, deltas in pairs.items()},
-        kept={name: round(deltas.kept, 4) for name, deltas in pairs.items()},
         **facts,
     )
     return pairs
+
+
+def _write(folder: Path, pairs: dict[str, Deltas], **facts: Any) -> None:
+    """The files, and the manifest when they are there; the old one goes before them."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    withdraw_manifest(folder)
+    (folder / CARD).unlink(missing_ok=True)
+    for name, deltas in pairs.items():
+        save_file(deltas.tensors, folder / f"{name}.safetensors")
+    ranks = {name: round(deltas.rank, 1) for name, deltas in pairs.items()}
+    kept = {name: round(deltas.kept, 4) for name, deltas in pairs.items()}
+    write_manifest(folder, kind="released", ranks=ranks, kept=kept, **facts)
 
 
 def load_released(folder: Path, target: Target) -> Released:
