@@ -23,10 +23,10 @@ def write_atomically(frame: pl.DataFrame, file: Path) -> None:
 
 def replace_text(file: Path, text: str) -> None:
     """Write a small file so that a kill leaves the old one or the new one, never half of it."""
-    if file.exists() and file.read_text() == text:
+    if file.exists() and file.read_text(encoding="utf-8") == text:
         return
     with replacing(file) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 @contextmanager

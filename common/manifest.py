@@ -5,14 +5,17 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import polars as pl
 
 from common.errors import NlaError, first_line
-from common.files import replace_text
+from common.files import replace_text, write_atomically
 from common.json_lines import parse_json
 
-CONTENT = (".parquet", ".safetensors")
+TABLE = ".parquet"
+"""An artefact with this ending is one file; any other is a folder, dots in its name or not."""
+CONTENT = (TABLE, ".safetensors", ".json", ".jinja", ".model")
 """Kinds of files whose bytes count as an artefact's content."""
 
 
@@ -23,45 +26,79 @@ def digest_of(value: object) -> str:
 
 
 def manifest_file(artefact: Path) -> Path:
-    """`folder/manifest.json` for a folder, `name.manifest.json` beside a file."""
-    return (
-        artefact / "manifest.json"
-        if artefact.suffix == ""
-        else artefact.with_suffix(".manifest.json")
-    )
+    """`folder/manifest.json` for a folder, `name.manifest.json` beside a table."""
+    if artefact.suffix == TABLE and not artefact.is_dir():
+        return artefact.with_suffix(".manifest.json")
+    return artefact / "manifest.json"
 
 
 def write_manifest(artefact: Path, **fields: object) -> None:
     """Write fields (config digest, tokenizer, layer, source digests, ...) beside an artefact.
 
-    `content`, a digest of its data files, and `digest` are added: the latter stands for all the
-    fields, and for the sources through their digests.
+    It is written last, after `withdraw_manifest` and the data. `files`, the digests of the data
+    files, `content`, theirs together, and `digest` are added: the latter stands for all the fields,
+    and for the sources through their digests.
     """
-    whole = {**fields, "content": content_of(artefact)}
+    files = files_of(artefact)
+    whole = {**fields, "files": files, "content": digest_of(files)}
     text = json.dumps({**whole, "digest": digest_of(whole)}, indent=2, sort_keys=True, default=str)
     replace_text(manifest_file(artefact), text + "\n")
 
 
+def withdraw_manifest(artefact: Path) -> None:
+    """Before any of its data are overwritten: what a kill leaves behind is certified by nothing."""
+    manifest_file(artefact).unlink(missing_ok=True)
+
+
+def write_artefact(table: pl.DataFrame, file: Path, **fields: object) -> None:
+    """A table with a manifest."""
+    withdraw_manifest(file)
+    write_atomically(table, file)
+    write_manifest(file, **fields)
+
+
 def content_of(artefact: Path) -> str:
-    """12 hex digits of a file, or of the weights and tables that lie directly in a folder."""
-    digest = hashlib.sha256()
-    for file in _files_of(artefact):
-        digest.update(f"{file.name} {_bytes_of(file)}\n".encode())
-    return digest.hexdigest()[:12]
+    """12 hex digits of a table, or of the data files that lie directly in a folder."""
+    return digest_of(files_of(artefact))
 
 
-def _files_of(artefact: Path) -> list[Path]:
-    files = [artefact] if artefact.is_file() else sorted(artefact.iterdir())
-    return [file for file in files if file.suffix in CONTENT]
+def files_of(artefact: Path) -> dict[str, str]:
+    """12 hex digits of a table, or of each data file that lies directly in a folder, by name."""
+    found = [artefact] if artefact.is_file() else sorted(artefact.iterdir())
+    manifest = manifest_file(artefact)
+    return {f.name: file_digest(f) for f in found if f.suffix in CONTENT and f != manifest}
 
 
-def _bytes_of(file: Path) -> str:
-    """Hex digits of a file; in safetensors the order of the header's keys is chance."""
+def file_digest(file: Path) -> str:
+    """12 hex digits; a file is read once per process for as long as it stays the same."""
+    stat = file.stat()
+    return _digest_at(
+        file.absolute(), (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    )
+
+
+@cache
+def _digest_at(file: Path, signature: tuple[int, ...]) -> str:
     with file.open("rb") as stream:
-        header: object = None
-        if file.suffix == ".safetensors":
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        return digest_of(header) + hashlib.file_digest(stream, "sha256").hexdigest()
+        header = _header(stream, signature[1]) if file.suffix == ".safetensors" else None
+        return digest_of([header, hashlib.file_digest(stream, "sha256").hexdigest()])
+
+
+def _header(stream: BinaryIO, size: int) -> object:
+    """What safetensors writes first, in an order of keys that is chance; of a torn file its hex."""
+    start = stream.read(min(size, int.from_bytes(stream.read(8), "little")))
+    try:
+        return json.loads(start)
+    except ValueError:
+        return start.hex()
+
+
+def read_json(file: Path, remedy: str) -> dict[str, Any]:
+    """The object that a small file holds; NlaError when it is damaged."""
+    fields = parse_json(file.read_bytes(), file, remedy)
+    if not isinstance(fields, dict):
+        raise NlaError("not valid JSON (no object)", where=file, remedy=remedy)
+    return fields
 
 
 def read_manifest(artefact: Path, made_by: str, *, remedy: str = "", **expected: object) -> dict:
@@ -71,12 +108,10 @@ def read_manifest(artefact: Path, made_by: str, *, remedy: str = "", **expected:
     unless another `remedy` is given.
     """
     file = manifest_file(artefact)
-    remedy = remedy or f"make it again with `dvc repro {made_by}`"
+    remedy = remedy or _again(made_by)
     if not artefact.exists() or not file.exists():
         raise NlaError("missing artefact", where=artefact, remedy=remedy)
-    fields = parse_json(file.read_bytes(), file, remedy)
-    if not isinstance(fields, dict):
-        raise NlaError("not a manifest: no JSON object", where=file, remedy=remedy)
+    fields = read_json(file, remedy)
     for name, value in expected.items():
         if json.loads(json.dumps(value, default=str)) != fields.get(name):
             what = f"manifest mismatch: {name} is {fields.get(name)!r}, expected {value!r}"
@@ -98,24 +133,34 @@ def read_table(file: Path, made_by: str, columns: Sequence[str] = ()) -> pl.Data
     return table
 
 
-def check_content(artefact: Path, fields: Mapping[str, object], made_by: str) -> None:
+def check_content(
+    artefact: Path, fields: Mapping[str, Any], made_by: str, *, remedy: str = ""
+) -> None:
     """NlaError when the data of an artefact are not those that its manifest was written for."""
-    stats = [(file.name, file.stat()) for file in _files_of(artefact)]
-    signature = tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-    if _content_at(artefact.absolute(), signature) != fields.get("content"):
-        remedy = f"make it again with `dvc repro {made_by}`"
-        raise NlaError("changed since its manifest was written", where=artefact, remedy=remedy)
+    if changed := changes(fields.get("files", {}), files_of(artefact)):
+        what = f"{changed} since its manifest was written"
+        raise NlaError(what, where=artefact, remedy=remedy or _again(made_by))
 
 
-@cache
-def _content_at(artefact: Path, _signature: tuple[tuple[str, int, int], ...]) -> str:
-    """Hashed once per process for as long as names, sizes and times stay the same."""
-    return content_of(artefact)
+def changes(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """The first file of other bytes, lost or added, in words, and how many more; "" for none."""
+    differ = sorted(n for n in {*expected, *found} if expected.get(n) != found.get(n))
+    if not differ:
+        return ""
+    name, others = differ[0], len(differ) - 1
+    change = "lost" if name not in found else "changed" if name in expected else "added"
+    return f"{name}{f' and {others} more' if others else ''} {change}"
 
 
-def read_artefact(file: Path, made_by: str, **expected: object) -> pl.DataFrame:
+def read_artefact(
+    file: Path, made_by: str, columns: Sequence[str] = (), *, remedy: str = "", **expected: object
+) -> pl.DataFrame:
     """A table with a manifest, of which every expected field is asserted, and the content."""
-    fields = read_manifest(file, made_by, remedy="", **expected)
-    table = read_table(file, made_by)
-    check_content(file, fields, made_by)
+    fields = read_manifest(file, made_by, remedy=remedy, **expected)
+    table = read_table(file, made_by, columns)
+    check_content(file, fields, made_by, remedy=remedy)
     return table
+
+
+def _again(made_by: str) -> str:
+    return f"make it again with `dvc repro {made_by}`"

@@ -9,6 +9,8 @@ MLFLOW_URI = "sqlite:///mlflow.db"
 OPTUNA_URI = "sqlite:///optuna.db"
 WARM_START = "warm_start"
 """The runs of the trunk."""
+NEUTRAL = "neutral"
+"""The runs of neutral ARs, one for each experiment."""
 
 
 class Trunk:
@@ -19,7 +21,6 @@ class Trunk:
         root = Path("data") / profile
         self.root = root
         self.target = root / "target"
-        self.embedder = root / "embedder"
         self.corpus = root / "corpus.parquet"
         self.activations = root / "activations"
         self.explanations = root / "explanations.parquet"
@@ -36,7 +37,7 @@ def run_folder(profile: str, experiment: str, arm: str, seed: int | str) -> Path
 
 def neutral_run(profile: str, experiment: str) -> Path:
     """The run of the AR that is trained on the texts of all arms of an experiment."""
-    return run_folder(profile, "neutral", experiment, 0)
+    return run_folder(profile, NEUTRAL, experiment, 0)
 
 
 def results_folder(profile: str, experiment: str) -> Path:

@@ -2,20 +2,23 @@
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 import yaml
 
 from common.errors import NlaError
 from common.files import replace_text
-from common.json_lines import parse_json, read_lines
-from common.manifest import content_of, digest_of
-from common.paths import WARM_START
+from common.json_lines import read_lines
+from common.manifest import changes, content_of, digest_of, file_digest, read_json, read_table
+from common.paths import NEUTRAL, WARM_START
 
 LOOKS = "*.parquet"
 """The files in `dev_texts/`: one for each validation, by the number of steps before it."""
+CERTIFIED = (".parquet", ".safetensors", ".jsonl")
+"""Kinds of files that a summary is written for."""
 
 
 class RunFolder:
@@ -90,10 +93,12 @@ class RunFolder:
         """Write summary.json atomically: its presence is what makes a run finished.
 
         Its `digest` is of the settings and of the weights, so that whatever was made from a run is
-        out of date when the run is made again and comes out otherwise.
+        out of date when the run is made again and comes out otherwise. Its `files` are digests of
+        all that the run has written: who reads one of them asks `checked`.
         """
         weights = content_of(self.checkpoint) if self.checkpoint.exists() else None
-        summary = {**summary, "digest": digest_of([self.config, weights])}
+        digest = digest_of([self.config, weights])
+        summary = {**summary, "digest": digest, "files": self._files()}
         text = json.dumps(summary, indent=2, sort_keys=True, default=str)
         replace_text(self.summary_file, text + "\n")
 
@@ -101,15 +106,58 @@ class RunFolder:
     def summary(self) -> dict:
         """What `finish` wrote."""
         if not self.summary_file.exists():
-            arm = self.path.parent
-            of_the_trunk = arm.parent.name == WARM_START
-            stage = f"`dvc repro {arm.name}`" if of_the_trunk else "its DVC stage"
-            raise NlaError("unfinished run", where=self.path, remedy=f"run {stage} again")
-        remedy = "delete the file and run its DVC stage again"
-        return parse_json(self.summary_file.read_bytes(), self.summary_file, remedy)
+            raise NlaError("unfinished run", where=self.path, remedy=self._remedy)
+        return read_json(self.summary_file, self._remedy)
 
     def is_finished(self, config: dict) -> bool:
-        """Whether this run was finished with exactly this config."""
+        """Whether this run was finished with exactly this config, and all its files are there."""
         if not (self.summary_file.exists() and self.config_file.exists()):
             return False
-        return digest_of(self.config) == digest_of(json.loads(json.dumps(config, default=str)))
+        if digest_of(self.config) != digest_of(json.loads(json.dumps(config, default=str))):
+            return False
+        try:
+            expected = self.summary.get("files")
+        except NlaError:
+            return False
+        return expected is not None and not self._changes(expected)
+
+    def check_whole(self) -> None:
+        """NlaError when a file that the run was finished with is gone."""
+        expected = self.summary.get("files", {})
+        if lost := [name for name in expected if not (self.path / name).exists()]:
+            what = f"{lost[0]} lost since the run was finished"
+            raise NlaError(what, where=self.path, remedy=self._remedy)
+
+    def checked(self, file: Path) -> Path:
+        """A file of a finished run; NlaError when it is not the one that the run was finished with.
+
+        A kill may leave new weights under an old summary, and a hand may change them.
+        """
+        name = file.relative_to(self.path).as_posix()
+        expected = {name: self.summary.get("files", {}).get(name, "")}
+        if changed := self._changes(expected):
+            what = f"{changed} since the run was finished"
+            raise NlaError(what, where=self.path, remedy=self._remedy)
+        return file
+
+    def table(self, file: Path, columns: Sequence[str] = ()) -> pl.DataFrame:
+        """A table of a finished run, checked."""
+        return read_table(self.checked(file), f"experiments/{self.identity[1]}", columns)
+
+    def _changes(self, expected: Mapping[str, str]) -> str:
+        places = {name: self.path / name for name in expected}
+        found = {name: file_digest(place) for name, place in places.items() if place.exists()}
+        return changes(expected, found)
+
+    def _files(self) -> dict[str, str]:
+        files = (file for file in sorted(self.path.rglob("*")) if file.suffix in CERTIFIED)
+        return {file.relative_to(self.path).as_posix(): file_digest(file) for file in files}
+
+    @property
+    def _remedy(self) -> str:
+        profile, experiment, arm, _ = self.path.absolute().parts[-4:]
+        if experiment == WARM_START:
+            return f"run `dvc repro {arm}` again"
+        if experiment == NEUTRAL:
+            return f"run `nla neutral {arm} --profile {profile}` again"
+        return f"run `nla run {experiment} --arm {arm} --profile {profile}` again"

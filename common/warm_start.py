@@ -61,7 +61,7 @@ def train_av(material: Material) -> None:
         "code": code_digest(*CODE),
     }
     with folder.locked():
-        if not (folder.is_finished(run_config) and _checkpoint(folder).exists()):
+        if not folder.is_finished(run_config):
             _train(folder, run_config, material)
 
 
@@ -99,7 +99,8 @@ def load_av(material: Material) -> Verbalizer:
     folder.summary  # noqa: B018 - raises when the run is unfinished
     _check(folder, "av", material.profile.av, material.digests(*AV_DATA))
     verbalizer = build_av(material)
-    load_trainable(verbalizer, _checkpoint(folder), material.speaking_metadata(verbalizer))
+    weights = folder.checked(_checkpoint(folder))
+    load_trainable(verbalizer, weights, material.speaking_metadata(verbalizer))
     return verbalizer.eval()
 
 
@@ -114,13 +115,8 @@ def train_ar(material: Material) -> None:
         "code": code_digest(*CODE),
     }
     with folder.locked():
-        if not ar_is_trained(folder, run_config):
+        if not folder.is_finished(run_config):
             fit_ar(folder, run_config, material, material.ar_examples())
-
-
-def ar_is_trained(folder: RunFolder, run_config: dict[str, Any]) -> bool:
-    """Whether a run of this very config has an AR to load."""
-    return folder.is_finished(run_config) and _ar_checkpoint(folder).exists()
 
 
 def fit_ar(
@@ -167,7 +163,8 @@ def load_ar(material: Material) -> Reconstructor:
 def load_ar_of(folder: RunFolder, material: Material) -> Reconstructor:
     """A published AR from the checkpoint of some run."""
     model = build_ar(material)
-    load_trainable(model, _ar_checkpoint(folder), material.reading_metadata(model))
+    weights = folder.checked(_ar_checkpoint(folder))
+    load_trainable(model, weights, material.reading_metadata(model))
     return model
 
 

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 # First imported from one of our modules, whose types are checked, they would be compiled from
 # source in every process: twenty seconds.
 import datasets  # noqa: F401
+import jaxtyping
 import lightning  # noqa: F401
 import mlflow  # noqa: F401
 import optuna  # noqa: F401
@@ -20,7 +22,7 @@ import transformers  # noqa: F401
 
 from common.commands.trunk import run_stage
 from common.config import AVConfig, TargetConfig
-from common.manifest import read_manifest, write_manifest
+from common.manifest import read_manifest, write_artefact
 from common.material import Material
 from common.paths import Trunk
 from common.profile import Profile, load_profile
@@ -29,6 +31,14 @@ from common.target.load import Target, load_target, prepare_target
 
 os.environ["NLA_ALLOCATOR"] = "libc"  # a command called here must not start pytest again
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Shapes and types are not asserted, as outside of tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")
@@ -62,11 +72,10 @@ def trunk_root(
         for stage in ("corpus", "activations", "explanations"):
             run_stage(stage, smoke)
         spoken = pl.read_parquet(trunk.explanations).filter(pl.col(SPLIT).is_in([DEV, TEST, RL]))
-        spoken.write_parquet(trunk.av_text)
         read = read_manifest(trunk.activations, "activations")
         made_of = {"tokenizer": read["tokenizer"], "activations": read["digest"]}
         made_of["rollout"] = smoke.rollout.digest()
-        write_manifest(trunk.av_text, kind="av_text", **made_of)
+        write_artefact(spoken, trunk.av_text, kind="av_text", **made_of)
     return root
 
 

@@ -3,6 +3,7 @@ import os
 import threading
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -68,15 +69,19 @@ def test_a_summary_makes_a_run_finished(folder: RunFolder):
         _ = folder.summary
     folder.finish({"dev_fve": 0.5})
     assert folder.is_finished(CONFIG)
-    assert folder.summary == {"dev_fve": 0.5, "digest": folder.summary["digest"]}
+    assert folder.summary == {"dev_fve": 0.5, "digest": folder.summary["digest"], "files": {}}
     assert not folder.is_finished(CONFIG | {"arm": "other"})
 
 
 def test_an_unfinished_run_of_the_trunk_names_its_stage():
     with pytest.raises(NlaError, match=r"unfinished run.*run `dvc repro ar` again"):
         _ = RunFolder(Path("runs/smoke/warm_start/ar/0")).summary
-    with pytest.raises(NlaError, match=r"unfinished run.*run its DVC stage again"):
+    with pytest.raises(
+        NlaError, match=r"unfinished.*run `nla run baseline --arm warm_start --profile smo"
+    ):
         _ = RunFolder(Path("runs/smoke/baseline/warm_start/0")).summary
+    with pytest.raises(NlaError, match=r"unfinished.*run `nla neutral baseline --profile smoke`"):
+        _ = RunFolder(Path("runs/smoke/neutral/baseline/0")).summary
 
 
 def test_a_summary_is_whole_or_absent(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
@@ -114,6 +119,55 @@ def test_the_digest_of_a_run_tells_settings_and_weights_apart(folder: RunFolder)
     assert first != digest(2.0)
     folder.begin(CONFIG | {"arm": "other"})
     assert first != digest(1.0)
+
+
+def finished_with_files(folder: RunFolder) -> None:
+    folder.checkpoint.mkdir()
+    save_file({"w": torch.tensor([1.0])}, folder.checkpoint / "ar.safetensors")
+    pl.DataFrame({"key": ["a"], "squared_error": [1.0]}).write_parquet(folder.rows_file)
+    folder.log({"loss": 1.5}, step=0)
+    folder.finish({"dev_fve": 0.5})
+
+
+CHANGES = {
+    "checkpoint/ar.safetensors": lambda file: save_file({"w": torch.tensor([2.0])}, file),
+    "rows.parquet": lambda file: pl.DataFrame({"key": ["a"]}).write_parquet(file),
+    "metrics.jsonl": lambda file: file.write_text(file.read_text().replace("1.5", "0.5")),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_run_was_not_finished_with_is_refused_and_made_again(folder: RunFolder, name: str):
+    """As after a kill between new weights and their summary, or by hand."""
+    finished_with_files(folder)
+    file = folder.path / name
+    assert folder.checked(file) == file
+    assert folder.is_finished(CONFIG)
+    CHANGES[name](file)
+    for changed in ("changed", "lost"):
+        line = f"{name} {changed} since the run was finished.*run `nla run ar_small --arm control"
+        with pytest.raises(NlaError, match=line):
+            folder.checked(file)
+        assert not folder.is_finished(CONFIG), "else the remedy would do nothing"
+        file.unlink(missing_ok=True)
+    with pytest.raises(NlaError, match=f"{name} lost since"):
+        folder.check_whole()
+
+
+def test_a_file_that_came_later_is_not_of_the_run(folder: RunFolder):
+    finished_with_files(folder)
+    pl.DataFrame({"key": ["a"]}).write_parquet(folder.measures_file)
+    with pytest.raises(NlaError, match=r"measures\.parquet changed since"):
+        folder.table(folder.measures_file)
+    assert folder.table(folder.rows_file, ["key"]).height == 1
+
+
+def test_a_damaged_summary_is_one_line_and_its_run_is_made_again(folder: RunFolder):
+    folder.finish({"dev_fve": 0.5})
+    folder.summary_file.write_text('{"dev_fve": 0.')
+    with pytest.raises(NlaError, match=r"not valid JSON.*run `nla run ar_small"):
+        _ = folder.summary
+    assert not folder.is_finished(CONFIG)
 
 
 def test_beginning_again_with_another_config_removes_what_is_there(folder: RunFolder):

@@ -25,9 +25,9 @@ def killed(*_args: Any, **_fields: Any) -> None:
 
 WRITERS = {
     "target": "common.target.load.write_manifest",
-    "corpus": "common.data.corpus.write_manifest",
-    "explanations": "common.data.explanations.write_manifest",
-    "floors": "common.commands.trunk.write_manifest",
+    "corpus": "common.manifest.write_manifest",
+    "explanations": "common.manifest.write_manifest",
+    "floors": "common.manifest.write_manifest",
 }
 
 

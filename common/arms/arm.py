@@ -4,14 +4,12 @@ import json
 import logging
 import shutil
 import time
-from pathlib import Path
 from typing import Any, ClassVar
 
 import optuna
 from optuna.trial import BaseTrial
 
 from common.allocator import free_finished_runs
-from common.arms.record import OWN_TEXTS
 from common.config import TrainingConfig
 from common.device import device_name
 from common.errors import NlaError
@@ -184,16 +182,11 @@ class Arm:
         }
         folder = self.run_folder(seed)
         with folder.locked():
-            if folder.is_finished(config) and self._is_whole(folder):
+            if folder.is_finished(config):
                 log.info("%s is finished already", folder.path)
             else:
                 self._run(folder, config, seed, best)
         return folder
-
-    def _is_whole(self, folder: RunFolder) -> bool:
-        """Whether a finished run still has its tables."""
-        own = [folder.measures_file, folder.path / OWN_TEXTS] if self.has_own_texts else []
-        return all(map(Path.exists, [folder.rows_file, *own]))
 
     def run_folder(self, seed: int | str) -> RunFolder:
         """The run of a seed, or of a trial."""
@@ -238,6 +231,7 @@ class Arm:
             raise NlaError(what, where=folder.path, remedy=remedy)
         if not folder.summary_file.exists():
             raise NlaError("unfinished run", where=folder.path, remedy=remedy)
+        folder.check_whole()
 
     def _space(self) -> SearchSpace:
         """The experiment's search space in absolute numbers, around the profile's own setting."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -19,8 +20,7 @@ from common.evaluation.conditions import (
     shuffled,
 )
 from common.evaluation.roundtrip import Predict
-from common.files import write_atomically
-from common.manifest import read_manifest, read_table, write_manifest
+from common.manifest import read_artefact, read_manifest, withdraw_manifest, write_artefact
 from common.material import Material
 from common.metrics.fve import squared_errors
 from common.paths import neutral_run
@@ -39,7 +39,7 @@ from common.schema import (
     SPLIT,
     TEACHER,
 )
-from common.warm_start import CODE, ar_is_trained, fit_ar, load_ar_of
+from common.warm_start import CODE, fit_ar, load_ar_of
 
 CURVES = "curves.parquet"
 """In the run of a neutral AR: its FVE on what the AVs said while they were trained."""
@@ -67,19 +67,22 @@ def run_neutral(arms: Sequence[Arm]) -> None:
         apart = balanced({r: t.filter(pl.col(SPLIT) == AR_SFT) for r, t in spoken.items()})
         taught = material.explanations(TEACHER).filter(pl.col(SPLIT) == AR_SFT)
         pooled = [*chain(*apart), *examples_of(taught, len(apart[0]))]
-        if not ar_is_trained(folder, config):
+        if not folder.is_finished(config):
+            for file in _tables(folder):  # of an AR that will be no more
+                withdraw_manifest(file)
+                file.unlink(missing_ok=True)
             fit_ar(folder, config, material, pooled)
         try:
             neutral_tables(material, list(spoken))
         except NlaError:
             read, floors = _reader(material, folder), material.fit_floors(pooled)
-            made = {
-                folder.rows_file: _test(material, read, spoken, floors.readers),
-                folder.path / CURVES: _read_looks(material, read, looks),
-            }
-            for file, table in made.items():
-                write_atomically(table, file)
-                write_manifest(file, missing=floors.missing, **_made_of(material, folder))
+            made = (
+                _test(material, read, spoken, floors.readers),
+                _read_looks(material, read, looks),
+            )
+            facts = _made_of(material, folder) | {"missing": floors.missing}
+            for file, table in zip(_tables(folder), made, strict=True):
+                write_artefact(table, file, **facts)
 
 
 def neutral_tables(
@@ -97,13 +100,17 @@ def neutral_tables(
     if folder.config["runs"] != _digests(runs):
         what = "the neutral AR read other runs than today's"
         raise NlaError(what, where=folder.path, remedy=remedy)
-    tables, missing, made_of = [], {}, _made_of(material, folder)
-    for name, schema in ((folder.rows_file.name, ROWS_SCHEMA), (CURVES, CURVES_SCHEMA)):
-        fields = read_manifest(folder.path / name, stage, remedy=remedy, **made_of)
-        missing |= fields["missing"]
-        tables.append(read_table(folder.path / name, stage, schema.names()))
-    rows, curves = tables
+    made_of = _made_of(material, folder)
+    rows, curves = (
+        read_artefact(file, stage, list(schema), remedy=remedy, **made_of)
+        for file, schema in _tables(folder).items()
+    )
+    missing = read_manifest(folder.rows_file, stage, remedy=remedy)["missing"]
     return rows, curves, missing
+
+
+def _tables(folder: RunFolder) -> dict[Path, Mapping[str, Any]]:
+    return {folder.rows_file: ROWS_SCHEMA, folder.path / CURVES: CURVES_SCHEMA}
 
 
 def _digests(runs: Iterable[RunFolder]) -> dict[str, str]:
@@ -145,8 +152,7 @@ def runs_of(arms: Sequence[Arm]) -> Iterator[RunFolder]:
 
 def own_texts(run: RunFolder) -> pl.DataFrame:
     """What the AV of a run wrote: key, doc_id, split, explanation."""
-    columns = [KEY, DOC_ID, SPLIT, EXPLANATION]
-    return read_table(run.path / OWN_TEXTS, f"experiments/{run.identity[1]}", columns)
+    return run.table(run.path / OWN_TEXTS, [KEY, DOC_ID, SPLIT, EXPLANATION])
 
 
 def _test(
@@ -219,7 +225,7 @@ def _floors(
 def _looks(runs: list[RunFolder]) -> pl.DataFrame:
     """What the AV of every run said of the dev activations at every look."""
     looks = [
-        read_table(file, f"experiments/{run.identity[1]}", [KEY, EXPLANATION]).with_columns(
+        run.table(file, [KEY, EXPLANATION]).with_columns(
             # As in metrics.jsonl: the last step that was made.
             *_named(run),
             pl.lit(max(0, int(file.stem) - 1), pl.Int64).alias("step"),

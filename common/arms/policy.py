@@ -26,7 +26,7 @@ from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import engine_of, sample_explanations
-from common.runs import LOOKS, RunFolder
+from common.runs import RunFolder
 from common.schema import (
     AR_SFT,
     AV,
@@ -189,17 +189,12 @@ class PolicyArm(Arm):
         both = {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
         return both | {"ar_parameters": sizes[1]["parameters"]}
 
-    def _is_whole(self, folder: RunFolder) -> bool:
-        """Also the texts of every look."""
-        looks = sum("dev_fve" in values for _, values in folder.metrics())
-        return super()._is_whole(folder) and len(list(folder.dev_texts.glob(LOOKS))) == looks
-
     def load(self, folder: RunFolder) -> tuple[Verbalizer, Reconstructor]:
         """AV (the warm start under the run's adapters) and AR of the run."""
         verbalizer, reconstructor = load_av(self.material), self.partner.load()
         prepare_learners(verbalizer, reconstructor, self.tuned)
         for name, model, metadata in self._checkpoints(verbalizer, reconstructor):
-            load_trainable(model, folder.checkpoint / name, metadata)
+            load_trainable(model, folder.checked(folder.checkpoint / name), metadata)
         return verbalizer.eval(), reconstructor.eval()
 
     def _checkpoints(

@@ -82,7 +82,8 @@ class ReconstructorArm(Arm):
     def load_reconstructor(self, folder: RunFolder) -> Reconstructor:
         """The AR of the run."""
         model = self.experiment.build(self.settings, self.material)
-        load_trainable(model, folder.checkpoint / "ar.safetensors", self.metadata(model))
+        weights = folder.checked(folder.checkpoint / "ar.safetensors")
+        load_trainable(model, weights, self.metadata(model))
         return model.eval()
 
     def metadata(self, model: Reconstructor) -> dict[str, str]:

@@ -11,7 +11,8 @@ from common.arms.neutral import neutral_tables, own_texts, runs_of, texts_of_tes
 from common.data.activations import load_activations
 from common.errors import NlaError
 from common.experiment import Experiment
-from common.manifest import read_artefact, read_manifest, read_table
+from common.files import replace_text
+from common.manifest import read_artefact, read_manifest
 from common.material import Material
 from common.metrics.degeneration import degeneration
 from common.metrics.quotes import (
@@ -70,9 +71,10 @@ def collect(experiment: Experiment, profile: Profile) -> None:
         texts=_texts(material, folders if own else []),
     )
     folder = results_folder(profile.name, experiment.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = json.dumps(_headline(results), indent=2, sort_keys=True)
+    replace_text(folder / "metrics.json", metrics + "\n")
     save_results(folder, results)
-    metrics = _headline(results)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
 
 
 def under_all_seeds(table: pl.DataFrame, arms: Sequence[Arm]) -> pl.DataFrame:
@@ -136,10 +138,7 @@ def _texts(material: Material, runs: list[RunFolder]) -> pl.DataFrame:
 
 def _tables(runs: list[RunFolder], name: str, schema: Mapping[str, Any]) -> pl.DataFrame:
     """One table of every run, as the schema has it; `name` is the attribute of its file."""
-    return pl.concat(
-        _as(read_table(getattr(run, name), f"experiments/{run.identity[1]}", list(schema)), schema)
-        for run in runs
-    )
+    return pl.concat(_as(run.table(getattr(run, name), list(schema)), schema) for run in runs)
 
 
 def _as(table: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
@@ -241,6 +240,7 @@ def _curves(folders: list[RunFolder], shown: tuple[str, ...]) -> pl.DataFrame:
             "value": value,
         }
         for folder in folders
+        if folder.checked(folder.metrics_file)
         for step, values in folder.metrics()
         for name, value in values.items()
         if name in shown

@@ -9,12 +9,12 @@ from common.arms.neutral import own_texts
 from common.commands.explain import arm_of, load_pair, named_run
 from common.device import best_device
 from common.evaluation.conditions import ORIGINAL
-from common.manifest import read_table
+from common.files import replace_text
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.statistics import Interval, fve_interval
 from common.profile import Profile
-from common.release.released import FOLDER, Released, Spoken, load_released, save_released
+from common.release.released import CARD, FOLDER, Released, Spoken, load_released, save_released
 from common.report.markdown import bounds, percent, plain
 from common.report.render import fill_template
 from common.rollout.reading import reconstruct
@@ -61,7 +61,7 @@ def release(run: str, name: str, profile: Profile) -> Path:
             "fve_of_run": bounds(_of_run(folder, pair.variance, profile.evaluation.resamples)),
         }
     )
-    (out / "README.md").write_text(fill_template("card.md.j2", **card), encoding="utf-8")
+    replace_text(out / CARD, fill_template("card.md.j2", **card))
     return out
 
 
@@ -98,8 +98,7 @@ def _tested(material: Material, found: Released) -> dict[str, Any]:
 
 def _of_run(folder: RunFolder, variance: float, resamples: int) -> Interval:
     """The round trip of the run itself, on the same activations."""
-    rows = read_table(folder.rows_file, f"experiments/{folder.identity[1]}")
-    rows = rows.filter(source=AV, transform=ORIGINAL).sort(KEY)
+    rows = folder.table(folder.rows_file).filter(source=AV, transform=ORIGINAL).sort(KEY)
     return fve_interval(rows["squared_error"].to_numpy(), rows[DOC_ID], variance, resamples)
 
 

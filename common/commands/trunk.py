@@ -9,7 +9,7 @@ import polars as pl
 
 from common.device import best_device
 from common.errors import NlaError
-from common.manifest import read_manifest, write_manifest
+from common.manifest import read_manifest, write_artefact
 from common.paths import Trunk
 from common.profile import Profile
 from common.schema import AV, DEV, DOC_ID, EXPLANATION, KEY, POSITION, RL, SPLIT, TEACHER, TEST
@@ -79,7 +79,6 @@ def av(profile: Profile) -> None:
 def av_text(profile: Profile) -> None:
     """Let the warm-started AV explain dev, test and some rl activations."""
     from common.data.activations import load_activations
-    from common.files import write_atomically
     from common.material import Material
     from common.rollout.sampler import sample_explanations
     from common.warm_start import load_av
@@ -98,8 +97,8 @@ def av_text(profile: Profile) -> None:
     texts = sample_explanations(
         verbalizer, vectors, profile.rollout, precision=profile.trainer.precision
     )
-    write_atomically(wanted.with_columns(pl.Series(EXPLANATION, texts)), trunk.av_text)
-    write_manifest(
+    write_artefact(
+        wanted.with_columns(pl.Series(EXPLANATION, texts)),
         trunk.av_text,
         kind="av_text",
         rows=wanted.height,
@@ -121,7 +120,6 @@ def ar(profile: Profile) -> None:
 
 def floors(profile: Profile) -> None:
     """What needs no AR: mean direction, ridge rows, and the target's own blocks as the ceiling."""
-    from common.files import write_atomically
     from common.material import Material
 
     material = Material(profile)
@@ -134,9 +132,9 @@ def floors(profile: Profile) -> None:
             for name, predict in fitted.readers.items()
         ]
     ceiling = material.ceiling([TEACHER, AV])
-    write_atomically(pl.concat([*frames, ceiling]), material.trunk.floors)
-    facts = material.floors_of() | {"missing": fitted.missing}
-    write_manifest(material.trunk.floors, kind="floors", **facts)
+    table, missing = pl.concat([*frames, ceiling]), fitted.missing
+    facts = material.floors_of() | {"missing": missing}
+    write_artefact(table, material.trunk.floors, kind="floors", **facts)
 
 
 STAGES: dict[str, Callable[[Profile], None]] = {

@@ -1,6 +1,5 @@
 """Activations at sampled positions, written in shards so that a killed run resumes."""
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from common.config import ActivationsConfig
+from common.data.shards import PATTERN, Shards
 from common.errors import NlaError, first_line
-from common.files import replace_text, write_atomically
 from common.manifest import check_content, digest_of, read_manifest, write_manifest
 from common.progress import progress
 from common.provenance import code_digest
@@ -88,6 +87,8 @@ def extract_activations(
 ) -> None:
     """Write `out/shard-*.parquet` and the manifest; finished shards of the same plan are kept.
 
+    One that is not as it was written is read again.
+
     The manifest keeps `provenance` (source digests), so that a new source makes a new digest.
     Raises NlaError when a layer is out of range, nothing can be read, or the disk is full.
     """
@@ -96,19 +97,17 @@ def extract_activations(
     documents = [document[:2] for document in planned]
     code = code_digest("common/data/activations.py", "common/seeding.py", "common/target")
     plan = digest_of([config.digest(), target.manifest, layers, documents, code])
-    shards = list(_shards(planned, config))
-    _keep_shards_of(plan, out, len(shards))
-    with progress("activations", sum(len(shard) for shard in shards), "document") as bar:
-        for number, shard in enumerate(shards):
-            file = _shard_file(out, number)
-            if file.exists():
+    finished = Shards(out, plan)
+    with progress("activations", len(planned), "document") as bar:
+        for number, shard in enumerate(_shards(planned, config)):
+            if number in finished:
                 bar.update(len(shard))
                 continue
             frames = []
             for frame, documents_read in _read_batches(shard, layers, config, target):
                 frames.append(frame)
                 bar.update(documents_read)
-            write_atomically(pl.concat(frames), file)
+            finished.add(number, pl.concat(frames))
     _finish(out, config, layers, target, provenance)
 
 
@@ -121,7 +120,7 @@ def load_activations(
     """
     manifest = read_manifest(folder, made_by="activations", kind="activations")
     with _naming_damage(folder):
-        table = pl.scan_parquet(folder / "shard-*.parquet")
+        table = pl.scan_parquet(folder / PATTERN)
         if splits:
             table = table.filter(pl.col(SPLIT).is_in(list(splits)))
         frame = table.select(*(columns or [pl.all()]), pl.col(KEY).alias("_order")).collect()
@@ -135,7 +134,7 @@ def _naming_damage(folder: Path) -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
         what = f"corrupt or foreign Parquet ({first_line(error)})"
-        remedy = "delete the shard and run `dvc repro --force activations`"
+        remedy = "make it again with `dvc repro --force activations`"
         raise NlaError(what, where=folder, remedy=remedy) from error
 
 
@@ -147,22 +146,6 @@ def vectors_of(frame: pl.DataFrame, layer: int) -> torch.Tensor:
 def _keyed_order(documents: pl.DataFrame) -> list[tuple[str, str]]:
     rows = documents.select(DOC_ID, TEXT).rows()
     return sorted(rows, key=lambda row: keyed_seed("document", row[0]))
-
-
-def _shard_file(out: Path, number: int) -> Path:
-    return out / f"shard-{number:05d}.parquet"
-
-
-def _keep_shards_of(plan: str, out: Path, count: int) -> None:
-    """Start afresh unless the folder holds shards of this very plan; foreign ones are removed."""
-    marker = out / "plan.txt"
-    if out.exists() and not (marker.exists() and marker.read_text() == plan):
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-    replace_text(marker, plan)
-    own = {_shard_file(out, number) for number in range(count)}
-    for foreign in set(out.glob("shard-*.parquet")) - own:
-        foreign.unlink()
 
 
 def _shards(
@@ -239,7 +222,7 @@ def _finish(
 ) -> None:
     main = activation_column(layers[0])
     with _naming_damage(out):
-        table = pl.scan_parquet(out / "shard-*.parquet")
+        table = pl.scan_parquet(out / PATTERN)
         training = table.filter(pl.col(SPLIT).is_in(TRAINING_SPLITS)).select(main).collect()
         rows = table.select(pl.len()).collect().item()
     norms = np.linalg.norm(training[main].to_numpy(), axis=1)

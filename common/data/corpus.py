@@ -12,8 +12,7 @@ from common.config import CorpusConfig
 from common.data.documents import FIELDS, Document, read_documents
 from common.data.foreign import visible
 from common.errors import NlaError
-from common.files import write_atomically
-from common.manifest import digest_of, read_artefact, write_manifest
+from common.manifest import digest_of, read_artefact, write_artefact
 from common.schema import DOC_ID, SPLIT, SPLITS, TEXT, TITLE
 from common.seeding import keyed_fraction
 
@@ -41,8 +40,8 @@ def build_corpus(config: CorpusConfig, out: Path) -> None:
     rows = [_row(document, config.fractions) for document in documents]
     _check_splits({str(row[SPLIT]) for row in rows}, config)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String)), out)
-    write_manifest(
+    write_artefact(
+        pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String)),
         out,
         kind="corpus",
         config=config.digest(),

@@ -11,8 +11,7 @@ from common.config import TeacherConfig
 from common.data import teacher_api
 from common.data.offline_teacher import compose
 from common.errors import NlaError
-from common.files import write_atomically
-from common.manifest import write_manifest
+from common.manifest import write_artefact
 from common.schema import (
     DESCRIPTION,
     DOC_ID,
@@ -61,9 +60,8 @@ def write_explanations(
         what = f"none of {len(rows)} activations could be explained"
         raise NlaError(what, where=config.kind, remedy="look at the activations and the teacher")
     out.parent.mkdir(parents=True, exist_ok=True)
-    table = pl.DataFrame(kept, schema_overrides={POSITION: pl.Int64}).select(COLUMNS)
-    write_atomically(table, out)
-    write_manifest(
+    write_artefact(
+        pl.DataFrame(kept, schema_overrides={POSITION: pl.Int64}).select(COLUMNS),
         out,
         kind="explanations",
         config=config.digest(),

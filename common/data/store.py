@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from common.data.activations import load_activations
+from common.data.shards import ARROW, PATTERN
 from common.errors import NlaError
 from common.schema import KEY, activation_column
 
@@ -20,13 +21,13 @@ class ActivationStore:
         datasets.disable_progress_bars()
         self.column = activation_column(layer)
         keys = load_activations(folder, columns=[KEY])
-        shards: list[Any] = [str(file) for file in sorted(folder.glob("shard-*.parquet"))]
+        shards: list[Any] = [str(file) for file in sorted(folder.glob(PATTERN))]
         table = datasets.Dataset.from_parquet(
-            shards, columns=[KEY, self.column], cache_dir=str(folder / "arrow")
+            shards, columns=[KEY, self.column], cache_dir=str(folder / ARROW)
         )
         if len(table) != keys.height:
             raise NlaError(
-                "stale Arrow copy", where=folder / "arrow", remedy="delete it and run again"
+                "stale Arrow copy", where=folder / ARROW, remedy="delete it and run again"
             )
         self.rows = {key: row for row, key in enumerate(table[KEY])}
         self.table = table.select_columns([self.column]).with_format("torch")

@@ -30,7 +30,7 @@ def degeneration(explanations: list[str], lengths: list[int], cap: int) -> dict[
         empty: blank texts.
 
     Raises:
-        NlaError: for an empty batch, or lengths that do not match the texts.
+        NlaError: for an empty batch, what is no text, or lengths that do not match the texts.
     """
     if not explanations or len(explanations) != len(lengths):
         raise NlaError(f"degeneration of {len(explanations)} texts with {len(lengths)} lengths")
@@ -64,7 +64,7 @@ def sameness(explanations: list[str]) -> float:
         last stands before the first); 0 for fewer than two explanations, or none with 3 words.
     """
     spoken = [ngrams(words(text), 3) for text in explanations]
-    pairs = zip(spoken, [spoken[-1], *spoken[:-1]], strict=True)
+    pairs = zip(spoken, spoken[-1:] + spoken[:-1], strict=True)
     shares = [fmean(ngram in set(other) for ngram in own) for own, other in pairs if own]
     return fmean(shares) if shares and len(spoken) > 1 else 0.0
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sized
 
-from common.metrics.words import ngrams, tokens, words
+from common.metrics.words import check_text, ngrams, tokens, words
 
 Spans = list[tuple[int, int]]
 """Stretches of a text, in order: start and end of each."""
@@ -25,6 +25,7 @@ def quotations(text: str) -> tuple[Spans, list[int]]:
     A quotation lasts to the next mark that can close it; other kinds of marks are part of it. Where
     another one of its kind opens before, it is none: one forgotten mark spoils no later quotation.
     """
+    check_text(text)
     spans: Spans = []
     unpaired: list[int] = []
     marks = [match.start() for match in _MARK.finditer(text)]
@@ -73,7 +74,7 @@ def verbatim_spans(text: str, source: str) -> Spans:
     What an explanation quotes from elsewhere, such as a word that is predicted to come next, is
     left out; one word may stand in the source by chance.
     """
-    known = " ".join(source.split())
+    known = " ".join(check_text(source).split())
     return [
         (start, end)
         for start, end in quoted_spans(text)
@@ -109,8 +110,8 @@ def verbatim_ngram_share(explanation: str, source: str, n: int = 4) -> float:
 
 def longest_common_substring(a: str, b: str) -> int:
     """Length in characters of the longest string that stands in both, case-sensitive."""
-    length = 0
-    for end in range(1, len(a) + 1):
-        if a[end - length - 1 : end] in b:
+    length, whole = 0, check_text(b)
+    for end in range(1, len(check_text(a)) + 1):
+        if a[end - length - 1 : end] in whole:
             length += 1
     return length

@@ -28,10 +28,12 @@ def distractor_indices(
         `count` distinct row indices for each row, never the row itself.
 
     Raises:
-        NlaError: for columns of different lengths, or fewer than `count` other rows.
+        NlaError: for columns of different lengths or with None, or fewer than `count` other rows.
     """
     rows = len(doc_ids)
-    if len(groups) != rows or rows <= count:
+    if unknown := sum(label is None for label in (*groups, *doc_ids)):
+        raise NlaError(f"{unknown} rows have no document or no group", remedy="name all of them")
+    if len(groups) != rows or not 0 <= count < rows:
         raise NlaError(
             f"cannot draw {count} distractors from {rows} rows with {len(groups)} groups",
             remedy="evaluate more activations or ask for fewer distractors",
@@ -66,7 +68,14 @@ def retrieval_ranks(
         activations: the rows' own activations, which are also the pool of distractors.
         distractors: equally many row indices for each row, as `distractor_indices` draws them.
         mean: μ of the training documents.
+
+    Raises:
+        NlaError: for shapes that differ, or distractors that are not equally many other rows.
     """
+    if predictions.shape != activations.shape or mean.shape != activations.shape[1:]:
+        shapes = [tuple(tensor.shape) for tensor in (predictions, activations, mean)]
+        raise NlaError(f"cannot rank predictions, activations and mean of shapes {shapes}")
+    _check_distractors(distractors, len(activations))
     queries = normalize(normalize(predictions) - mean)
     candidates = normalize(normalize(activations) - mean)
     own = (queries * candidates).sum(-1)
@@ -78,9 +87,24 @@ def retrieval_ranks(
 
 
 def retrieval_summary(ranks: Int[Tensor, "batch"]) -> dict[str, float]:
-    """Share of rows ranked first (`top_1`) and mean reciprocal rank (`mrr`), both in (0, 1]."""
+    """Share of rows ranked first (`top_1`) and mean reciprocal rank (`mrr`), both in [0, 1].
+
+    Raises:
+        NlaError: without rows, or for ranks below 1.
+    """
+    if not ranks.numel() or int(ranks.min()) < 1:
+        raise NlaError(f"retrieval of {ranks.numel()} rows with ranks that do not start at 1")
     ranks = ranks.double()
     return {"top_1": float((ranks == 1).double().mean()), "mrr": float((1 / ranks).mean())}
+
+
+def _check_distractors(distractors: list[list[int]], rows: int) -> None:
+    """A negative index would be a row counted from the end, and its own row a tie."""
+    if not rows or len(distractors) != rows or len({len(others) for others in distractors}) > 1:
+        raise NlaError(f"distractors of {len(distractors)} rows for {rows}, or not equally many")
+    for row, others in enumerate(distractors):
+        if not all(0 <= other < rows and other != row for other in others):
+            raise NlaError(f"distractors {others} of row {row} are not other rows below {rows}")
 
 
 def _members(labels: list[str]) -> dict[str, list[int]]:

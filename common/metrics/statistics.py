@@ -5,11 +5,12 @@ mean is the ratio of the drawn sums and counts. The same `key` and documents giv
 for every arm. Where an arm has several seeds, average its errors over seeds per key beforehand.
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from common.errors import NlaError
@@ -41,7 +42,8 @@ def clustered_bootstrap(
         key: names the draw.
 
     Raises:
-        NlaError: for columns of different lengths, values that are not finite, or one document.
+        NlaError: for columns of different lengths, values that are not finite, rows without a
+            document, fewer than two documents, or no resamples.
     """
     column = _column(values)
     (means,) = _means([column], documents, resamples, key)
@@ -82,11 +84,13 @@ def sign_flip_p_value(values: ArrayLike, documents: ArrayLike, resamples: int = 
 
     For values that are zero in most documents a bootstrap believes too much: four documents of one
     sign give it .03, this test .125. Exact where there are no more sign patterns than `resamples`.
+    Errors as in `clustered_bootstrap`, but one document is enough.
     """
     from scipy.stats import permutation_test  # slow to import, and every run imports this file
 
-    names, index = np.unique(np.asarray(documents), return_inverse=True)
-    sums = np.bincount(index, weights=_column(values), minlength=len(names))
+    column = _column(values)
+    sums = np.bincount(_rows_of_documents(documents, [column]), weights=column)
+    _check_resamples(resamples)
     if np.count_nonzero(sums) < 2:
         return 1.0  # both signs of one document are as far from zero
     found = permutation_test(
@@ -197,7 +201,12 @@ def excludes_zero(interval: Interval) -> bool:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Adjust p-values for their number (Holm 1979), in the order given; each in [0, 1]."""
+    """Adjust p-values for their number (Holm 1979), in the order given; each in [0, 1].
+
+    NlaError for what is no p-value.
+    """
+    if not all(0 <= p_value <= 1 for p_value in p_values):
+        raise NlaError(f"p-values outside of [0, 1]: {p_values}")
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(p_values), 0, -1)
     adjusted = np.empty(len(p_values))
@@ -205,8 +214,16 @@ def holm(p_values: list[float]) -> list[float]:
     return np.minimum(adjusted, 1).tolist()
 
 
+def check_variance(variance: float) -> None:
+    """NlaError unless a denominator of FVE is positive and finite."""
+    if not 0 < variance < math.inf:
+        raise NlaError(f"FVE needs activations that vary, their variance is {variance}")
+
+
 def _column(values: ArrayLike) -> Float[np.ndarray, "rows"]:
     column = np.asarray(values, dtype=np.float64)
+    if column.ndim != 1:
+        raise NlaError(f"a column of shape {column.shape}", remedy="give one number for each row")
     if not np.isfinite(column).all():
         raise NlaError(
             f"{int((~np.isfinite(column)).sum())} of {column.size} values are not finite",
@@ -224,8 +241,7 @@ def _differences(a: ArrayLike, b: ArrayLike) -> Float[np.ndarray, "rows"]:
 
 def _explained(squared_errors: ArrayLike, variance: float) -> Float[np.ndarray, "rows"]:
     """1 - error / variance of each row: FVE is its mean."""
-    if not variance > 0:
-        raise NlaError(f"FVE needs activations that vary, their variance is {variance}")
+    check_variance(variance)
     return 1 - _column(squared_errors) / variance
 
 
@@ -233,15 +249,36 @@ def _means(
     columns: list[Float[np.ndarray, "rows"]], documents: ArrayLike, resamples: int, key: str
 ) -> Float[np.ndarray, "columns resamples"]:
     """Mean of each column in each resample; all columns see the same documents drawn."""
-    names, index = np.unique(np.asarray(documents), return_inverse=True)
-    lengths = {len(index), *map(len, columns)}
-    if len(lengths) > 1:
-        raise NlaError(f"columns of different lengths {sorted(lengths)}")
-    if len(names) < 2:
-        raise NlaError(f"a bootstrap by document needs two documents, found {len(names)}")
-    weights = _draws(len(names), resamples, key)
+    index = _rows_of_documents(documents, columns)
+    if (count := int(index.max()) + 1) < 2:
+        raise NlaError(f"a bootstrap by document needs two documents, found {count}")
+    _check_resamples(resamples)
+    weights = _draws(count, resamples, key)
     sums = np.stack([np.bincount(index, weights=column) for column in columns])
     return (sums @ weights.T) / (weights @ np.bincount(index))
+
+
+def _rows_of_documents(
+    documents: ArrayLike, columns: list[Float[np.ndarray, "rows"]]
+) -> Int[np.ndarray, "rows"]:
+    """Number of each row's document, in the order of their names."""
+    names = np.asarray(documents)
+    lengths = {names.size, *map(len, columns)}
+    if len(lengths) > 1 or names.ndim != 1:
+        raise NlaError(f"columns of different lengths {sorted(lengths)}")
+    if not names.size:
+        raise NlaError("statistics of no rows")
+    lost = (
+        name is None or (isinstance(name, float) and math.isnan(name)) for name in names.tolist()
+    )
+    if unknown := sum(lost):
+        raise NlaError(f"{unknown} of {len(names)} rows have no document", remedy="name all")
+    return np.unique(names, return_inverse=True)[1]
+
+
+def _check_resamples(resamples: int) -> None:
+    if resamples < 1:
+        raise NlaError(f"{resamples} resamples", remedy="take at least one, better thousands")
 
 
 @lru_cache(maxsize=4)
@@ -253,5 +290,7 @@ def _draws(documents: int, resamples: int, key: str) -> Float[np.ndarray, "resam
 
 
 def _interval(estimate: float, resampled: Float[np.ndarray, "resamples"], level: float) -> Interval:
+    if not 0 < level < 1:
+        raise NlaError(f"an interval of level {level}", remedy="choose one in (0, 1), as 0.95")
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Interval(estimate, float(low), float(high))

@@ -2,6 +2,8 @@
 
 import re
 
+from common.errors import NlaError
+
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
     "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Japanese
@@ -18,14 +20,24 @@ PIECE = re.compile(rf"{_WORD.pattern}|[^\w\s]")
 
 def words(text: str) -> list[str]:
     """Words without punctuation, case folded."""
-    return _WORD.findall(text.casefold())
+    return _WORD.findall(check_text(text).casefold())
 
 
 def tokens(text: str) -> list[str]:
     """Words and single punctuation marks, in order."""
-    return PIECE.findall(text)
+    return PIECE.findall(check_text(text))
 
 
 def ngrams(items: list[str], n: int) -> list[tuple[str, ...]]:
     """All runs of n consecutive items, with repetitions; none where there are fewer than n."""
+    if n < 1:
+        raise NlaError(f"runs of {n} words", remedy="count at least one")
     return list(zip(*(items[offset:] for offset in range(n)), strict=False))
+
+
+def check_text(text: str) -> str:
+    """The text itself; NlaError for None, which stands where a transform was not applied."""
+    if not isinstance(text, str):
+        remedy = "drop and count the rows where a transform was not applied"
+        raise NlaError(f"{text!r} is no text", remedy=remedy)
+    return text

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.config import AVConfig
 from common.errors import NlaError
-from common.manifest import content_of, read_manifest, write_manifest
+from common.manifest import check_content, read_manifest, withdraw_manifest, write_manifest
 from common.metrics.fve import normalize
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
@@ -19,6 +19,8 @@ from common.release.sensitivity import sensitivities
 from common.target.load import Target
 
 FOLDER = "released"
+CARD = "README.md"
+"""What was measured on the files: written after them, and gone before others take their place."""
 MOST_BYTES = 15_500_000
 """Of the weights of one model: a file stays below 16 MB."""
 WRITES = ("slots", "injection", "max_explanation_tokens")
@@ -60,8 +62,6 @@ def save_released(
     What does not fit is left out by how little `spoken` depends on it. NlaError for an AR that is
     not a truncated copy of the target.
     """
-    from safetensors.torch import save_file
-
     if type(reconstructor) is not TruncatedReconstructor:
         kind = type(reconstructor).__name__
         remedy = "release a run whose AR is made of the target's blocks"
@@ -80,23 +80,32 @@ def save_released(
         "av": factor(verbalizer.model, fresh[0].model, MOST_BYTES, speaking),
         "ar": factor(reconstructor, fresh[1], MOST_BYTES, reading),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, deltas in pairs.items():
-        save_file(deltas.tensors, folder / f"{name}.safetensors")
-    write_manifest(
+    _write(
         folder,
-        kind="released",
+        pairs,
         target=target.manifest["source"],
         tokenizer=target.manifest["tokenizer"],
         templates=[verbalizer.template.digest(), reconstructor.template.digest()],
         alpha=verbalizer.alpha,
         av=writes,
         ar=reads,
-        ranks={name: round(deltas.rank, 1) for name, deltas in pairs.items()},
-        kept={name: round(deltas.kept, 4) for name, deltas in pairs.items()},
         **facts,
     )
     return pairs
+
+
+def _write(folder: Path, pairs: dict[str, Deltas], **facts: Any) -> None:
+    """The files, and the manifest when they are there; the old one goes before them."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    withdraw_manifest(folder)
+    (folder / CARD).unlink(missing_ok=True)
+    for name, deltas in pairs.items():
+        save_file(deltas.tensors, folder / f"{name}.safetensors")
+    ranks = {name: round(deltas.rank, 1) for name, deltas in pairs.items()}
+    kept = {name: round(deltas.kept, 4) for name, deltas in pairs.items()}
+    write_manifest(folder, kind="released", ranks=ranks, kept=kept, **facts)
 
 
 def load_released(folder: Path, target: Target) -> Released:
@@ -109,8 +118,7 @@ def load_released(folder: Path, target: Target) -> Released:
     if not (folder / "manifest.json").exists():
         raise NlaError("no released NLA", where=folder, remedy="name a folder below released/")
     manifest = read_manifest(folder, FOLDER, remedy=remedy, kind="released", **expected)
-    if content_of(folder) != manifest["content"]:
-        raise NlaError("weights that the manifest does not name", where=folder, remedy=remedy)
+    check_content(folder, manifest, FOLDER, remedy=remedy)
     models = _build(target, manifest["av"], manifest["ar"], manifest["alpha"])
     if [model.template.digest() for model in models] != manifest["templates"]:
         raise NlaError("released with other templates than today's", where=folder, remedy=remedy)

@@ -7,9 +7,15 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from common.errors import NlaError
-from common.files import write_atomically
+from common.files import replace_text, write_atomically
 from common.json_lines import parse_json
-from common.manifest import read_table
+from common.manifest import (
+    check_content,
+    read_manifest,
+    read_table,
+    withdraw_manifest,
+    write_manifest,
+)
 from common.schema import TEACHER
 
 CONTROL = "control"
@@ -126,26 +132,29 @@ class Results(NamedTuple):
 
 
 def save_results(folder: Path, results: Results) -> None:
-    """Write one Parquet file per table and `summary.json` for the rest; reading gives it back."""
+    """Write one Parquet file per table, `summary.json` for the rest, and the manifest."""
     check_results(results, folder)
     folder.mkdir(parents=True, exist_ok=True)
+    withdraw_manifest(folder)
     for name in TABLES:
         write_atomically(getattr(results, name), folder / f"{name}.parquet")
     summary = {"facts": results.facts, "text_metrics": results.text_metrics}
     text = json.dumps(summary, indent=2, sort_keys=True, default=str)
-    (folder / "summary.json").write_text(text + "\n")
+    replace_text(folder / "summary.json", text + "\n")
+    write_manifest(folder, kind="results")
 
 
 def load_results(folder: Path) -> Results:
-    """Read what `save_results` wrote; NlaError when the folder is missing or incomplete."""
+    """Read what `save_results` wrote; NlaError when it is missing, incomplete or changed."""
+    remedy = f"nla collect {folder.name} --profile {folder.parent.parent.name}"
     names = [*(f"{name}.parquet" for name in TABLES), "summary.json"]
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         what = f"collected results lack {', '.join(missing)}"
-        profile = folder.parent.parent.name
-        remedy = f"nla collect {folder.name} --profile {profile}"
         raise NlaError(what, where=folder, remedy=remedy)
     stage = f"experiments/{folder.name}"
+    manifest = read_manifest(folder, stage, remedy=remedy, kind="results")
+    check_content(folder, manifest, stage, remedy=remedy)
     tables = {name: read_table(folder / f"{name}.parquet", stage) for name in TABLES}
     summary = folder / "summary.json"
     remedy = "collect them again with `nla collect`"

@@ -1,6 +1,6 @@
 """The target: fetched once, saved as safetensors with a manifest, loaded by everyone from there."""
 
-import hashlib
+import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -12,8 +12,11 @@ from torch.nn import functional
 
 from common.config import TargetConfig
 from common.errors import NlaError, first_line
-from common.manifest import read_manifest, write_manifest
+from common.manifest import check_content, read_manifest, withdraw_manifest, write_manifest
 from common.packages import is_package, package_path
+from common.target.identity import tokenizer_digest
+
+REMEDY = "make it again with `dvc repro --force target`"
 
 
 class Target(NamedTuple):
@@ -36,9 +39,13 @@ def prepare_target(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     out.mkdir(parents=True, exist_ok=True)
+    withdraw_manifest(out)
+    for left in out.iterdir():  # files of another model would be read along with this one's
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    model, tokenizer = _load(out)
+    model = _load(out)
+    tokenizer = _tokenizer_of(out)
     facts = {
         "kind": "target",
         "config": config.digest(),
@@ -53,51 +60,49 @@ def prepare_target(
 
 
 def load_target(folder: Path) -> Target:
-    """The model in eval mode without gradients, from a folder that `prepare_target` made."""
+    """The model in eval mode without gradients, from a folder that `prepare_target` made.
+
+    NlaError when weights, settings or tokenizer are not those that its manifest was written for.
+    """
     manifest = read_manifest(folder, made_by="target", kind="target")
-    model, tokenizer = _load(folder)
-    if tokenizer_digest(tokenizer) != manifest["tokenizer"]:
-        raise NlaError(
-            "the tokenizer is not the one in the manifest",
-            where=folder,
-            remedy="dvc repro --force target",
-        )
-    return Target(model, tokenizer, manifest)
+    check_content(folder, manifest, "target", remedy=REMEDY)
+    return Target(_load(folder), load_tokenizer(folder), manifest)
 
 
-def _load(folder: Path) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _load(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
 
     _quietly()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation=_attention(folder)
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder)
     except loading_errors() as error:
-        remedy = "make it again with `dvc repro --force target`"
-        raise NlaError(
-            f"damaged weights ({first_line(error)})", where=folder, remedy=remedy
-        ) from error
+        what = f"damaged weights ({first_line(error)})"
+        raise NlaError(what, where=folder, remedy=REMEDY) from error
     model.requires_grad_(False).eval()
     fuse_norms(model)
-    return model, tokenizer
+    return model
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The target's tokenizer alone."""
+    """The target's tokenizer alone; NlaError when it is not the one in the manifest."""
+    manifest = read_manifest(folder, made_by="target", kind="target")
+    tokenizer = _tokenizer_of(folder)
+    if tokenizer_digest(tokenizer) != manifest["tokenizer"]:
+        what = "the tokenizer is not the one in the manifest"
+        raise NlaError(what, where=folder, remedy=REMEDY)
+    return tokenizer
+
+
+def _tokenizer_of(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    read_manifest(folder, made_by="target", kind="target")
-    return AutoTokenizer.from_pretrained(folder)
-
-
-def tokenizer_digest(tokenizer: Any) -> str:
-    """12 hex digits of the vocabulary with its ids: what a template or an AR must agree on."""
-    vocabulary = "\n".join(
-        f"{token}\t{index}" for token, index in sorted(tokenizer.get_vocab().items())
-    )
-    return hashlib.sha256(vocabulary.encode()).hexdigest()[:12]
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except loading_errors() as error:
+        what = f"damaged tokenizer ({first_line(error)})"
+        raise NlaError(what, where=folder, remedy=REMEDY) from error
 
 
 class FusedRMSNorm(torch.nn.Module):

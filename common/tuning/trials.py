@@ -25,6 +25,10 @@ GRACE_SECONDS = 120.0
 """A trial whose heartbeat has stood still for so long is dead."""
 ATTEMPTS = 2
 """A setting that raised this often is given up; its slot goes to a fresh one."""
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+"""Linux names every boot anew."""
+ENDED = "ZXx"
+"""States of a process that is over and only waits to be forgotten."""
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -93,8 +97,7 @@ class Lease:
         self._trial = trial
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
-        started = psutil.Process().create_time()
-        owner = {"machine": _machine(), "pid": os.getpid(), "started": started}
+        owner = {"machine": _machine(), "pid": os.getpid(), "started": _start_of(os.getpid())}
         trial.set_user_attr("owner", owner)
 
     def __enter__(self) -> None:
@@ -143,17 +146,38 @@ class Watch:
 
 
 def _is_gone(owner: dict | None) -> bool:
+    """Of a process on this machine; what another machine does, only its heartbeat tells."""
     if owner is None or owner["machine"] != _machine():
         return False
+    return _start_of(owner["pid"]) != owner["started"]
+
+
+def _start_of(pid: int) -> int | None:
+    """When a running process began, as no change of the clock moves it; None for one that ended.
+
+    On Linux clock ticks since the boot (field 22 of its `stat`), elsewhere the second that the
+    system noted then: two processes of one number never share it.
+    """
+    if not BOOT.exists():
+        try:
+            process = psutil.Process(pid)
+            is_over = process.status() == psutil.STATUS_ZOMBIE
+            return None if is_over else round(process.create_time())
+        except psutil.NoSuchProcess:
+            return None
     try:
-        process = psutil.Process(owner["pid"])
-        reused = abs(process.create_time() - owner["started"]) > 5
-        return reused or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+        # Its name, in brackets, may hold spaces and brackets.
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state in ENDED else int(fields[18])
 
 
 def _machine() -> str:
-    """Host name and process namespace: two containers may share the first, never both."""
+    """Host name, boot and process namespace: machines and containers may share any one of them.
+
+    After a new boot it is another machine, whose old trials are known by their heartbeats.
+    """
+    boot = BOOT.read_text().strip() if BOOT.exists() else ""
     namespace = Path("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {os.readlink(namespace) if namespace.is_symlink() else ''}"
+    return f"{socket.gethostname()} {boot} {os.readlink(namespace) if boot else ''}"

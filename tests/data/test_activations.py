@@ -10,15 +10,16 @@ import torch
 
 from common.config import ActivationsConfig
 from common.data import activations
+from common.data import shards as shards_module
 from common.data.activations import (
     extract_activations,
     load_activations,
     plan_documents,
     vectors_of,
-    write_atomically,
 )
 from common.data.corpus import load_corpus
 from common.errors import NlaError
+from common.files import write_atomically
 from common.manifest import read_manifest
 from common.paths import Trunk
 from common.schema import (
@@ -199,7 +200,7 @@ def test_killed_and_resumed_is_like_uninterrupted(
         write_atomically(frame, file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(activations, "write_atomically", killed_at_the_second)
+        patch.setattr(shards_module, "write_atomically", killed_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             extract_activations(CONFIG, corpus, target, out)
     assert list(shards(out)) == ["shard-00000.parquet"]
@@ -226,7 +227,7 @@ def test_a_foreign_shard_does_not_stay(
     whole: Path, copy: Path, corpus: pl.DataFrame, target: Target
 ):
     shutil.copy(copy / "shard-00000.parquet", copy / "shard-00009.parquet")
-    with pytest.raises(NlaError, match="changed since its manifest was written"):
+    with pytest.raises(NlaError, match=r"shard-00009\.parquet added since its manifest"):
         load_activations(copy)
     extract_activations(CONFIG, corpus, target, copy)
     assert shards(copy) == shards(whole)
@@ -278,26 +279,60 @@ def test_a_damaged_shard_is_one_line_with_a_remedy(copy: Path, damage: str):
     one_line(caught, "dvc repro --force activations")
 
 
-def test_a_damaged_shard_is_named_by_the_stage_that_goes_on_with_it(
-    copy: Path, corpus: pl.DataFrame, target: Target
+def test_a_shard_of_other_numbers_is_named_and_read_again(
+    whole: Path, copy: Path, corpus: pl.DataFrame, target: Target
 ):
-    (copy / "shard-00000.parquet").write_text("no Parquet at all")
-    with pytest.raises(NlaError, match="corrupt or foreign Parquet") as caught:
-        extract_activations(CONFIG, corpus, target, copy)
-    one_line(caught, "delete the shard")
-
-
-def test_a_shard_of_other_numbers_is_noticed(copy: Path):
-    shard = copy / "shard-00001.parquet"
-    pl.read_parquet(shard).reverse().write_parquet(shard)
-    with pytest.raises(NlaError, match="changed since its manifest was written") as caught:
+    """By the stage that the message names: it keeps the others."""
+    shard, kept = copy / "shard-00001.parquet", copy / "shard-00000.parquet"
+    column = pl.col("activation_8")
+    altered = pl.read_parquet(shard).with_columns(column.arr.eval(pl.element() * 2))
+    altered.cast({"activation_8": pl.Array(pl.Float32, 64)}).write_parquet(shard)
+    with pytest.raises(NlaError, match=r"shard-00001\.parquet changed since its man") as caught:
         load_activations(copy, [AV_SFT], [KEY])
     one_line(caught, "dvc repro --force activations")
+    before = kept.stat().st_mtime_ns
+    extract_activations(CONFIG, corpus, target, copy)
+    assert shards(copy) == shards(whole)
+    assert kept.stat().st_mtime_ns == before
+    assert (copy / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["other numbers", "not Parquet", "no digest"])
+def test_an_interrupted_run_keeps_only_shards_that_are_as_they_were_written(
+    whole: Path, copy: Path, corpus: pl.DataFrame, target: Target, damage: str
+):
+    (copy / "manifest.json").unlink()
+    (copy / "shard-00002.parquet").unlink()
+    shard, record = copy / "shard-00000.parquet", copy / "plan.txt"
+    if damage == "other numbers":
+        pl.read_parquet(shard).reverse().write_parquet(shard)
+    elif damage == "not Parquet":
+        shard.write_text("no Parquet at all")
+    else:
+        record.write_text("\n".join(record.read_text().splitlines()[:1]))
+    extract_activations(CONFIG, corpus, target, copy)
+    assert shards(copy) == shards(whole)
+    load_activations(copy)
+
+
+def test_the_old_manifest_goes_before_a_shard_is_written(
+    copy: Path, corpus: pl.DataFrame, target: Target, monkeypatch: pytest.MonkeyPatch
+):
+    (copy / "shard-00002.parquet").unlink()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards_module, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        extract_activations(CONFIG, corpus, target, copy)
+    with pytest.raises(NlaError, match="missing artefact"):
+        load_activations(copy)
 
 
 def test_a_lost_shard_is_noticed(copy: Path):
     (copy / "shard-00002.parquet").unlink()
-    with pytest.raises(NlaError, match="changed since its manifest was written") as caught:
+    with pytest.raises(NlaError, match=r"shard-00002\.parquet lost since its manifest") as caught:
         load_activations(copy)
     one_line(caught, "dvc repro --force activations")
 

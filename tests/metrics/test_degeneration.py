@@ -43,7 +43,7 @@ def test_sameness_by_hand():
     # abc bcd | abc bce | xyz: a third shares nothing with the second, nor the first with it.
     assert sameness(["a b c d", "a b c e", "x y z"]) == pytest.approx((0 + 1 / 2 + 0) / 3)
     assert sameness(["the same for all"] * 4) == 1
-    assert sameness(["alone in its batch"]) == sameness(["", "a b", "c"]) == 0
+    assert sameness(["alone in its batch"]) == sameness(["", "a b", "c"]) == sameness([]) == 0
 
 
 def test_refuses_lengths_that_do_not_match():

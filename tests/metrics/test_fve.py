@@ -85,5 +85,64 @@ def test_marginal_is_per_token():
 def test_refuses_nothing_to_explain():
     with pytest.raises(NlaError, match="no rows"):
         metric.fve(torch.zeros(0), 1.0)
-    with pytest.raises(NlaError, match="vary"):
-        metric.fve(torch.zeros(2), 0.0)
+    for variance in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(NlaError, match="vary"):
+            metric.fve(torch.zeros(2), variance)
+
+
+@pytest.mark.parametrize("length", [1e-38, 1e-30, 1e-6, 1e19, 1e30, 1e38])
+def test_a_direction_is_the_same_at_every_length(length: float):
+    """Squares of these leave float32, or vanish beside the epsilon."""
+    direction = torch.tensor([[0.6, -0.8]])
+    expected = ROOT * direction
+    torch.testing.assert_close(metric.normalize(length * direction), expected)
+    torch.testing.assert_close(metric.cosines(length * direction, direction), torch.ones(1))
+    assert metric.squared_errors(length * direction, 3 * direction).item() < 1e-10
+
+
+def test_the_gradient_is_that_of_a_direction():
+    """Of sqrt(2) v / ||v|| at (3, 4) along x: sqrt(2) (1/5 - 9/125); halved at twice the length."""
+    for scale in (1.0, 2.0):
+        vector = torch.tensor([3.0 * scale, 4.0 * scale], requires_grad=True)
+        metric.normalize(vector)[0].backward()
+        assert vector.grad is not None
+        expected = ROOT * torch.tensor([16 / 125, -12 / 125]) / scale
+        torch.testing.assert_close(vector.grad, expected)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_errors_of_what_is_not_finite_are_refused(value: float):
+    errors = metric.squared_errors(torch.tensor([[1.0, 0.0], [value, 1.0]]), TWO)
+    assert errors.isnan().tolist() == [False, True]
+    with pytest.raises(NlaError, match="1 of 2 squared errors are not finite"):
+        metric.fve(errors, 1.0)
+    broken = torch.tensor([[value, 0.0], [0.0, 1.0]])
+    with pytest.raises(NlaError, match="no mean direction of 2 activations"):
+        metric.training_mean(broken)
+    with pytest.raises(NlaError, match="no variance of 2 activations"):
+        metric.variance(broken, torch.zeros(2))
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_other_row_counts_are_refused_and_not_broadcast():
+    compare = (metric.squared_errors, metric.raw_squared_errors, metric.cosines)
+    for function in (*compare, metric.normalized_mse):
+        for other in (TWO[:1], TWO[0], torch.cat([TWO, TWO]), TWO[:, :1]):
+            with pytest.raises(NlaError, match="cannot compare predictions"):
+                function(other, TWO)
+            with pytest.raises(NlaError, match="cannot compare predictions"):
+                function(TWO, other)
+    for mean in (torch.zeros(1), torch.zeros(3), torch.zeros(2, 2), torch.tensor(0.0)):
+        with pytest.raises(NlaError, match="no mean direction"):
+            metric.variance(TWO, mean)
+        with pytest.raises(NlaError, match="no mean direction"):
+            metric.raw_fve(TWO, TWO, mean)
+    with pytest.raises(NlaError, match="not one each row"):
+        metric.fve(TWO, 1.0)
+
+
+def test_no_activations_have_no_mean_and_no_variance():
+    with pytest.raises(NlaError, match="of 0 activations"):
+        metric.training_mean(torch.zeros(0, 2))
+    with pytest.raises(NlaError, match="of 0 activations"):
+        metric.variance(torch.zeros(0, 2), torch.zeros(2))

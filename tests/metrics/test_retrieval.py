@@ -79,3 +79,35 @@ def test_centring_ignores_the_common_direction():
     mean = torch.tensor([3.0**0.5, 0.0, 0.0])
     assert retrieval_ranks(predictions, activations, others, torch.zeros(3)).tolist() == [2, 1]
     assert retrieval_ranks(predictions, activations, others, mean).tolist() == [1, 1]
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_shapes_that_differ_are_refused():
+    rows, others, mean = torch.eye(2), [[1], [0]], torch.zeros(2)
+    wrong = [
+        (rows[:1], rows, others, mean),
+        (rows, rows[:1], others, mean),
+        (rows, rows, others, torch.zeros(1)),
+    ]
+    for arguments in wrong:
+        with pytest.raises(NlaError, match="cannot rank"):
+            retrieval_ranks(*arguments)
+
+
+@pytest.mark.parametrize("others", [[[1]], [[1], []], [[1], [-2]], [[1], [2]], [[1], [1]]])
+def test_distractors_that_are_not_other_rows_are_refused(others: list[list[int]]):
+    with pytest.raises(NlaError, match="distractors"):
+        retrieval_ranks(torch.eye(2), torch.eye(2), others, torch.zeros(2))
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_nothing_and_none_are_refused():
+    with pytest.raises(NlaError, match="retrieval of 0 rows"):
+        retrieval_summary(torch.zeros(0, dtype=torch.long))
+    with pytest.raises(NlaError, match="start at 1"):
+        retrieval_summary(torch.tensor([1, 0]))
+    with pytest.raises(NlaError, match="distractors of 0 rows"):
+        retrieval_ranks(torch.zeros(0, 2), torch.zeros(0, 2), [], torch.zeros(2))
+    for groups, documents in ((["art", None], ["a", "b"]), (["art", "law"], [None, "b"])):
+        with pytest.raises(NlaError, match="1 rows have no document or no group"):
+            distractor_indices(groups, documents, 1, "k")  # pyright: ignore[reportArgumentType]

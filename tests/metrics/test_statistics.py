@@ -160,12 +160,42 @@ def test_holm_by_hand():
         ([1.0, 2.0, 3.0], ["a", "b"], "different lengths"),
         ([1.0, math.nan], ["a", "b"], "1 of 2 values are not finite"),
         ([1.0, None], ["a", "b"], "1 of 2 values are not finite"),
-        ([], [], "two documents"),
+        ([1.0, math.inf], ["a", "b"], "1 of 2 values are not finite"),
+        ([1.0, 2.0], ["a", None], "1 of 2 rows have no document"),
+        ([1.0, 2.0], [1.0, math.nan], "1 of 2 rows have no document"),
+        ([[1.0], [2.0]], ["a", "b"], "a column of shape"),
+        ([], [], "no rows"),
     ],
 )
 def test_refuses(values, documents, line):
     with pytest.raises(NlaError, match=line):
         statistics.clustered_bootstrap(values, documents)
+    if "two documents" not in line:
+        with pytest.raises(NlaError, match=line):
+            statistics.sign_flip_p_value(values, documents)
+
+
+@pytest.mark.parametrize("variance", [0.0, -1.0, math.inf, math.nan])
+def test_refuses_a_variance_that_is_none(variance: float):
+    errors, documents = [1.0, 2.0], ["a", "b"]
+    with pytest.raises(NlaError, match="vary"):
+        statistics.fve_interval(errors, documents, variance)
+    with pytest.raises(NlaError, match="vary"):
+        statistics.share_surviving(errors, errors, documents, variance)
+
+
+def test_refuses_settings_without_meaning():
+    values, documents = [1.0, 2.0], ["a", "b"]
+    with pytest.raises(NlaError, match="0 resamples"):
+        statistics.clustered_bootstrap(values, documents, resamples=0)
+    with pytest.raises(NlaError, match="0 resamples"):
+        statistics.sign_flip_p_value(values, documents, resamples=0)
+    for level in (0.0, 1.0, 95.0):
+        with pytest.raises(NlaError, match=f"level {level}"):
+            statistics.clustered_bootstrap(values, documents, level=level)
+    for p_value in (-0.1, 1.1, math.nan):
+        with pytest.raises(NlaError, match="outside of"):
+            statistics.holm([0.5, p_value])
 
 
 def test_refuses_pairs_that_do_not_match():
@@ -173,8 +203,6 @@ def test_refuses_pairs_that_do_not_match():
         statistics.paired_difference([1.0, 2.0], [1.0], ["a", "b"])
     with pytest.raises(NlaError, match="different lengths"):
         statistics.share_surviving([1.0, 2.0], [1.0, 2.0, 3.0], ["a", "b"], 1.0)
-    with pytest.raises(NlaError, match="vary"):
-        statistics.fve_interval([1.0, 2.0], ["a", "b"], 0.0)
 
 
 def test_takes_columns_of_a_table():

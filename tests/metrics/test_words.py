@@ -1,3 +1,14 @@
+import pytest
+
+from common.errors import NlaError
+from common.metrics.degeneration import degeneration, sameness
+from common.metrics.quotes import (
+    longest_common_substring,
+    quote_share,
+    quoted_spans,
+    verbatim_ngram_share,
+    verbatim_spans,
+)
 from common.metrics.words import ngrams, tokens, words
 
 
@@ -17,3 +28,31 @@ def test_ngrams():
     assert ngrams(["a", "b", "a"], 2) == [("a", "b"), ("b", "a")]
     assert ngrams(["a", "b"], 3) == []
     assert ngrams(["a", "a"], 1) == [("a",), ("a",)]
+
+
+def test_runs_of_no_words_are_refused():
+    with pytest.raises(NlaError, match="runs of 0 words"):
+        ngrams(["a"], 0)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    "measure",
+    [
+        words,
+        tokens,
+        quoted_spans,
+        quote_share,
+        lambda text: verbatim_spans("a", text),
+        lambda text: verbatim_spans(text, "a"),
+        lambda text: verbatim_ngram_share("a b", text),
+        lambda text: verbatim_ngram_share(text, "a b"),
+        lambda text: longest_common_substring("a", text),
+        lambda text: longest_common_substring(text, ""),
+        lambda text: sameness(["a b c", text]),
+        lambda text: degeneration(["a", text], [1, 1], 4),
+    ],
+)
+def test_a_text_that_is_none_is_refused(measure):
+    with pytest.raises(NlaError, match=r"None is no text: drop and count the rows"):
+        measure(None)

@@ -9,7 +9,7 @@ from common.config import AVConfig
 from common.errors import NlaError
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
-from common.release.released import MOST_BYTES, Spoken, load_released, save_released
+from common.release.released import CARD, MOST_BYTES, Spoken, load_released, save_released
 from common.target.load import Target
 
 TEXTS = ["On rivers, cold and deep.", "Music."]
@@ -73,10 +73,37 @@ def test_bad_input_is_named(pair, target: Target, tmp_path: Path):
     with pytest.raises(NlaError, match="target is 'tiny', expected 'another'"):
         load_released(folder, other)
     manifest = json.loads((folder / "manifest.json").read_text())
-    for change in ({"templates": ["a", "b"]}, {"content": "0"}):
+    for change in ({"templates": ["a", "b"]}, {"files": {"ar.safetensors": "0"}}):
         (folder / "manifest.json").write_text(json.dumps(manifest | change))
-        with pytest.raises(NlaError, match=r"templates|weights that the manifest"):
+        with pytest.raises(NlaError, match=r"templates|ar\.safetensors and 1 more changed since"):
             load_released(folder, target)
+
+
+def test_two_versions_keep_a_manifest_each(pair, target: Target, tmp_path: Path):
+    for name, layer in (("smollm2-v1.5", 2), ("smollm2-v1.6", 3)):
+        save_released(tmp_path / name, *pair, target, spoken(), layer=layer)
+    assert {place.name for place in tmp_path.iterdir()} == {"smollm2-v1.5", "smollm2-v1.6"}
+    assert load_released(tmp_path / "smollm2-v1.5", target).manifest["layer"] == 2
+    assert load_released(tmp_path / "smollm2-v1.6", target).manifest["layer"] == 3
+
+
+def test_a_release_that_is_killed_has_neither_the_old_manifest_nor_the_old_card(
+    pair, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "tiny"
+    save_released(folder, *pair, target, spoken())
+    (folder / CARD).write_text("FVE .9")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_released(folder, *pair, target, spoken())
+    assert not (folder / CARD).exists()
+    with pytest.raises(NlaError, match="no released NLA"):
+        load_released(folder, target)
 
 
 def test_an_ar_of_another_kind_is_not_released(pair, target: Target, tmp_path: Path):

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from common.config import TargetConfig
 from common.errors import NlaError
+from common.manifest import write_manifest
+from common.target.identity import tokenizer_digest
 from common.target.load import (
     FusedRMSNorm,
     Target,
@@ -16,9 +19,10 @@ from common.target.load import (
     load_target,
     load_tokenizer,
     prepare_target,
-    tokenizer_digest,
 )
 from common.target.tiny import tiny_target
+
+MADE_BY_WRITING = ("files", "content", "digest")
 
 
 @pytest.fixture
@@ -57,19 +61,6 @@ def test_the_tiny_target_is_always_the_same_and_draws_nothing_from_the_global_ge
     assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_tokenizer_digest_depends_on_ids_and_not_on_order():
-    class Tokenizer:
-        def __init__(self, **vocabulary: int) -> None:
-            self.vocabulary = vocabulary
-
-        def get_vocab(self) -> dict[str, int]:
-            return self.vocabulary
-
-    digest = tokenizer_digest(Tokenizer(a=0, b=1))
-    assert digest == tokenizer_digest(Tokenizer(b=1, a=0))
-    assert digest != tokenizer_digest(Tokenizer(a=1, b=0))
-
-
 def test_the_fused_norm_gives_the_same_numbers():
     torch.manual_seed(0)
     plain = LlamaRMSNorm(64, eps=1e-5)
@@ -87,16 +78,74 @@ def test_a_missing_target_names_the_stage(tmp_path: Path):
         load_tokenizer(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
-def test_a_truncated_file_is_refused(folder: Path, name: str):
+FILES = ("model.safetensors", "tokenizer.json", "config.json", "tokenizer_config.json")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_truncated_or_lost_file_is_refused_by_name(folder: Path, name: str):
+    file = folder / name
+    file.write_bytes(file.read_bytes()[:100])
+    refused(folder, f"{name} changed since")
+    file.unlink()
+    refused(folder, f"{name} lost since")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("model.safetensors", "damaged weights"), ("tokenizer.json", "damaged tokenizer")],
+)
+def test_files_that_were_damaged_from_the_start_are_one_line(folder: Path, name: str, line: str):
+    """As after a manifest was written for them."""
     file = folder / name
     file.write_bytes(file.read_bytes()[:400])
-    refused(folder, "damaged weights")
+    fields = json.loads((folder / "manifest.json").read_text())
+    write_manifest(folder, **{n: fields[n] for n in fields if n not in MADE_BY_WRITING})
+    refused(folder, line)
 
 
-def test_lost_weights_are_refused(folder: Path):
-    (folder / "model.safetensors").unlink()
-    refused(folder, "damaged weights")
+def test_weights_and_settings_of_another_model_are_refused(folder: Path):
+    """As after a stage that ended between weights and manifest, or by hand."""
+    weights = load_file(folder / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    save_file(weights | {name: 2 * weights[name]}, folder / "model.safetensors", {"format": "pt"})
+    refused(folder, r"model\.safetensors changed since its manifest was written")
+
+
+def test_a_setting_of_another_model_is_refused(folder: Path):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"rms_norm_eps": 0.5}))
+    refused(folder, r"config\.json changed since its manifest was written")
+
+
+def test_nothing_of_an_earlier_target_stays(folder: Path):
+    for name in ("chat_template.jinja", "model-00001-of-00002.safetensors"):
+        (folder / name).write_text("of another model")
+    prepare_target(TargetConfig(model="tiny"), folder)
+    assert not (folder / "chat_template.jinja").exists()
+    assert load_target(folder).tokenizer.chat_template is None
+
+
+@pytest.mark.parametrize("stopped", ["PreTrainedModel", "PreTrainedTokenizerBase"])
+def test_a_target_that_is_killed_is_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, stopped: str
+):
+    """Before or after its weights: the old manifest has gone before them."""
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"transformers.{stopped}.save_pretrained", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_target(TargetConfig(model="tiny"), folder)
+    refused(folder, "missing artefact")
+    with pytest.raises(NlaError, match="missing artefact"):
+        load_tokenizer(folder)
+
+
+def test_a_target_that_cannot_be_fetched_leaves_the_old_one(folder: Path, tmp_path: Path):
+    with pytest.raises(NlaError, match="no such model"):
+        prepare_target(TargetConfig(model=str(tmp_path / "no-model")), folder)
+    load_target(folder)
 
 
 @pytest.mark.parametrize(("field", "value"), [("kind", "corpus"), ("tokenizer", "0" * 12)])

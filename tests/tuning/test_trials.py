@@ -1,9 +1,12 @@
 """A trial that is killed, orphaned or fails is run again, once, and nothing else is."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from optuna.trial import TrialState
 
@@ -11,8 +14,17 @@ from common.errors import NlaError
 from common.tuning import trials as trials_module
 from common.tuning.study import open_study, trials_table
 from common.tuning.sweep import run_sweep
-from common.tuning.trials import Slots, slot_of
-from tests.tuning.sweeps import done, join, kill_in_trial, make_sweep, peak, settings, start_worker
+from common.tuning.trials import Lease, Slots, Watch, _start_of, slot_of
+from tests.tuning.sweeps import (
+    done,
+    join,
+    kill_in_trial,
+    make_sweep,
+    peak,
+    settings,
+    start_worker,
+    wait_until,
+)
 
 
 def test_a_trial_killed_with_minus_nine_runs_again_and_nothing_else_does(tmp_path: Path):
@@ -82,6 +94,70 @@ def test_a_trial_of_another_machine_is_waited_for_until_its_heart_stops(
     assert time.monotonic() - start > 0.5
     assert best.number == 1
     assert best.params["x"] == trial.params["x"]
+
+
+def with_a_live_trial(folder: Path) -> optuna.Study:
+    """A study with a trial that this process runs."""
+    study = open_study(make_sweep(folder, 1))
+    Lease(study.ask())
+    return study
+
+
+def states(study: optuna.Study) -> list[str]:
+    Watch().fail_dead(study, study.get_trials(states=(TrialState.RUNNING,)))
+    return [trial.state.name for trial in study.trials]
+
+
+@pytest.mark.parametrize("seconds", [-3600, -30, 30, 3600])
+def test_a_clock_that_is_set_kills_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+):
+    """On Linux, where the time of the boot moves along with the clock."""
+    study = with_a_live_trial(tmp_path)
+    created = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + seconds)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
+    assert states(study) == ["RUNNING"]
+
+
+@pytest.mark.parametrize("linux", [True, False])
+def test_a_number_that_another_process_has_now_is_no_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linux: bool
+):
+    if not linux:
+        monkeypatch.setattr(trials_module, "BOOT", tmp_path / "no-proc")
+    study = with_a_live_trial(tmp_path)
+    assert states(study) == ["RUNNING"]
+    (trial,) = study.trials
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, 0)
+    owner = trial.user_attrs["owner"]
+    study._storage.set_trial_user_attr(trial_id, "owner", owner | {"started": owner["started"] - 1})
+    assert states(study) == ["FAIL"]
+
+
+@pytest.mark.parametrize("linux", [True, False])
+def test_a_process_that_has_ended_is_known_by_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linux: bool
+):
+    """Also while its parent has not asked for its status yet."""
+    if not linux:
+        monkeypatch.setattr(trials_module, "BOOT", tmp_path / "no-proc")
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert _start_of(child.pid)
+    child.kill()
+    wait_until(lambda: _start_of(child.pid) is None)
+    child.wait()
+    assert _start_of(child.pid) is None
+
+
+def test_a_machine_of_the_same_name_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of clones that share a storage, neither knows the other's processes."""
+    study = with_a_live_trial(tmp_path)
+    (tmp_path / "boot_id").write_text("of another boot")
+    monkeypatch.setattr(trials_module, "BOOT", tmp_path / "boot_id")
+    monkeypatch.setattr(trials_module, "_start_of", lambda pid: None)
+    assert states(study) == ["RUNNING"]
 
 
 def test_the_heart_of_a_running_trial_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

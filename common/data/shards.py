@@ -1,0 +1,56 @@
+"""Shards of activations, each kept only as it was written, so that a killed run resumes."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from common.files import replace_text, write_atomically
+from common.manifest import file_digest, withdraw_manifest
+
+PATTERN = "shard-*.parquet"
+ARROW = "arrow"
+"""A copy of the shards that can be mapped into memory."""
+
+logger = logging.getLogger(__name__)
+
+
+class Shards:
+    """The finished shards of one plan; `plan.txt` names the plan, and each with its digest."""
+
+    def __init__(self, folder: Path, plan: str) -> None:
+        """Keep the shards of this very plan that are as they were written, and remove all else."""
+        self.folder = folder
+        self._record, self._plan = folder / "plan.txt", plan
+        lines = self._record.read_text().splitlines() if self._record.exists() else []
+        if folder.exists() and lines[:1] != [plan]:
+            shutil.rmtree(folder)
+            lines = []
+        folder.mkdir(parents=True, exist_ok=True)
+        withdraw_manifest(folder)
+        shutil.rmtree(folder / ARROW, ignore_errors=True)
+        self._digests = {name: digest for name, _, digest in (s.partition(" ") for s in lines[1:])}
+        self._write()
+        for file in sorted(folder.glob(PATTERN)):
+            if self._digests.get(file.name) != file_digest(file):
+                logger.info("%s is not as this plan wrote it: it is read again", file)
+                file.unlink()
+
+    def __contains__(self, number: int) -> bool:
+        """Whether a shard is finished."""
+        return self._file(number).exists()
+
+    def add(self, number: int, frame: pl.DataFrame) -> None:
+        """Write a shard, then its digest."""
+        file = self._file(number)
+        write_atomically(frame, file)
+        self._digests[file.name] = file_digest(file)
+        self._write()
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"shard-{number:05d}.parquet"
+
+    def _write(self) -> None:
+        lines = [self._plan, *(f"{name} {digest}" for name, digest in self._digests.items())]
+        replace_text(self._record, "\n".join(lines))
