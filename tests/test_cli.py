@@ -280,6 +280,17 @@ def test_doctor_is_content_with_what_is_there(
     assert [line.partition("→ ")[2] for line in missing] == ["dvc repro floors", "dvc repro av"]
 
 
+def test_doctor_finds_what_is_damaged(
+    with_trunk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    corpus = with_trunk / "data/smoke/corpus.parquet"
+    whole = corpus.read_bytes()
+    corpus.write_bytes(whole[:-1])
+    assert end_of("doctor", monkeypatch=monkeypatch) == 1
+    corpus.write_bytes(whole)
+    assert "→ dvc repro corpus" in capsys.readouterr().out
+
+
 def test_doctor_of_another_profile_says_how_to_get_there(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -7,7 +7,7 @@ import pytest
 
 from common import packages
 from common.errors import NlaError
-from common.packages import file_digest, is_package, package_path
+from common.packages import is_package, package_path, path_digest
 from common.paths import DOWNLOADS
 
 NAME = "nla_sample_weights"
@@ -137,6 +137,22 @@ def test_a_wrong_path_inside_the_wheel_is_named():
         assert "correct the path" in refused("holds no 'nla_sample_weights/other.bin'", wrong)
 
 
-def test_a_file_digest_is_its_sha256(tmp_path: Path):
-    (tmp_path / "file").write_bytes(WEIGHTS)
-    assert file_digest(tmp_path / "file") == hashlib.sha256(WEIGHTS).hexdigest()
+def test_the_digest_of_a_file_is_its_sha256_and_of_a_folder_that_of_the_list(tmp_path: Path):
+    (tmp_path / "model" / "pooling").mkdir(parents=True)
+    for name in ("weights", "pooling/config"):
+        (tmp_path / "model" / name).write_bytes(WEIGHTS)
+    one = hashlib.sha256(WEIGHTS).hexdigest()
+    assert path_digest(tmp_path / "model" / "weights") == one
+    lines = f"{one}  pooling/config\n{one}  weights\n"
+    assert path_digest(tmp_path / "model") == hashlib.sha256(lines.encode()).hexdigest()
+
+
+def test_a_folder_with_other_files_than_the_checksum_is_of_is_refused():
+    """As of a sentence encoder, which is several files."""
+    make_wheel(WHEELS)
+    source = f"package:{REQUIREMENT}/{NAME}"
+    folder = package_path(source)
+    digest = path_digest(folder)
+    assert package_path(source, digest) == folder
+    (folder / "weights.bin").write_bytes(b"of another model")
+    assert str(DOWNLOADS / REQUIREMENT) in refused("checksum mismatch", source, digest)

@@ -14,7 +14,7 @@ from rich.markup import escape
 from common.allocator import other_allocator
 from common.device import device_name, in_bfloat16, multiplication_speed
 from common.errors import NlaError
-from common.manifest import read_manifest
+from common.manifest import check_content, read_manifest
 from common.packages import is_package, package_path
 from common.paths import Trunk
 from common.profile import Profile, is_active
@@ -137,7 +137,7 @@ def _artefacts(profile: str) -> Iterator[Finding]:
     }
     for stage, path in places.items():
         try:
-            read_manifest(path, stage)
+            check_content(path, read_manifest(path, stage), stage)
             yield Finding(f"artefact {path}")
         except NlaError:
             yield Finding(f"artefact {path}", f"{make} {stage}")

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.paths import MLFLOW_URI
 from common.runs import RunFolder
 from common.tracking.note import Note, data_digests, flat, identity_tags, now, tags_of
+from common.tracking.trouble import deleted_experiment, tracking_uri
 
 FLUSH_SECONDS = 5.0
 FLUSH_METRICS = 500
@@ -115,11 +115,11 @@ def runs_tagged(client: Any, experiment_id: str, tags: dict[str, str]) -> list[A
 
 def complete_run(client: Any, folder: RunFolder, note: Note) -> str | None:
     """The id of a run of this folder that misses nothing; None when there is none."""
-    experiment = client.get_experiment_by_name(folder.identity[1])
-    if experiment is None or note.state is None:
+    experiment_id = _known_experiment(client, folder.identity[1])
+    if experiment_id is None or note.state is None:
         return None
     tags = identity_tags(folder) | {"nla.state": note.state.lower()}
-    runs = runs_tagged(client, experiment.experiment_id, tags)
+    runs = runs_tagged(client, experiment_id, tags)
     return next((run.info.run_id for run in runs if run.info.status != "RUNNING"), None)
 
 
@@ -127,10 +127,22 @@ def experiment_called(client: Any, name: str) -> str:
     """The experiment's id; another process may create it at the same moment."""
     from mlflow.exceptions import MlflowException
 
+    if found := _known_experiment(client, name):
+        return found
+    try:
+        return client.create_experiment(name)
+    except MlflowException:
+        if found := _known_experiment(client, name):
+            return found
+        raise
+
+
+def _known_experiment(client: Any, name: str) -> str | None:
+    """The id of an experiment that is there; NlaError when it was deleted."""
     if (found := client.get_experiment_by_name(name)) is None:
-        with contextlib.suppress(MlflowException):
-            return client.create_experiment(name)
-        found = client.get_experiment_by_name(name)
+        return None
+    if found.lifecycle_stage == "deleted":
+        raise deleted_experiment(name, found.experiment_id)
     return found.experiment_id
 
 
@@ -174,15 +186,5 @@ def _creation_lock(uri: str) -> Iterator[None]:
 
 def _uri() -> str:
     """Where MLflow is; workers that write to one sqlite file wait for each other."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or MLFLOW_URI
+    uri = tracking_uri()
     return f"{uri}?timeout=60" if uri.startswith("sqlite:") and "?" not in uri else uri
-
-
-def failures() -> tuple[type[Exception], ...]:
-    """What MLflow raises when it is missing or does not answer."""
-    try:
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-    except ImportError:
-        return (ImportError,)
-    return (ImportError, OSError, MlflowException, SQLAlchemyError)

@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from common.errors import NlaError, first_line
 from common.runs import RunFolder
 from common.tracking.mirror import (
     Mirror,
     complete_run,
     connect,
     experiment_called,
-    failures,
     runs_tagged,
     sweep_run,
 )
 from common.tracking.note import Note, State, begin_note, end_note, now
+from common.tracking.trouble import failures, trouble
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +56,8 @@ class Tracker:
             action()
         except failures() as error:
             self._mirror = None
-            message = "MLflow is off for this run (%s): import it later with `nla sync %s`"
-            logger.warning(message, first_line(error), self.folder.path)
+            message = "MLflow is off for this run (%s); import it later with `nla sync %s`"
+            logger.warning(message, trouble(error), self.folder.path)
 
 
 def open_run(
@@ -108,9 +107,7 @@ def sync(folder: RunFolder) -> str:
         mirror.finish(note)
         return mirror.run_id
     except failures() as error:
-        remedy = "start the server or set MLFLOW_TRACKING_URI"
-        what = f"MLflow does not answer ({first_line(error)})"
-        raise NlaError(what, where=folder.path, remedy=remedy) from error
+        raise trouble(error) from error
 
 
 def log_sweep(experiment: str, name: str, facts: dict[str, Any], trials: str) -> None:
@@ -131,7 +128,7 @@ def log_sweep(experiment: str, name: str, facts: dict[str, Any], trials: str) ->
         client.log_batch(run_id, metrics)
         client.log_text(run_id, trials, "trials.csv")
     except failures() as error:
-        logger.warning("MLflow is off, it does not get the sweep (%s)", first_line(error))
+        logger.warning("MLflow is off, it does not get the sweep (%s)", trouble(error))
 
 
 def log_report(profile: str, report: Path) -> None:
@@ -147,4 +144,4 @@ def log_report(profile: str, report: Path) -> None:
             client.log_artifact(run_id, str(figure), report.stem)
         client.set_terminated(run_id)
     except failures() as error:
-        logger.warning("MLflow is off, it does not get the report (%s)", first_line(error))
+        logger.warning("MLflow is off, it does not get the report (%s)", trouble(error))

@@ -28,6 +28,35 @@ def test_missing_file_is_named(results: Results, tmp_path):
         load_results(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["rows.parquet", "summary.json", "metrics.json"])
+def test_results_that_someone_changed_are_refused(results: Results, tmp_path, name: str):
+    (tmp_path / "metrics.json").write_text('{"control/av_fve": 0.4}')
+    save_results(tmp_path, results)
+    load_results(tmp_path)
+    if name == "rows.parquet":
+        doubled = results.rows.with_columns(pl.col("squared_error") * 2)
+        doubled.write_parquet(tmp_path / name)
+    else:
+        (tmp_path / name).write_text((tmp_path / name).read_text().replace("0", "1"))
+    with pytest.raises(NlaError, match=rf"{name} changed since its manifest.*nla collect"):
+        load_results(tmp_path)
+
+
+def test_results_that_were_killed_among_their_tables_are_refused(
+    results: Results, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    save_results(tmp_path, results)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("common.report.results.write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_results(tmp_path, results)
+    with pytest.raises(NlaError, match=r"missing artefact.*nla collect"):
+        load_results(tmp_path)
+
+
 def test_missing_fact_and_column_are_named(results: Results, tmp_path):
     facts = {name: fact for name, fact in results.facts.items() if name != "variance"}
     broken = results._replace(facts=facts, rows=results.rows.drop("cosine"))

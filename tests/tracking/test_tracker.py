@@ -4,6 +4,7 @@ import importlib
 import json
 import logging
 import pickle
+import re
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -235,9 +236,12 @@ def test_a_server_that_does_not_answer_costs_one_warning_and_the_run_is_imported
         start = time.monotonic()
         folder = train(begun(tmp_path, "offline"), parent="smoke/offline/control")
         assert time.monotonic() - start < 10
-        with pytest.raises(NlaError, match="MLflow does not answer"):
+        with pytest.raises(NlaError, match=r"nothing answers \[http://127.0.0.1:9\]: start the"):
             sync(folder)
     (warning,) = caplog.records
+    assert "urllib" not in (line := warning.getMessage())
+    assert "nothing answers [http://127.0.0.1:9]: start the server there" in line
+    assert "unset MLFLOW_TRACKING_URI" in line
     assert f"nla sync {folder.path}" in warning.getMessage()
     run = client.get_run(sync(folder))
     assert run.data.tags["nla.kind"] == "seed"
@@ -249,8 +253,55 @@ def test_without_mlflow_training_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setitem(sys.modules, "mlflow", None)
     folder = train(begun(tmp_path, "absent"))
-    with pytest.raises(NlaError, match="MLflow does not answer"):
+    with pytest.raises(NlaError, match="MLflow is not installed: make install"):
         sync(folder)
+
+
+def test_a_deleted_experiment_is_named_with_the_way_back(
+    client: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = train(begun(tmp_path, "thrown-away"))
+    number = client.get_experiment_by_name("thrown-away").experiment_id
+    client.delete_experiment(number)
+    line = (
+        rf"experiment 'thrown-away' was deleted .*`mlflow experiments restore --experiment-id"
+        rf" {number}`.*`mlflow gc .*--experiment-ids {number}`"
+    )
+    with pytest.raises(NlaError, match=line):
+        sync(folder)
+    with caplog.at_level(logging.WARNING):
+        train(begun(tmp_path, "thrown-away", "1"), parent="smoke/thrown-away/control")
+        log_sweep("thrown-away", "smoke/thrown-away/control", {"trials": 1.0}, "number\n0\n")
+    assert [bool(re.search(line, record.getMessage())) for record in caplog.records] == [True, True]
+    client.restore_experiment(number)
+    assert sync(folder)
+
+
+def test_a_run_that_was_deleted_is_imported_again(client: Any, tmp_path: Path):
+    folder = train(begun(tmp_path, "deleted-run"), parent="smoke/deleted-run/control")
+    first = sync(folder)
+    for run in runs(client, "deleted-run"):
+        client.delete_run(run.info.run_id)
+    again = sync(folder)
+    assert again != first
+    assert client.get_run(again).info.lifecycle_stage == "active"
+    parent = client.get_run(again).data.tags["mlflow.parentRunId"]
+    assert client.get_run(parent).info.lifecycle_stage == "active"
+
+
+def test_a_run_that_is_deleted_while_it_goes_on_costs_one_warning(
+    client: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = begun(tmp_path, "deleted-live")
+    tracker = open_run(folder)
+    (run,) = runs(client, "deleted-live")
+    client.delete_run(run.info.run_id)
+    folder.finish({})
+    with caplog.at_level(logging.WARNING):
+        tracker.finish()
+    (warning,) = caplog.records
+    assert "the run was deleted meanwhile" in warning.getMessage()
+    assert sync(folder) != run.info.run_id
 
 
 def test_in_another_process_of_a_run_it_tells_nothing(client: Any, tmp_path: Path):
