@@ -12,17 +12,19 @@ from common.config import AVConfig
 from common.errors import NlaError
 from common.manifest import content_of, read_manifest, write_manifest
 from common.metrics.fve import normalize
+from common.metrics.standing import Familiar, Tested
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
+from common.paths import RELEASED
 from common.release.deltas import Deltas, apply, factor
 from common.release.sensitivity import sensitivities
 from common.target.load import Target
 
-FOLDER = "released"
 MOST_BYTES = 15_500_000
 """Of the weights of one model: a file stays below 16 MB."""
 WRITES = ("slots", "injection", "max_explanation_tokens")
 """Settings of the AV that decide what its weights mean."""
+TESTED = "tested.safetensors"
 READ_AT_ONCE = 16
 
 
@@ -45,6 +47,8 @@ class Released(NamedTuple):
     verbalizer: Verbalizer
     reconstructor: Reconstructor
     manifest: dict[str, Any]
+    tested: Tested | None
+    """None before the test."""
 
 
 def save_released(
@@ -108,7 +112,7 @@ def load_released(folder: Path, target: Target) -> Released:
     expected = {"target": target.manifest["source"], "tokenizer": target.manifest["tokenizer"]}
     if not (folder / "manifest.json").exists():
         raise NlaError("no released NLA", where=folder, remedy="name a folder below released/")
-    manifest = read_manifest(folder, FOLDER, remedy=remedy, kind="released", **expected)
+    manifest = read_manifest(folder, RELEASED.name, remedy=remedy, kind="released", **expected)
     if content_of(folder) != manifest["content"]:
         raise NlaError("weights that the manifest does not name", where=folder, remedy=remedy)
     models = _build(target, manifest["av"], manifest["ar"], manifest["alpha"])
@@ -120,7 +124,33 @@ def load_released(folder: Path, target: Target) -> Released:
         apply(reconstructor, load_file(folder / "ar.safetensors"))
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise NlaError(f"damaged weights ({error})", where=folder, remedy=remedy) from error
-    return Released(verbalizer.eval(), reconstructor.eval(), manifest)
+    tested = _load_tested(folder) if (folder / TESTED).exists() else None
+    return Released(verbalizer.eval(), reconstructor.eval(), manifest, tested)
+
+
+def save_tested(folder: Path, tested: Tested, **facts: Any) -> None:
+    """Write tested.safetensors beside the weights, and further facts into the manifest."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        "mean": tested.familiar.mean,
+        "directions": tested.familiar.directions.half(),
+        "cosines": torch.tensor(tested.cosines),
+        "novelties": torch.tensor(tested.novelties),
+        "fve": torch.tensor(tested.fve),
+    }
+    save_file(tensors, folder / TESTED)
+    manifest = read_manifest(folder, RELEASED.name)
+    write_manifest(folder, **{k: v for k, v in manifest.items() if k != "digest"} | facts)
+
+
+def _load_tested(folder: Path) -> Tested:
+    from safetensors.torch import load_file
+
+    found = load_file(folder / TESTED)
+    known = Familiar(found["mean"], found["directions"].float())
+    lists = found["cosines"].tolist(), found["novelties"].tolist()
+    return Tested(*lists, familiar=known, fve=float(found["fve"]))
 
 
 def _said(verbalizer: Verbalizer, spoken: Spoken) -> Iterator[Tensor]:

@@ -9,10 +9,9 @@ import polars as pl
 from common.errors import NlaError
 from common.files import write_atomically
 from common.manifest import read_table
+from common.params import CONTROL
 from common.schema import TEACHER
 
-CONTROL = "control"
-"""The arm that every other arm is compared with."""
 REQUIRED_FACTS = ("profile", "experiment", "floors", "variance", "resamples")
 
 ROWS_SCHEMA = pl.Schema(
