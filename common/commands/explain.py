@@ -8,11 +8,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from common.commands.pair import Pair, load_pair, make_target
+from common.commands.pair import Pair, load_pair, make_target, reads_of
 from common.errors import NlaError
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
-from common.metrics.standing import Tested, novelty, percent_below
+from common.metrics.standing import Standing, novelty, percent_below
 from common.paths import Trunk
 from common.profile import Profile
 from common.progress import progress
@@ -20,7 +20,7 @@ from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
 from common.schema import TokenBatch
 from common.target.residual import read_residual
-from common.target.text import CONTEXT, beginning, encode_document, pieces
+from common.target.text import CONTEXT, HALF, beginning, encode_document, pieces
 
 TOKENS_BEFORE, TOKENS_AFTER = 24, 8
 """Shown of the text around the position."""
@@ -50,11 +50,11 @@ def explain_text(text: str, position: int, place: Path, profile: Profile) -> Non
     make_target(profile)
     if sum(file.stat().st_size for file in Trunk(profile.name).target.iterdir()) < SMALL:
         torch.set_num_threads(1)
-    material, settings = Material(profile), profile.activations
+    material, (first, most) = Material(profile), reads_of(place, profile)
     tokenizer = material.tokenizer
     ids = encode_document(tokenizer, text)
-    column = check_position(position, len(ids), settings.min_position)
-    read = last_tokens(ids[: column + 1], settings.max_tokens, beginning(tokenizer))
+    column = check_position(position, len(ids), first)
+    read = last_tokens(ids[: column + 1], most, beginning(tokenizer))
     with progress("explain", 3, "step") as bar:
         bar.set_postfix_str("loading the models")
         pair = load_pair(material, place)
@@ -68,7 +68,7 @@ def explain_text(text: str, position: int, place: Path, profile: Profile) -> Non
             "position": counted,
             "explanation": found.explanation,
             "NLA": str(place),
-            **judged(found, pair.tested),
+            **judged(found, pair.standing),
         }
     )
 
@@ -100,32 +100,36 @@ def marked(tokenizer: Any, ids: list[int], column: int) -> str:
     shown = len(beginning(tokenizer))
     start = max(shown, column - TOKENS_BEFORE)
     first = max(shown, start - CONTEXT)
-    found = pieces(tokenizer, ids[first : column + TOKENS_AFTER])
+    last = min(len(ids), column + TOKENS_AFTER)
+    found = pieces(tokenizer, ids[first:last])
+    if last < len(ids):
+        found[-1] = found[-1].rstrip(HALF)
     before, at = found[start - first : column - first], column - first
     end = next((place for place in range(at, len(found)) if found[place]), at)
     token = "".join(found[at : end + 1])
     bare = token.strip() or token.encode("unicode_escape").decode()
-    left = "".join(before) + token[: len(token) - len(token.lstrip())]
+    left = "".join(before) + token[: len(token) - len(token.lstrip())] * bool(token.strip())
     around = f"{'… ' if start > shown else ''}{left}⟦{bare}⟧{''.join(found[end + 1 :])}"
-    return " ".join(around.split()) + (" …" if column + TOKENS_AFTER < len(ids) else "")
+    return " ".join(around.split()) + (" …" if last < len(ids) else "")
 
 
-def judged(found: Found, tested: Tested | None) -> dict[str, str]:
+def judged(found: Found, standing: Standing | None) -> dict[str, str]:
     """How much is to be thought of an explanation: numbers, and where they stand in the test."""
     cosine, fve = f"{found.cosine:.3f}", f"{found.fve:.3f}"
-    if tested:
-        below = percent_below(found.cosine, tested.cosines)
+    if standing:
+        below = percent_below(found.cosine, standing.cosines)
         cosine += f", above {below} % of the pair's test activations"
     if found.fve < 0:
         fve += ": worse than answering the mean of the training activations, do not trust this"
     rows = {"cosine": cosine, "FVE": fve}
-    if tested and found.novelty is not None and found.novelty > tested.novelties[UNUSUAL]:
-        rows["warning"] = (
-            f"{found.novelty:.0%} of this activation lies outside the directions in which those of"
-            f" training vary, more than in {UNUSUAL} % of the test activations"
-            f" ({tested.novelties[UNUSUAL]:.0%}): the pair's FVE of {tested.fve:.2f} is not to be"
-            " expected here"
-        )
+    if standing and found.novelty is not None:
+        usual = standing.novelties[UNUSUAL]
+        if found.novelty > usual:
+            rows["warning"] = (
+                f"{found.novelty:.0%} of this activation lies outside the directions in which"
+                f" those of training vary, more than in {UNUSUAL} % of the test activations"
+                f" ({usual:.0%}): the pair's FVE of {standing.fve:.2f} is not to be expected here"
+            )
     return rows
 
 
@@ -141,7 +145,7 @@ def _explain(material: Material, pair: Pair, ids: Sequence[int], bar: Any) -> Fo
     _step(bar, "reading it back")
     answer = reconstruct(pair.reconstructor, [text], 1, precision)
     fve = 1 - float(squared_errors(answer, activation)[0]) / pair.variance
-    new = float(novelty(activation, pair.tested.familiar)[0]) if pair.tested else None
+    new = float(novelty(activation, pair.standing.familiar)[0]) if pair.standing else None
     return Found(text, float(cosines(answer, activation)[0]), fve, new)
 
 

@@ -15,12 +15,12 @@ from common.commands.trunk import run_stage
 from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
 from common.experiment import load_experiment
-from common.manifest import manifest_file, read_table
+from common.manifest import manifest_file, read_manifest, read_table
 from common.material import Material
-from common.metrics.standing import Tested, familiar, novelty, percentiles
+from common.metrics.standing import Standing, familiar, novelty, percentiles
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
-from common.paths import Trunk
+from common.paths import RELEASED, Trunk
 from common.profile import Profile, is_active
 from common.release.released import load_released
 from common.runs import RunFolder
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
     layer: int
     variance: float
     """The denominator of FVE."""
-    tested: Tested | None
+    standing: Standing | None
     """None for a release that was made without it."""
 
 
@@ -44,11 +44,20 @@ def load_pair(material: Material, place: Path) -> Pair:
     if is_release(place):
         found = load_released(place, material.target)
         facts, models = found.manifest, (found.verbalizer, found.reconstructor)
-        return Pair(*models, layer=facts["layer"], variance=facts["variance"], tested=found.tested)
+        known = {name: facts[name] for name in ("layer", "variance")}
+        return Pair(*models, **known, standing=found.standing)
     folder = RunFolder(place)
     models, variance = arm_of(folder, material).load(folder), material.test_variance()[0]
-    tested = tested_of(folder, material)
-    return Pair(*models, layer=material.layer, variance=variance, tested=tested)
+    standing = standing_of(folder, material)
+    return Pair(*models, layer=material.layer, variance=variance, standing=standing)
+
+
+def reads_of(place: Path, profile: Profile) -> tuple[int, int]:
+    """From which position on a pair was trained, and on how many tokens at most."""
+    settings = profile.activations
+    own = {"min_position": settings.min_position, "max_tokens": settings.max_tokens}
+    told = read_manifest(place, RELEASED.name).get("reads", own) if is_release(place) else own
+    return told["min_position"], told["max_tokens"]
 
 
 def arm_of(folder: RunFolder, material: Material) -> Any:
@@ -64,19 +73,19 @@ def round_trip(folder: RunFolder) -> pl.DataFrame:
     return rows.filter(source=AV, transform=ORIGINAL).sort(KEY)
 
 
-def tested_of(folder: RunFolder, material: Material) -> Tested:
+def standing_of(folder: RunFolder, material: Material) -> Standing:
     """What the test of a run has shown."""
     rows = round_trip(folder)
     errors = rows["squared_error"].to_numpy().mean()
     fve = 1 - errors / material.test_variance()[0]
-    return tested_as(material, torch.from_numpy(rows["cosine"].to_numpy()), fve)
+    return standing_with(material, torch.from_numpy(rows["cosine"].to_numpy()), fve)
 
 
-def tested_as(material: Material, cosines: Tensor, fve: float) -> Tested:
+def standing_with(material: Material, cosines: Tensor, fve: float) -> Standing:
     """What a test with these results has shown."""
     known = familiar(material.training_activations)
     new = novelty(material.judge.activations, known)
-    return Tested(percentiles(cosines), percentiles(new), known, float(fve))
+    return Standing(percentiles(cosines), percentiles(new), known, float(fve))
 
 
 def make_target(profile: Profile) -> None:

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.arms.neutral import own_texts
-from common.commands.pair import arm_of, load_pair, round_trip, tested_as
+from common.commands.pair import arm_of, load_pair, round_trip, standing_with
 from common.device import best_device
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.statistics import Interval, fve_interval
 from common.profile import Profile
-from common.release.released import Released, Spoken, load_released, save_released, save_tested
+from common.release.released import Released, Spoken, load_released, save_released, save_standing
 from common.report.markdown import bounds, percent, plain
 from common.report.render import fill_template
 from common.rollout.reading import reconstruct
@@ -55,7 +55,7 @@ def release(folder: RunFolder, out: Path, profile: Profile) -> None:
     result = _test(material, found)
     settings = profile.activations
     reads = {"min_position": settings.min_position, "max_tokens": settings.max_tokens}
-    save_tested(out, tested_as(material, result.cosines, result.fve.estimate), reads=reads)
+    save_standing(out, standing_with(material, result.cosines, result.fve.estimate), reads=reads)
     rows, resamples = round_trip(folder), profile.evaluation.resamples
     of_run = fve_interval(rows["squared_error"].to_numpy(), rows[DOC_ID], pair.variance, resamples)
     card = (

@@ -23,7 +23,7 @@ class Familiar(NamedTuple):
     """Orthonormal: the fewest that hold `KEPT` of the variance of n(h)."""
 
 
-class Tested(NamedTuple):
+class Standing(NamedTuple):
     """What a test has shown of a pair."""
 
     cosines: list[float]

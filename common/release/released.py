@@ -12,7 +12,7 @@ from common.config import AVConfig
 from common.errors import NlaError
 from common.manifest import content_of, read_manifest, write_manifest
 from common.metrics.fve import normalize
-from common.metrics.standing import Familiar, Tested
+from common.metrics.standing import Familiar, Standing
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.paths import RELEASED
@@ -24,7 +24,7 @@ MOST_BYTES = 15_500_000
 """Of the weights of one model: a file stays below 16 MB."""
 WRITES = ("slots", "injection", "max_explanation_tokens")
 """Settings of the AV that decide what its weights mean."""
-TESTED = "tested.safetensors"
+STANDING = "standing.safetensors"
 READ_AT_ONCE = 16
 
 
@@ -47,7 +47,7 @@ class Released(NamedTuple):
     verbalizer: Verbalizer
     reconstructor: Reconstructor
     manifest: dict[str, Any]
-    tested: Tested | None
+    standing: Standing | None
     """None before the test."""
 
 
@@ -124,33 +124,33 @@ def load_released(folder: Path, target: Target) -> Released:
         apply(reconstructor, load_file(folder / "ar.safetensors"))
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise NlaError(f"damaged weights ({error})", where=folder, remedy=remedy) from error
-    tested = _load_tested(folder) if (folder / TESTED).exists() else None
-    return Released(verbalizer.eval(), reconstructor.eval(), manifest, tested)
+    standing = _load_standing(folder) if (folder / STANDING).exists() else None
+    return Released(verbalizer.eval(), reconstructor.eval(), manifest, standing)
 
 
-def save_tested(folder: Path, tested: Tested, **facts: Any) -> None:
-    """Write tested.safetensors beside the weights, and further facts into the manifest."""
+def save_standing(folder: Path, standing: Standing, **facts: Any) -> None:
+    """Write standing.safetensors beside the weights, and further facts into the manifest."""
     from safetensors.torch import save_file
 
     tensors = {
-        "mean": tested.familiar.mean,
-        "directions": tested.familiar.directions.half(),
-        "cosines": torch.tensor(tested.cosines),
-        "novelties": torch.tensor(tested.novelties),
-        "fve": torch.tensor(tested.fve),
+        "mean": standing.familiar.mean,
+        "directions": standing.familiar.directions.half(),
+        "cosines": torch.tensor(standing.cosines),
+        "novelties": torch.tensor(standing.novelties),
+        "fve": torch.tensor(standing.fve),
     }
-    save_file(tensors, folder / TESTED)
+    save_file(tensors, folder / STANDING)
     manifest = read_manifest(folder, RELEASED.name)
     write_manifest(folder, **{k: v for k, v in manifest.items() if k != "digest"} | facts)
 
 
-def _load_tested(folder: Path) -> Tested:
+def _load_standing(folder: Path) -> Standing:
     from safetensors.torch import load_file
 
-    found = load_file(folder / TESTED)
+    found = load_file(folder / STANDING)
     known = Familiar(found["mean"], found["directions"].float())
     lists = found["cosines"].tolist(), found["novelties"].tolist()
-    return Tested(*lists, familiar=known, fve=float(found["fve"]))
+    return Standing(*lists, familiar=known, fve=float(found["fve"]))
 
 
 def _said(verbalizer: Verbalizer, spoken: Spoken) -> Iterator[Tensor]:
