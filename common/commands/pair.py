@@ -78,7 +78,7 @@ def standing_of(folder: RunFolder, material: Material) -> Standing:
     rows = round_trip(folder)
     errors = rows["squared_error"].to_numpy().mean()
     fve = 1 - errors / material.test_variance()[0]
-    return standing_with(material, torch.from_numpy(rows["cosine"].to_numpy()), fve)
+    return standing_with(material, torch.tensor(rows["cosine"].to_list()), fve)
 
 
 def standing_with(material: Material, cosines: Tensor, fve: float) -> Standing:
