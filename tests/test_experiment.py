@@ -144,6 +144,27 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
 
 
 @pytest.mark.usefixtures("without_mlflow")
+def test_an_arm_has_finished_when_budget_and_seeds_are_spent(
+    two_steps: Profile, tmp_path: Path, shared: Material, monkeypatch: pytest.MonkeyPatch
+):
+    """`nla run` then neither opens a study nor speaks to MLflow."""
+    (tmp_path / "data").symlink_to(shared.trunk.root.absolute().parent)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.chdir(tmp_path)
+    one = ReconstructorArm(load_experiment("ar_small"), "blocks_1", two_steps, shared)
+    monkeypatch.setattr(one, "_trial", lambda trial, params: params["learning_rate"])
+    assert not one.has_finished([]), "nothing is tuned yet"
+    best = one.tune()
+    assert one.has_finished([])
+    assert not one.has_finished([0])
+    folder = one.run_seed(0, best)
+    assert one.has_finished([0])
+    assert not one.has_finished([0, 1])
+    folder.rows_file.unlink()
+    assert not one.has_finished([0]), "a table is gone"
+
+
+@pytest.mark.usefixtures("without_mlflow")
 def test_a_run_of_another_setting_than_the_studys_best_is_refused(
     two_steps: Profile, repository: Path, shared: Material, monkeypatch: pytest.MonkeyPatch
 ):
