@@ -11,7 +11,7 @@ from common.config import ARConfig, Config, RLConfig
 from common.config_file import load_config
 from common.errors import NlaError
 from common.paths import EXPERIMENTS
-from common.profile import Profile
+from common.profile import Profile, known_profiles
 
 CONTROL = "control"
 """The arm that all others are compared with."""
@@ -93,7 +93,12 @@ def load_params(experiment: str) -> ExperimentParams:
     if experiment not in known:
         remedy = f"choose one of {', '.join(known)}"
         raise NlaError(f"unknown experiment {experiment!r}", where=EXPERIMENTS, remedy=remedy)
-    return load_config(ExperimentParams, EXPERIMENTS / experiment / "params.yaml")
+    file = EXPERIMENTS / experiment / "params.yaml"
+    params = load_config(ExperimentParams, file)
+    if strange := sorted({*params.only, *params.seeds} - {*known_profiles()}):
+        what = f"unknown profile {', '.join(map(repr, strange))} in `only` or `seeds`"
+        raise NlaError(what, where=file, remedy=f"choose from {', '.join(known_profiles())}")
+    return params
 
 
 def check_arm(experiment: str, arm: str) -> None:

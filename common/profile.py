@@ -59,10 +59,15 @@ def read_profile(name: str) -> Profile:
 
     Imports nothing heavy.
     """
-    known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
-    if name not in known:
-        raise NlaError(f"unknown profile {name!r}", remedy=f"choose one of {', '.join(known)}")
+    if name not in known_profiles():
+        remedy = f"choose one of {', '.join(known_profiles())}"
+        raise NlaError(f"unknown profile {name!r}", remedy=remedy)
     return load_config(Profile, PROFILES / f"{name}.yaml", name=name)
+
+
+def known_profiles() -> list[str]:
+    """Those that have a file."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 
 def _with_precision(profile: Profile) -> Profile:

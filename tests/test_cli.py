@@ -64,6 +64,26 @@ def test_a_wrong_key_of_an_experiment(repository: Path, refused: Refusal, change
     assert "experiments/ar_small/params.yaml" in line
 
 
+@pytest.mark.parametrize("key", ["only", "seeds"])
+def test_a_misspelt_profile_of_an_experiment(repository: Path, refused: Refusal, key: str):
+    """It would change nothing, and nobody would notice."""
+    value = ["control"] if key == "only" else {"control": 1}
+    own_experiments(repository, {"arms": {"control": {}}, key: {"lptop": value}, "search": {}})
+    assert "unknown profile 'lptop' in `only` or `seeds`" in refused("run", "ar_small")
+
+
+@pytest.mark.parametrize("key", ["only", "seeds", "search"])
+def test_what_dvc_names_of_an_experiment_has_no_default(
+    repository: Path, refused: Refusal, key: str
+):
+    own_experiments(repository, {"arms": {"control": {}}, "search": {}})
+    file = repository / "experiments" / "ar_small" / "params.yaml"
+    values = yaml.safe_load(file.read_text())
+    del values[key]
+    file.write_text(yaml.safe_dump(values))
+    assert f"config key '{key}': missing" in refused("run", "ar_small")
+
+
 def test_an_arm_that_a_profile_leaves_out_is_no_error_and_leaves_its_folder(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ):
