@@ -1,12 +1,9 @@
 """Typed, frozen settings of every part; a profile (common/profile.py) holds one of each."""
 
-from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from common.errors import NlaError
 from common.manifest import digest_of
 
 ConfigT = TypeVar("ConfigT", bound="Config")
@@ -29,6 +26,19 @@ class Config(BaseModel):
         return type(self).model_validate(self.model_dump() | values)
 
 
+SPLIT_NAMES = ("av_sft", "ar_sft", "rl", "dev", "test")
+"""`SPLITS` of common/schema.py, which is not read here because it imports torch."""
+
+
+def _known_split(name: str) -> str:
+    if name not in SPLIT_NAMES:
+        raise ValueError(f"unknown split, choose from {', '.join(SPLIT_NAMES)}")
+    return name
+
+
+Split = Annotated[str, AfterValidator(_known_split)]
+
+
 class TargetConfig(Config):
     """The frozen language model whose activations are read."""
 
@@ -49,7 +59,7 @@ class CorpusConfig(Config):
     `package:<name>==<version>/<path>`."""
     sha256: str | None = None
     min_characters: int = Field(default=200, ge=0)
-    fractions: dict[str, float] = {
+    fractions: dict[Split, float] = {
         "av_sft": 0.22,
         "ar_sft": 0.22,
         "rl": 0.46,
@@ -64,7 +74,7 @@ class ActivationsConfig(Config):
 
     layers: tuple[int, ...] = ()
     """Blocks after which the residual stream is read, the main one first. Empty: 2/3 depth."""
-    documents: dict[str, int] = {}
+    documents: dict[Split, int] = {}
     """At most so many documents per split; a split that is not named is used whole."""
     positions_per_document: int = Field(default=2, ge=1)
     min_position: int = Field(default=16, ge=1)
@@ -142,7 +152,7 @@ class AVConfig(SupervisedConfig):
 class ARConfig(SupervisedConfig):
     """Activation reconstructor training, the same for every arm."""
 
-    av_examples: int = Field(default=0, ge=0)
+    av_examples: int = Field(ge=0)
     """AV explanations (of the rl split) added to the `examples` teacher explanations."""
     max_explanation_tokens: int = Field(default=96, ge=1)
 
@@ -266,22 +276,3 @@ class TrainerConfig(Config):
     """Of Lightning (several devices: `ddp`), or, but not for runs, `fsdp2`: models in parts."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed where the machine gains from it, else 32-true."""
-
-
-def load_config(kind: type[ConfigT], file: Path, **extra: object) -> ConfigT:
-    """Read and validate a YAML file; NlaError says which key is wrong and what is allowed."""
-    try:
-        values = yaml.safe_load(file.read_text()) or {}
-        if not isinstance(values, dict):
-            raise NlaError("not a mapping of keys to values", where=file, remedy="mend the file")
-        return kind.model_validate(values | extra)
-    except yaml.YAMLError as error:
-        raise NlaError(f"not valid YAML ({error})", where=file, remedy="mend the file") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise NlaError(
-            f"config key {key!r}: {first['msg']}",
-            where=file,
-            remedy=f"see {kind.__name__} in {kind.__module__.replace('.', '/')}.py",
-        ) from error

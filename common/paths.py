@@ -5,6 +5,7 @@ from pathlib import Path
 PROFILES = Path(__file__).parent / "profiles"
 DOWNLOADS = Path("data/downloads")
 EXPERIMENTS = Path("experiments")
+RELEASED = Path("released")
 MLFLOW_URI = "sqlite:///mlflow.db"
 OPTUNA_URI = "sqlite:///optuna.db"
 WARM_START = "warm_start"

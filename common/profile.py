@@ -18,50 +18,63 @@ from common.config import (
     TeacherConfig,
     TrainerConfig,
     TuningConfig,
-    load_config,
 )
-from common.device import gains_from_bfloat16
+from common.config_file import load_config
 from common.errors import NlaError
+from common.files import replace_text
 from common.paths import PROFILES
-from common.schema import SPLITS
+
+PARAMS = Path("params.yaml")
 
 
 class Profile(Config):
-    """The scale of a run, nothing else."""
+    """The scale of a run, nothing else.
+
+    Sections have no defaults, since DVC, which names them, knows none.
+    """
 
     name: str
     target: TargetConfig
     corpus: CorpusConfig
     activations: ActivationsConfig
-    teacher: TeacherConfig = TeacherConfig()
+    teacher: TeacherConfig
     av: AVConfig
     ar: ARConfig
     rl: RLConfig
-    rollout: RolloutConfig = RolloutConfig()
+    rollout: RolloutConfig
     tuning: TuningConfig
-    evaluation: EvaluationConfig = EvaluationConfig()
-    trainer: TrainerConfig = TrainerConfig()
+    evaluation: EvaluationConfig
+    trainer: TrainerConfig
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of a process; None: all. Tiny tensors lose more to waiting than they gain."""
 
 
 def load_profile(name: str) -> Profile:
-    """`common/profiles/<name>.yaml`, validated; NlaError names the known ones or the bad key."""
-    file = PROFILES / f"{name}.yaml"
-    if not file.exists():
-        known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml")))
-        raise NlaError(f"unknown profile {name!r}", remedy=f"choose one of {known}")
-    profile = load_config(Profile, file, name=name)
-    unknown = {*profile.corpus.fractions, *profile.activations.documents} - set(SPLITS)
-    if unknown:
-        raise NlaError(
-            f"unknown split {sorted(unknown)}", where=file, remedy=f"choose from {SPLITS}"
-        )
-    return _with_precision(profile)
+    """As `read_profile`, with what `auto` means on this machine: every run records what it did."""
+    return _with_precision(read_profile(name))
+
+
+def read_profile(name: str) -> Profile:
+    """`common/profiles/<name>.yaml`, validated; NlaError names the known ones or the bad keys.
+
+    Imports nothing heavy.
+    """
+    if name not in known_profiles():
+        remedy = f"choose one of {', '.join(known_profiles())}"
+        raise NlaError(f"unknown profile {name!r}", remedy=remedy)
+    return load_config(Profile, PROFILES / f"{name}.yaml", name=name)
+
+
+def known_profiles() -> list[str]:
+    """Those that have a file."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 
 def _with_precision(profile: Profile) -> Profile:
-    """What `auto` means on this machine, so that every run records what it really did."""
+    if "auto" not in (profile.trainer.precision, profile.activations.precision):
+        return profile
+    from common.device import gains_from_bfloat16
+
     changes: dict[str, object] = {}
     if profile.trainer.precision == "auto":
         precision = "bf16-mixed" if gains_from_bfloat16() else "32-true"
@@ -69,7 +82,13 @@ def _with_precision(profile: Profile) -> Profile:
     if profile.activations.precision == "auto":
         name = "bfloat16" if gains_from_bfloat16() else "float32"
         changes["activations"] = profile.activations.replace(precision=name)
-    return profile.replace(**changes) if changes else profile
+    return profile.replace(**changes)
+
+
+def choose_profile(name: str) -> None:
+    """Write the word into params.yaml; NlaError for a profile that DVC could not use."""
+    read_profile(name)
+    replace_text(PARAMS, f"profile: {name}\n")
 
 
 def is_active(name: str) -> bool:
@@ -82,13 +101,8 @@ def is_active(name: str) -> bool:
 
 def active_profile() -> str:
     """The word in the root params.yaml that chooses the profile."""
-    file = Path("params.yaml")
-    if not file.exists():
-        raise NlaError(
-            "no params.yaml here", where=Path.cwd(), remedy="run from the repository root"
-        )
     try:
-        return yaml.safe_load(file.read_text())["profile"]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+        return str(yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["profile"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         remedy = "choose a profile with `nla profile smoke`"
-        raise NlaError("names no profile", where=file, remedy=remedy) from error
+        raise NlaError("names no profile", where=PARAMS, remedy=remedy) from error

@@ -28,7 +28,9 @@ from common.paths import Trunk
 from common.profile import Profile, load_profile
 from common.schema import DEV, RL, SPLIT, TEST
 from common.target.load import Target, load_target, prepare_target
+from tests.command_line import Refusal, end_of
 
+ROOT = Path(__file__).parent.parent
 os.environ["NLA_ALLOCATOR"] = "libc"  # a command called here must not start pytest again
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another
 
@@ -104,3 +106,34 @@ def material(trunk: Trunk, smoke: Profile) -> Material:
 @pytest.fixture(scope="session")
 def av_config() -> AVConfig:
     return AVConfig(examples=8, learning_rate=1e-3, lora_rank=4, max_explanation_tokens=24)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh clone as far as the command line can tell: smoke profile, no artefact, no run."""
+    for name in ("common", "experiments", "dvc.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "params.yaml").write_text("profile: smoke\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def with_trunk(repository: Path, trunk_root: Path) -> Path:
+    (repository / "data").symlink_to(trunk_root / "data")
+    return repository
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Runs `nla <arguments>` and returns the one line it ends with, at exit status 1."""
+
+    def refuse(*arguments: str) -> str:
+        assert end_of(*arguments, monkeypatch=monkeypatch) == 1
+        told = capsys.readouterr()
+        assert told.out == ""
+        [line] = told.err.splitlines()
+        assert line.startswith("nla: error: ")
+        return line
+
+    return refuse

@@ -1,59 +1,16 @@
 """Bad input through the real command: one line with what, where and remedy, no traceback."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from common import cli
+from tests.command_line import Refusal, end_of
 
 ROOT = Path(__file__).parent.parent
-Refusal = Callable[..., str]
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh clone as far as the command line can tell: smoke profile, no artefact, no run."""
-    for name in ("experiments", "dvc.yaml"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "params.yaml").write_text("profile: smoke\n")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def with_trunk(repository: Path, trunk_root: Path) -> Path:
-    (repository / "data").symlink_to(trunk_root / "data")
-    return repository
-
-
-def end_of(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
-    """Exit status of `nla <arguments>`, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["nla", *arguments])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return end.value.code
-
-
-@pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
-    """Runs `nla <arguments>` and returns the one line it ends with, at exit status 1."""
-
-    def refuse(*arguments: str) -> str:
-        assert end_of(*arguments, monkeypatch=monkeypatch) == 1
-        told = capsys.readouterr()
-        assert told.out == ""
-        [line] = told.err.splitlines()
-        assert line.startswith("nla: error: ")
-        return line
-
-    return refuse
 
 
 @pytest.mark.parametrize(
@@ -93,13 +50,11 @@ def test_unknown_stage(repository: Path, refused: Refusal):
     [
         ({"arms": {"control": {"blocs": 2}}, "search": {}}, "arms.control.blocs"),
         ({"arms": {"control": {"blocks": 0}}, "search": {}}, "arms.control.blocks"),
-        ({"arms": {"control": {}}, "serach": {}}, "search"),
+        ({"arms": {"control": {}}, "serach": {}}, "serach"),
         (
             {"arms": {"control": {}}, "search": {"weight_decay": {"low": 1}}},
             "search.weight_decay.high",
         ),
-        ({"arms": {"control": {}}, "only": {"gpu": ["tiny"]}, "search": {}}, ""),
-        ({"arms": {"control": {}, "b": {}}, "only": {"gpu": ["b"]}, "search": {}}, ""),
     ],
 )
 def test_a_wrong_key_of_an_experiment(repository: Path, refused: Refusal, change: dict, key: str):
@@ -107,6 +62,26 @@ def test_a_wrong_key_of_an_experiment(repository: Path, refused: Refusal, change
     line = refused("run", "ar_small")
     assert f"config key '{key}'" in line
     assert "experiments/ar_small/params.yaml" in line
+
+
+@pytest.mark.parametrize("key", ["only", "seeds"])
+def test_a_misspelt_profile_of_an_experiment(repository: Path, refused: Refusal, key: str):
+    """It would change nothing, and nobody would notice."""
+    value = ["control"] if key == "only" else {"control": 1}
+    own_experiments(repository, {"arms": {"control": {}}, key: {"lptop": value}, "search": {}})
+    assert "unknown profile 'lptop' in `only` or `seeds`" in refused("run", "ar_small")
+
+
+@pytest.mark.parametrize("key", ["only", "seeds", "search"])
+def test_what_dvc_names_of_an_experiment_has_no_default(
+    repository: Path, refused: Refusal, key: str
+):
+    own_experiments(repository, {"arms": {"control": {}}, "search": {}})
+    file = repository / "experiments" / "ar_small" / "params.yaml"
+    values = yaml.safe_load(file.read_text())
+    del values[key]
+    file.write_text(yaml.safe_dump(values))
+    assert f"config key '{key}': missing" in refused("run", "ar_small")
 
 
 def test_an_arm_that_a_profile_leaves_out_is_no_error_and_leaves_its_folder(
@@ -143,7 +118,7 @@ def own_experiments(repository: Path, params: dict) -> None:
     folder = repository / "experiments" / "ar_small"
     folder.mkdir(parents=True)
     (folder / "experiment.py").symlink_to(ROOT / "experiments" / "ar_small" / "experiment.py")
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    (folder / "params.yaml").write_text(yaml.safe_dump({"only": {}, "seeds": {}} | params))
 
 
 @pytest.mark.parametrize(("layer", "said"), [(12, "layer 12 is out of range"), (-1, "layer -1")])
@@ -168,7 +143,6 @@ def test_a_layer_that_the_target_lacks(
     [
         (["stage", "activations"], "data/smoke/corpus.parquet", "corpus"),
         (["stage", "av"], "data/smoke/target", "target"),
-        (["explain", "some words"], "data/smoke/target", "target"),
         (["run", "ar_small", "--arm", "control"], "data/smoke/target", "target"),
     ],
 )
@@ -178,6 +152,110 @@ def test_missing_artefact(
     line = refused(*command)
     assert f"missing artefact [{missing}]" in line
     assert f"`dvc repro {stage}`" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["explain", "words", "--position", "last"], "Invalid value for '--position'"),
+        (["run"], "Missing argument 'experiment': see `nla run --help`"),
+        (["run", "ar_small", "--workers", "0"], "--workers"),
+        (["run", "ar_small", "--arms", "control"], "No such option: --arms"),
+        (["rum", "ar_small"], "No such command 'rum'"),
+        (["profile", "smoke", "mini"], "unexpected extra argument"),
+    ],
+)
+def test_words_that_cannot_be_read_are_a_mistake_like_others(
+    repository: Path, refused: Refusal, words: list[str], told: str
+):
+    assert told in refused(*words)
+
+
+def test_the_bare_command_is_answered_with_help_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    assert end_of(monkeypatch=monkeypatch) == 0
+    assert "explain" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "whose"), [(["--arm", "control"], ", control"), ([], "")])
+@pytest.mark.parametrize("seed", ["2", "99", "-1"])
+def test_a_seed_that_no_report_reads(
+    with_trunk: Path, refused: Refusal, words: list[str], whose: str, seed: str
+):
+    line = refused("run", "ar_small", *words, "--seed", seed)
+    assert f"seed {seed} does not count in any report [ar_small{whose}]" in line
+    assert "choose one of 0, 1 (tuning.seeds" in line
+    assert not (with_trunk / "runs").exists()
+
+
+def test_a_seed_of_an_arm_in_which_nothing_learns(with_trunk: Path, refused: Refusal):
+    """One run stands for all seeds: a second one would be made for nobody."""
+    made = with_trunk / "runs/smoke/warm_start"
+    for name in ("av", "ar"):
+        (made / name / "0").mkdir(parents=True)
+        (made / name / "0" / "summary.json").write_text('{"digest": "x"}')
+    line = refused("run", "baseline", "--arm", "warm_start", "--seed", "1")
+    assert "seed 1 does not count in any report [baseline, warm_start]: choose one of 0" in line
+
+
+def test_an_arm_with_fewer_seeds_says_that_it_is_left_out(
+    with_trunk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    arms = {"control": {"blocks": None}, "blocks_1": {"blocks": 1}}
+    own_experiments(with_trunk, {"arms": arms, "seeds": {"smoke": {"blocks_1": 1}}, "search": {}})
+    ran: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        "common.arms.arm.Arm.run_seed", lambda arm, seed, _best: ran.append((arm.name, seed))
+    )
+    assert end_of("run", "ar_small", "--seed", "1", monkeypatch=monkeypatch) == 0
+    assert ran == [("control", 1)]
+    assert capsys.readouterr().out == "blocks_1: left out, its seeds are 0\n"
+
+
+LIGHT = """
+import sys
+from common import cli
+try:
+    cli.main()
+finally:
+    heavy = [name for name in ("torch", "transformers", "mlflow", "optuna") if name in sys.modules]
+    assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "nosuch"],
+        ["run", "ar_small", "--arm", "nosuch"],
+        ["run", "ar_small", "--seed", "9"],
+        ["run", "ar_small", "--profile", "nosuch"],
+        ["collect", "nosuch"],
+        ["report", "nosuch"],
+        ["stage", "nosuch"],
+        ["profile", "nosuch"],
+        ["profile", "laptop"],
+        ["explain", ""],
+        ["explain", "The river is deep.", "--ar", "a/b/c"],
+        ["release", "a/b/c", "name"],
+        ["sync", "runs/nosuch"],
+    ],
+)
+def test_a_mistake_is_told_before_anything_heavy_is_imported(repository: Path, words: list[str]):
+    """Laptop's `auto` is measured with torch: its file is looked at before."""
+    (repository / "params.yaml").write_text("profile: laptop\n")
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "AssertionError" not in done.stderr
+    assert done.returncode == (0 if words == ["profile", "laptop"] else 1), done.stderr
+    assert done.stderr.count("\n") == done.returncode
 
 
 def test_missing_results(repository: Path, refused: Refusal):
@@ -193,13 +271,6 @@ def test_a_remedy_that_names_a_stage_knows_of_another_profile(
     (repository / "params.yaml").write_text("profile: laptop\n")
     line = refused("stage", "activations", *option)
     assert line.endswith("(DVC goes by the profile in params.yaml)")
-
-
-def test_a_remedy_outside_of_the_repository_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal
-):
-    monkeypatch.chdir(tmp_path)
-    assert "dvc repro corpus" in refused("stage", "activations", "--profile", "smoke")
 
 
 def test_a_remedy_at_the_profile_of_params_yaml_needs_no_hint(repository: Path, refused: Refusal):
@@ -218,12 +289,6 @@ def test_no_neutral_ar_where_all_read_the_same(with_trunk: Path, refused: Refusa
     assert "read the same texts" in refused("neutral", "ar_small")
 
 
-@pytest.mark.parametrize("name", ["baseline/control", "baseline/control/0", "nosuch"])
-def test_explaining_with_a_run_that_is_not_there(with_trunk: Path, refused: Refusal, name: str):
-    text = "The committee met in Geneva to draft a treaty that would limit the use of certain arms"
-    assert f"{name!r} names no run" in refused("explain", text, "--ar", name)
-
-
 def test_a_sweep_where_nothing_is_tuned_says_so(
     with_trunk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -233,17 +298,6 @@ def test_a_sweep_where_nothing_is_tuned_says_so(
     assert all("nothing is tuned" in line for line in lines)
 
 
-def test_a_text_too_short_to_explain(with_trunk: Path, refused: Refusal):
-    line = refused("explain", "The river is deep.")
-    assert "tokens, but activations are read from position 16 on" in line
-    assert line.endswith("give a longer text")
-
-
-def test_a_position_outside_of_the_text(with_trunk: Path, refused: Refusal):
-    line = refused("explain", "The river is deep and cold. " * 5, "--position", "900")
-    assert "[--position]" in line
-
-
 def test_an_unfinished_run_is_not_synced(repository: Path, refused: Refusal):
     run = Path("runs") / "smoke" / "ar_small" / "control" / "0"
     for _ in ("missing", "begun"):
@@ -251,13 +305,6 @@ def test_an_unfinished_run_is_not_synced(repository: Path, refused: Refusal):
         assert f"unfinished run [{run}]" in line
         run.mkdir(parents=True, exist_ok=True)
         (run / "config.yaml").write_text("seed: 0\n")
-
-
-def test_outside_of_the_repository(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal
-):
-    monkeypatch.chdir(tmp_path)
-    assert refused("doctor").endswith("run from the repository root")
 
 
 def test_doctor_names_a_command_for_everything_that_is_missing(
@@ -313,23 +360,19 @@ def test_the_real_command_tells_a_mistake_without_a_traceback(repository: Path):
     assert "unknown stage 'corpse'" in done.stderr
 
 
-SLEEPER = """
-import time
+FAILING = """
 from common import cli
 from common.commands import trunk
-def sleep(name, profile):
-    print("asleep", flush=True)
-    time.sleep(60)
-trunk.run_stage = sleep
+def fail(name, profile):
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")
+trunk.run_stage = fail
 cli.main()
 """
 
 
 def test_out_of_memory_in_any_command_names_the_knobs(repository: Path):
-    error = 'raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory: 9 bytes")'
-    script = SLEEPER.replace("time.sleep(60)", error)
     done = subprocess.run(
-        [sys.executable, "-c", script, "stage", "av_text"],
+        [sys.executable, "-c", FAILING, "stage", "av_text"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -339,21 +382,3 @@ def test_out_of_memory_in_any_command_names_the_knobs(repository: Path):
     assert done.stderr.count("\n") == 1
     assert "out of memory (DefaultCPUAllocator" in done.stderr
     assert "rollout.batch_size" in done.stderr
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_is_told_in_one_line(repository: Path, sent: signal.Signals):
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLEEPER, "stage", "corpus"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "asleep\n"
-    time.sleep(0.1)
-    process.send_signal(sent)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert told == "nla: interrupted: what is finished is kept, run the same command to go on\n"

@@ -16,14 +16,16 @@ from common.arms.policy import PolicyArm
 from common.arms.reconstructor import ReconstructorArm
 from common.arms.record import OWN_TEXTS
 from common.commands.explain import explain_text
+from common.commands.places import named_run
 from common.commands.release import release
 from common.data.activations import load_activations
 from common.errors import NlaError
-from common.experiment import Experiment, ExperimentParams, load_experiment
+from common.experiment import Experiment, load_experiment
 from common.material import Material
 from common.models.checkpoint import load_trainable
 from common.models.reconstructor import Reconstructor
 from common.models.templates import ARTemplate, AVTemplate
+from common.params import ExperimentParams
 from common.profile import Profile
 from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA
 from common.rollout.sampler import sample_explanations
@@ -139,6 +141,27 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
     with pytest.raises(NlaError, match=r"unfinished run.*nla run"):
         one.check(folder)
     folder.finish(summary)
+
+
+@pytest.mark.usefixtures("without_mlflow")
+def test_an_arm_has_finished_when_budget_and_seeds_are_spent(
+    two_steps: Profile, tmp_path: Path, shared: Material, monkeypatch: pytest.MonkeyPatch
+):
+    """`nla run` then neither opens a study nor speaks to MLflow."""
+    (tmp_path / "data").symlink_to(shared.trunk.root.absolute().parent)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.chdir(tmp_path)
+    one = ReconstructorArm(load_experiment("ar_small"), "blocks_1", two_steps, shared)
+    monkeypatch.setattr(one, "_trial", lambda trial, params: params["learning_rate"])
+    assert not one.has_finished([]), "nothing is tuned yet"
+    best = one.tune()
+    assert one.has_finished([])
+    assert not one.has_finished([0])
+    folder = one.run_seed(0, best)
+    assert one.has_finished([0])
+    assert not one.has_finished([0, 1])
+    folder.rows_file.unlink()
+    assert not one.has_finished([0]), "a table is gone"
 
 
 @pytest.mark.usefixtures("without_mlflow")
@@ -299,19 +322,19 @@ def test_a_run_is_released_and_explains(
     one = load_experiment(experiment)
     best = Best({}, (0.0,), 0, 1) if one.arm_class is PolicyArm else Best(TUNED, (0.0,), 0, 1)
     one.arm_class(one, arm, two_steps, warm).run_seed(0, best)
-    folder = release(run, experiment, two_steps)
-    assert folder == Path("released") / experiment
+    folder = Path("released") / experiment
+    release(named_run(two_steps.name, run), folder, two_steps)
     card = (folder / "README.md").read_text()
     assert "| these files |" in card
     assert f"--ar released/{experiment}" in card
-    explain_text("The quiet river crosses the plain. " * 4, -1, str(folder), two_steps)
+    explain_text("The quiet river crosses the plain. " * 4, -1, folder, two_steps)
     told = capsys.readouterr().out
     assert str(folder) in told
     assert "FVE" in told
 
 
 def test_an_arm_may_run_fewer_seeds(smoke: Profile, monkeypatch: pytest.MonkeyPatch):
-    params = {"arms": {"control": {}, "frozen_ar": {}}, "search": {}}
+    params = {"arms": {"control": {}, "frozen_ar": {}}, "only": {}, "search": {}}
     fewer = ExperimentParams.model_validate(params | {"seeds": {"smoke": {"frozen_ar": 1}}})
     monkeypatch.setattr(Experiment, "params", fewer)
     assert loaded("baseline").seeds_of("frozen_ar", smoke) == smoke.tuning.seeds[:1]

@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import yaml
+
+from common.profile import Profile
 
 ROOT = Path(__file__).parent.parent
 PROFILES = sorted(file.stem for file in (ROOT / "common" / "profiles").glob("*.yaml"))
@@ -31,20 +34,33 @@ def pipelines() -> Iterator[dict]:
             yield stage.get("do", stage)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_every_profile_states_what_the_stages_depend_on(profile: str):
-    """DVC knows no defaults: a key that a stage names must stand in the file."""
-    values = yaml.safe_load((ROOT / "common" / "profiles" / f"{profile}.yaml").read_text())
+def keys_of_profiles() -> list[str]:
+    """What the stages name of them."""
     file = "common/profiles/${profile}.yaml"
-    named = [
+    return [
         key
         for stage in pipelines()
         for entry in stage.get("params", [])
         if isinstance(entry, dict)
         for key in entry.get(file, [])
     ]
-    assert named
-    for key in named:
+
+
+def test_what_the_stages_depend_on_has_no_default():
+    """DVC knows none: so that `nla profile` refuses a file that lacks such a key."""
+    assert keys_of_profiles()
+    for key in keys_of_profiles():
+        section: Any = Profile
+        for part in key.split("."):
+            field = section.model_fields[part]
+            assert field.is_required(), key
+            section = field.annotation
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_states_what_the_stages_depend_on(profile: str):
+    values = yaml.safe_load((ROOT / "common" / "profiles" / f"{profile}.yaml").read_text())
+    for key in keys_of_profiles():
         section = values
         for part in key.split("."):
             assert part in section, f"{profile}.yaml lacks {key}"

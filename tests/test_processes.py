@@ -47,7 +47,8 @@ class Failing(Callback):
 @pytest.fixture
 def repository(trunk_root: Path, tmp_path: Path) -> Path:
     (tmp_path / "data").symlink_to(trunk_root / "data")
-    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    for name in ("common", "experiments", "dvc.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import optuna
@@ -18,13 +19,14 @@ from common.manifest import digest_of
 from common.material import Material
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
+from common.params import SearchSpace
 from common.paths import OPTUNA_URI, run_folder
 from common.processes import check_shares, everywhere
 from common.profile import Profile
 from common.provenance import code_digest
 from common.runs import RunFolder
 from common.tracking.tracker import Tracker, log_sweep, tracked_run
-from common.tuning.study import Best, SearchSpace, Sweep, known_best, trials_table
+from common.tuning.study import Best, Sweep, known_best, trials_table
 from common.tuning.sweep import run_sweep
 from common.tuning.trials import slot_of
 
@@ -49,6 +51,7 @@ CODE = (
 """What a run of an arm depends on, as its DVC stage says too."""
 NOT_OF_RUNS = {"resamples", "embedder", "embedder_sha256"}
 """Keys of `evaluation` that only reports and floors read: no run is made again for them."""
+NOTHING_TUNED = Best({}, (), 0, 0)
 TRIAL_SEED = -1
 """Of every trial, so that no seed of the test has been tuned."""
 
@@ -163,7 +166,7 @@ class Arm:
         An experiment that searches nothing runs the profile's own setting.
         """
         if not self.experiment.params.search:
-            return Best({}, (), 0, 0)
+            return NOTHING_TUNED
         sweep = self.sweep()
         best = run_sweep(sweep, self._trial)
         facts = {"trials": best.trials, "best_trial": best.number, "best_dev_fve": best.values[0]}
@@ -172,21 +175,44 @@ class Arm:
         log_sweep(self.experiment.name, self._parent, facts, trials.write_csv())
         return best
 
+    def has_finished(self, seeds: Sequence[int]) -> bool:
+        """Whether the budget is spent and these runs are made: then nothing heavy is imported."""
+        best = self._spent()
+        if best is None or not all(self._is_made(seed, best) for seed in seeds):
+            return False
+        for seed in seeds:
+            log.info("%s is finished already", self.run_folder(seed).path)
+        return True
+
     def run_seed(self, seed: int, best: Best) -> RunFolder:
         """Train the best setting and test it; a finished run of this config is left alone."""
-        config = {
+        folder = self.run_folder(seed)
+        with folder.locked():
+            if self._is_made(seed, best):
+                log.info("%s is finished already", folder.path)
+            else:
+                self._run(folder, self._config_of_run(seed, best), seed, best)
+        return folder
+
+    def _spent(self) -> Best | None:
+        """The best trial of a study whose budget is spent, or of one that needs none."""
+        if not self.experiment.params.search:
+            return NOTHING_TUNED
+        sweep = self.sweep()
+        best = known_best(sweep)
+        return best if best and best.trials >= sweep.budget else None
+
+    def _is_made(self, seed: int, best: Best) -> bool:
+        folder = self.run_folder(seed)
+        return folder.is_finished(self._config_of_run(seed, best))
+
+    def _config_of_run(self, seed: int, best: Best) -> dict[str, Any]:
+        return {
             **self.base_config(),
             "tuned": self._config(best.params).model_dump(mode="json"),
             "study": self.sweep().name,
             "seed": seed,
         }
-        folder = self.run_folder(seed)
-        with folder.locked():
-            if folder.is_finished(config):
-                log.info("%s is finished already", folder.path)
-            else:
-                self._run(folder, config, seed, best)
-        return folder
 
     def run_folder(self, seed: int | str) -> RunFolder:
         """The run of a seed, or of a trial."""

@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -75,9 +74,6 @@ def _software() -> Iterator[Finding]:
 
 
 def _place() -> Iterator[Finding]:
-    yield Finding(
-        "repository root", "" if Path("dvc.yaml").exists() else "cd to the repository root"
-    )
     free = shutil.disk_usage(".").free / 2**30
     yield Finding(
         f"{free:.0f} GiB free",

@@ -1,6 +1,6 @@
 """Explain one activation of the user's own text: what the AV says, and what the AR makes of it."""
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,54 +8,69 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from common.commands.pair import Pair, load_pair, make_target, reads_of
 from common.errors import NlaError
-from common.experiment import load_experiment
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
-from common.models.reconstructor import Reconstructor
-from common.models.verbalizer import Verbalizer
-from common.paths import run_folder
+from common.metrics.standing import Standing, novelty, percent_below
+from common.paths import Trunk
 from common.profile import Profile
-from common.release.released import FOLDER, load_released
+from common.progress import progress
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
-from common.runs import RunFolder
 from common.schema import TokenBatch
 from common.target.residual import read_residual
+from common.target.text import CONTEXT, HALF, beginning, encode_document, pieces
+
+TOKENS_BEFORE, TOKENS_AFTER = 24, 8
+"""Shown of the text around the position."""
+SMALL = 4 * 2**30
+"""Bytes of a target up to which one thread is as fast as many: one token at a time there is little
+to share out, and beside other work the threads wait for one another."""
+UNUSUAL = 99
+"""Percentile of the test activations' novelty from which a text is called unlike the training's."""
 
 
-def explain_text(text: str, position: int, reconstructor: str, profile: Profile) -> None:
-    """Print the tokens, the explanation, and the AR's cosine and FVE for that explanation.
+class Found(NamedTuple):
+    """One explanation with its round trip."""
+
+    explanation: str
+    cosine: float
+    fve: float
+    novelty: float | None
+    """None where it is not known what was familiar."""
+
+
+def explain_text(text: str, position: int, place: Path, profile: Profile) -> None:
+    """Print the text around the position, its explanation, and how well the AR reads that.
 
     FVE uses the test split's denominator, so that it compares with the reports. NlaError for a text
     that is too short or a position outside of it.
     """
-    material = Material(profile)
+    make_target(profile)
+    if sum(file.stat().st_size for file in Trunk(profile.name).target.iterdir()) < SMALL:
+        torch.set_num_threads(1)
+    material, (first, most) = Material(profile), reads_of(place, profile)
     tokenizer = material.tokenizer
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    column = check_position(position, len(ids), profile.activations.min_position)
-    pair = load_pair(material, reconstructor)
-    activation = _activation(material.target.model, ids, column, pair.layer)
-    precision = profile.trainer.precision
-    (explanation,) = sample_explanations(
-        pair.verbalizer, activation, profile.rollout, precision=precision
+    ids = encode_document(tokenizer, text)
+    column = check_position(position, len(ids), first)
+    read = last_tokens(ids[: column + 1], most, beginning(tokenizer))
+    with progress("explain", 3, "step") as bar:
+        bar.set_postfix_str("loading the models")
+        pair = load_pair(material, place)
+        found = _explain(material, pair, read, bar)
+    counted = f"token {column + 1} of {len(ids)} (--position {column}), layer {pair.layer}"
+    if len(read) <= column:
+        counted += f"; of what is before it the last {len(read) - 1} are read, as in training"
+    _print(
+        {
+            "text": marked(tokenizer, ids, column),
+            "position": counted,
+            "explanation": found.explanation,
+            "NLA": str(place),
+            **judged(found, pair.standing),
+        }
     )
-    prediction = reconstruct(pair.reconstructor, [explanation], 1, precision)
-    error = float(squared_errors(prediction, activation)[0])
-    table = Table(show_header=False, box=None)
-    shown = [tokenizer.decode([token]) for token in ids]
-    table.add_row(
-        "tokens",
-        " ".join(json.dumps(token, ensure_ascii=False) for token in shown[: column + 1][-12:]),
-    )
-    table.add_row(
-        "position", f"{column} of {len(ids)} ({json.dumps(shown[column])}), layer {pair.layer}"
-    )
-    table.add_row("explanation", explanation)
-    table.add_row("NLA", pair.place)
-    table.add_row("cosine", f"{float(cosines(prediction, activation)[0]):.3f}")
-    table.add_row("FVE", f"{1 - error / pair.variance:.3f}")
-    Console(markup=False, emoji=False).print(table)
 
 
 def check_position(position: int, length: int, minimum: int) -> int:
@@ -70,60 +85,90 @@ def check_position(position: int, length: int, minimum: int) -> int:
     return column
 
 
-class Pair(NamedTuple):
-    """An AV and an AR that belong together."""
+def last_tokens(ids: list[int], limit: int, before: list[int]) -> list[int]:
+    """What is read of a text: its beginning, and then as many of its last tokens as there is room.
 
-    place: str
-    """The run, or the folder of a release."""
-    verbalizer: Verbalizer
-    reconstructor: Reconstructor
-    layer: int
-    variance: float
-    """The denominator of FVE."""
+    Texts are as long in training: beyond that, positions mean nothing to the pair.
+    """
+    if len(ids) <= limit:
+        return ids
+    return [*before, *ids[len(before) - limit :]]
 
 
-def load_pair(material: Material, name: str) -> Pair:
-    """AV and AR of `<experiment>/<arm>/<seed>`, of `released/<name>`, or of the newest control."""
-    if name.startswith(f"{FOLDER}/"):
-        found = load_released(Path(name), material.target)
-        facts = found.manifest
-        models = (found.verbalizer, found.reconstructor)
-        return Pair(name, *models, layer=facts["layer"], variance=facts["variance"])
-    profile = material.profile.name
-    folder = _newest(profile) if name == "newest" else named_run(profile, name)
-    folder.summary  # noqa: B018 - raises when the run is unfinished
-    models, variance = arm_of(folder, material).load(folder), material.test_variance()[0]
-    return Pair(str(folder.path), *models, layer=material.layer, variance=variance)
+def marked(tokenizer: Any, ids: list[int], column: int) -> str:
+    """The text around a token, which stands in brackets; one inside a character is all of it."""
+    shown = len(beginning(tokenizer))
+    start = max(shown, column - TOKENS_BEFORE)
+    first = max(shown, start - CONTEXT)
+    last = min(len(ids), column + TOKENS_AFTER)
+    found = pieces(tokenizer, ids[first:last])
+    if last < len(ids):
+        found[-1] = found[-1].rstrip(HALF)
+    before, at = found[start - first : column - first], column - first
+    end = next((place for place in range(at, len(found)) if found[place]), at)
+    token = "".join(found[at : end + 1])
+    bare = token.strip() or token.encode("unicode_escape").decode()
+    left = "".join(before) + token[: len(token) - len(token.lstrip())] * bool(token.strip())
+    around = f"{'… ' if start > shown else ''}{left}⟦{bare}⟧{''.join(found[end + 1 :])}"
+    return " ".join(around.split()) + (" …" if last < len(ids) else "")
 
 
-def named_run(profile: str, name: str) -> RunFolder:
-    """The run `<experiment>/<arm>/<seed>`; NlaError when there is none of that name."""
-    parts = name.split("/")
-    if len(parts) == 3 and (place := run_folder(profile, *parts)).exists():
-        return RunFolder(place)
-    remedy = "give <experiment>/<arm>/<seed> of a finished run"
-    raise NlaError(f"{name!r} names no run", where=f"runs/{profile}", remedy=remedy)
+def judged(found: Found, standing: Standing | None) -> dict[str, str]:
+    """How much is to be thought of an explanation: numbers, and where they stand in the test."""
+    cosine, fve = f"{found.cosine:.3f}", f"{found.fve:.3f}"
+    if standing:
+        below = percent_below(found.cosine, standing.cosines)
+        cosine += f", above {below} % of the pair's test activations"
+    if found.fve < 0:
+        fve += ": worse than answering the mean of the training activations, do not trust this"
+    rows = {"cosine": cosine, "FVE": fve}
+    if standing and found.novelty is not None:
+        usual = standing.novelties[UNUSUAL]
+        if found.novelty > usual:
+            rows["warning"] = (
+                f"{found.novelty:.0%} of this activation lies outside the directions in which"
+                f" those of training vary, more than in {UNUSUAL} % of the test activations"
+                f" ({usual:.0%}): the pair's FVE of {standing.fve:.2f} is not to be expected here"
+            )
+    return rows
 
 
-def arm_of(folder: RunFolder, material: Material) -> Any:
-    """The arm that a run belongs to."""
-    _, experiment, name, _ = folder.identity
-    one = load_experiment(experiment)
-    return one.arm_class(one, name, material.profile, material)
+def _explain(material: Material, pair: Pair, ids: Sequence[int], bar: Any) -> Found:
+    """Read the activation after the last token, let the AV write, and the AR read that."""
+    profile = material.profile
+    _step(bar, "reading the activation")
+    activation = _activation(material.target.model, ids, pair.layer)
+    _step(bar, "writing the explanation")
+    precision = profile.trainer.precision
+    greedy = profile.rollout.replace(temperature=0.0)
+    (text,) = sample_explanations(pair.verbalizer, activation, greedy, precision=precision)
+    _step(bar, "reading it back")
+    answer = reconstruct(pair.reconstructor, [text], 1, precision)
+    fve = 1 - float(squared_errors(answer, activation)[0]) / pair.variance
+    new = float(novelty(activation, pair.standing.familiar)[0]) if pair.standing else None
+    return Found(text, float(cosines(answer, activation)[0]), fve, new)
 
 
-def _newest(profile: str) -> RunFolder:
-    pattern = run_folder(profile, "*", "control", "*") / "checkpoint" / "ar.safetensors"
-    made = sorted(Path().glob(str(pattern)), key=lambda file: file.stat().st_mtime)
-    runs = [RunFolder(file.parent.parent) for file in made]
-    if not (found := [run for run in runs if run.summary_file.exists()]):
-        remedy = "name a release with --ar, or train with `dvc repro experiments/ar_small`"
-        raise NlaError("no trained AR", where=f"runs/{profile}", remedy=remedy)
-    return found[-1]
+def _step(bar: Any, what: str) -> None:
+    bar.set_postfix_str(what)
+    bar.update(1)
 
 
-def _activation(model: Any, ids: list[int], column: int, layer: int) -> torch.Tensor:
-    tokens = torch.tensor([ids[: column + 1]])
+def _activation(model: Any, ids: Sequence[int], layer: int) -> torch.Tensor:
+    tokens = torch.tensor([ids])
     batch = TokenBatch(tokens, torch.ones_like(tokens, dtype=torch.bool))
-    place = (torch.tensor([0]), torch.tensor([column]))
+    place = (torch.tensor([0]), torch.tensor([len(ids) - 1]))
     return read_residual(model, batch, [layer], place, 0).activations[layer]
+
+
+def _print(rows: dict[str, str]) -> None:
+    """Words wrapped in a column on a terminal; elsewhere one line each, for other programs."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    table = Table(show_header=False, box=None)
+    for name, value in rows.items():
+        if console.is_terminal:
+            table.add_row(name, value)
+        else:
+            console.print(f"{name:<12} {value}", soft_wrap=True)
+    if console.is_terminal:
+        console.print(table)

@@ -1,20 +1,28 @@
 """Release a finished run: small files, and a model card with what was measured on them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
+from jaxtyping import Float
+from torch import Tensor
 
 from common.arms.neutral import own_texts
-from common.commands.explain import arm_of, load_pair, named_run
+from common.commands.pair import arm_of, load_pair, round_trip, standing_with
 from common.device import best_device
-from common.evaluation.conditions import ORIGINAL
 from common.files import replace_text
 from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.statistics import Interval, fve_interval
 from common.profile import Profile
-from common.release.released import CARD, FOLDER, Released, Spoken, load_released, save_released
+from common.release.released import (
+    CARD,
+    Released,
+    Spoken,
+    load_released,
+    save_released,
+    save_standing,
+)
 from common.report.markdown import bounds, percent, plain
 from common.report.render import fill_template
 from common.rollout.reading import reconstruct
@@ -29,16 +37,16 @@ SPOKEN = 300
 RATES = ("learning_rate", "ar_learning_rate")
 
 
-def release(run: str, name: str, profile: Profile) -> Path:
-    """Write `released/<name>` from the run `<experiment>/<arm>/<seed>`; NlaError names what lacks.
+def release(folder: RunFolder, out: Path, profile: Profile) -> None:
+    """Write a release from a run; NlaError names what it lacks.
 
-    The card's FVE is that of the released files, read back, on the test activations.
+    The card's FVE, and what `nla explain` compares with, are those of the released files, read
+    back, on the test activations.
     """
-    material, out = Material(profile), Path(FOLDER) / name
-    folder = named_run(profile.name, run)
+    material = Material(profile)
     arm = arm_of(folder, material)
     arm.check(folder)
-    pair = load_pair(material, run)
+    pair = load_pair(material, folder.path)
     save_released(
         out,
         pair.verbalizer,
@@ -47,22 +55,31 @@ def release(run: str, name: str, profile: Profile) -> Path:
         _spoken(material, folder, arm.has_own_texts),
         layer=pair.layer,
         variance=pair.variance,
-        run=pair.place,
+        run=str(folder.path),
         run_digest=folder.summary["digest"],
         commit=commit_of(folder),
     )
     found = load_released(out, material.target)
+    result = _test(material, found)
+    settings = profile.activations
+    reads = {"min_position": settings.min_position, "max_tokens": settings.max_tokens}
+    save_standing(out, standing_with(material, result.cosines, result.fve.estimate), reads=reads)
+    rows, resamples = round_trip(folder), profile.evaluation.resamples
+    of_run = fve_interval(rows["squared_error"].to_numpy(), rows[DOC_ID], pair.variance, resamples)
     card = (
         _facts(material, folder, found.manifest)
-        | _tested(material, found)
-        | {
-            "release": name,
-            "profile": profile.name,
-            "fve_of_run": bounds(_of_run(folder, pair.variance, profile.evaluation.resamples)),
-        }
+        | _told(material, result)
+        | {"release": out.name, "profile": profile.name, "fve_of_run": bounds(of_run)}
     )
     replace_text(out / CARD, fill_template("card.md.j2", **card))
-    return out
+
+
+class Result(NamedTuple):
+    """The round trip of the released files on the test activations."""
+
+    texts: list[str]
+    cosines: Float[Tensor, " rows"]
+    fve: Interval
 
 
 def _spoken(material: Material, folder: RunFolder, has_own: bool) -> Spoken:
@@ -72,8 +89,7 @@ def _spoken(material: Material, folder: RunFolder, has_own: bool) -> Spoken:
     return Spoken(table[EXPLANATION].to_list(), material.store[table[KEY].to_list()])
 
 
-def _tested(material: Material, found: Released) -> dict[str, Any]:
-    """Round trip of the released files on the test activations, and some examples of it."""
+def _test(material: Material, found: Released) -> Result:
     profile, table = material.profile, material.test_table
     precision, variance = profile.trainer.precision, found.manifest["variance"]
     for model in (found.verbalizer, found.reconstructor):
@@ -84,22 +100,22 @@ def _tested(material: Material, found: Released) -> dict[str, Any]:
     read = reconstruct(found.reconstructor, texts, profile.evaluation.batch_size, precision)
     errors = squared_errors(read, vectors).numpy()
     fve = fve_interval(errors, table[DOC_ID].to_list(), variance, profile.evaluation.resamples)
-    shown = zip(table[TEXT], texts, cosines(read, vectors).tolist(), strict=True)
+    return Result(texts, cosines(read, vectors), fve)
+
+
+def _told(material: Material, result: Result) -> dict[str, Any]:
+    """What the card says of the test, and some examples of it."""
+    table = material.test_table
+    shown = list(zip(table[TEXT], result.texts, result.cosines.tolist(), strict=True))
     return {
-        "fve": bounds(fve),
+        "fve": bounds(result.fve),
         "activations": table.height,
         "documents": table[DOC_ID].n_unique(),
         "examples": [
             {"source": plain(source[-SOURCE_CHARACTERS:]), "text": plain(text), "cosine": cosine}
-            for source, text, cosine in list(shown)[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]
+            for source, text, cosine in shown[:: max(1, len(shown) // EXAMPLES)][:EXAMPLES]
         ],
     }
-
-
-def _of_run(folder: RunFolder, variance: float, resamples: int) -> Interval:
-    """The round trip of the run itself, on the same activations."""
-    rows = folder.table(folder.rows_file).filter(source=AV, transform=ORIGINAL).sort(KEY)
-    return fve_interval(rows["squared_error"].to_numpy(), rows[DOC_ID], variance, resamples)
 
 
 def _facts(material: Material, folder: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -7,17 +7,16 @@ from collections.abc import Callable
 
 import polars as pl
 
-from common.device import best_device
 from common.errors import NlaError
 from common.manifest import read_manifest, write_artefact
 from common.paths import Trunk
 from common.profile import Profile
-from common.schema import AV, DEV, DOC_ID, EXPLANATION, KEY, POSITION, RL, SPLIT, TEACHER, TEST
 from common.seeding import keyed_seed
 
 
 def target(profile: Profile) -> None:
     """Fetch the target model and save it once."""
+    from common.device import best_device
     from common.evaluation.own_paths import check_own_paths
     from common.target.load import Target, prepare_target
     from common.target.residual import check_layers
@@ -42,6 +41,7 @@ def activations(profile: Profile) -> None:
     """Read the residual stream at sampled positions."""
     from common.data.activations import extract_activations
     from common.data.corpus import load_corpus
+    from common.device import best_device
     from common.target.load import load_target
 
     trunk = Trunk(profile.name)
@@ -79,8 +79,10 @@ def av(profile: Profile) -> None:
 def av_text(profile: Profile) -> None:
     """Let the warm-started AV explain dev, test and some rl activations."""
     from common.data.activations import load_activations
+    from common.device import best_device
     from common.material import Material
     from common.rollout.sampler import sample_explanations
+    from common.schema import DEV, DOC_ID, EXPLANATION, KEY, POSITION, RL, SPLIT, TEST
     from common.warm_start import load_av
 
     material, trunk = Material(profile), Trunk(profile.name)
@@ -121,6 +123,7 @@ def ar(profile: Profile) -> None:
 def floors(profile: Profile) -> None:
     """What needs no AR: mean direction, ridge rows, and the target's own blocks as the ceiling."""
     from common.material import Material
+    from common.schema import AV, TEACHER
 
     material = Material(profile)
     fitted = material.fit_floors(material.ar_examples())
@@ -143,10 +146,15 @@ STAGES: dict[str, Callable[[Profile], None]] = {
 }
 
 
-def run_stage(name: str, profile: Profile) -> None:
-    """Run one stage of the trunk by its DVC name."""
+def check_stage(name: str) -> None:
+    """NlaError lists the stages when there is none of that name."""
     if name not in STAGES:
         raise NlaError(f"unknown stage {name!r}", remedy=f"choose one of {', '.join(STAGES)}")
+
+
+def run_stage(name: str, profile: Profile) -> None:
+    """Run one stage of the trunk by its DVC name."""
+    check_stage(name)
     import torch
 
     torch.manual_seed(keyed_seed("stage", name) % 2**31)

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
-from transformers import AttentionInterface
 
 from common.models.attention import attending, check_window
 from common.schema import TokenBatch
@@ -120,6 +119,8 @@ def _attend(
     **options: Any,
 ) -> tuple[Float[Tensor, "1 tokens heads d_head"], None]:
     """The usual attention, level by level, on rows with all that stands before them."""
+    from transformers import AttentionInterface
+
     del attention_mask  # padding comes later than any token, so that order is all there is to mask
     check_window(options.get("sliding_window"), sum(time for _, time in tree.shapes))
     eager = sys.modules[type(module).__module__].eager_attention_forward

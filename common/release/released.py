@@ -12,19 +12,21 @@ from common.config import AVConfig
 from common.errors import NlaError
 from common.manifest import check_content, read_manifest, withdraw_manifest, write_manifest
 from common.metrics.fve import normalize
+from common.metrics.standing import Familiar, Standing
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
+from common.paths import RELEASED
 from common.release.deltas import Deltas, apply, factor
 from common.release.sensitivity import sensitivities
 from common.target.load import Target
 
-FOLDER = "released"
 CARD = "README.md"
 """What was measured on the files: written after them, and gone before others take their place."""
 MOST_BYTES = 15_500_000
 """Of the weights of one model: a file stays below 16 MB."""
 WRITES = ("slots", "injection", "max_explanation_tokens")
 """Settings of the AV that decide what its weights mean."""
+STANDING = "standing.safetensors"
 READ_AT_ONCE = 16
 
 
@@ -47,6 +49,8 @@ class Released(NamedTuple):
     verbalizer: Verbalizer
     reconstructor: Reconstructor
     manifest: dict[str, Any]
+    standing: Standing | None
+    """None before the test."""
 
 
 def save_released(
@@ -117,8 +121,8 @@ def load_released(folder: Path, target: Target) -> Released:
     expected = {"target": target.manifest["source"], "tokenizer": target.manifest["tokenizer"]}
     if not (folder / "manifest.json").exists():
         raise NlaError("no released NLA", where=folder, remedy="name a folder below released/")
-    manifest = read_manifest(folder, FOLDER, remedy=remedy, kind="released", **expected)
-    check_content(folder, manifest, FOLDER, remedy=remedy)
+    manifest = read_manifest(folder, RELEASED.name, remedy=remedy, kind="released", **expected)
+    check_content(folder, manifest, RELEASED.name, remedy=remedy)
     models = _build(target, manifest["av"], manifest["ar"], manifest["alpha"])
     if [model.template.digest() for model in models] != manifest["templates"]:
         raise NlaError("released with other templates than today's", where=folder, remedy=remedy)
@@ -128,7 +132,34 @@ def load_released(folder: Path, target: Target) -> Released:
         apply(reconstructor, load_file(folder / "ar.safetensors"))
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise NlaError(f"damaged weights ({error})", where=folder, remedy=remedy) from error
-    return Released(verbalizer.eval(), reconstructor.eval(), manifest)
+    standing = _load_standing(folder) if (folder / STANDING).exists() else None
+    return Released(verbalizer.eval(), reconstructor.eval(), manifest, standing)
+
+
+def save_standing(folder: Path, standing: Standing, **facts: Any) -> None:
+    """Write standing.safetensors beside the weights, and further facts into the manifest."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        "mean": standing.familiar.mean,
+        "directions": standing.familiar.directions.half(),
+        "cosines": torch.tensor(standing.cosines),
+        "novelties": torch.tensor(standing.novelties),
+        "fve": torch.tensor(standing.fve),
+    }
+    manifest = read_manifest(folder, RELEASED.name)
+    withdraw_manifest(folder)
+    save_file(tensors, folder / STANDING)
+    write_manifest(folder, **{k: v for k, v in manifest.items() if k != "digest"} | facts)
+
+
+def _load_standing(folder: Path) -> Standing:
+    from safetensors.torch import load_file
+
+    found = load_file(folder / STANDING)
+    known = Familiar(found["mean"], found["directions"].float())
+    lists = found["cosines"].tolist(), found["novelties"].tolist()
+    return Standing(*lists, familiar=known, fve=float(found["fve"]))
 
 
 def _said(verbalizer: Verbalizer, spoken: Spoken) -> Iterator[Tensor]:

@@ -16,10 +16,9 @@ from common.manifest import (
     withdraw_manifest,
     write_manifest,
 )
+from common.params import CONTROL
 from common.schema import TEACHER
 
-CONTROL = "control"
-"""The arm that every other arm is compared with."""
 REQUIRED_FACTS = ("profile", "experiment", "floors", "variance", "resamples")
 
 ROWS_SCHEMA = pl.Schema(

@@ -15,32 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from common.config import Config
 from common.errors import NlaError
 from common.manifest import digest_of
+from common.params import SearchSpace
 from common.paths import OPTUNA_URI
 from common.tuning.trials import DONE, slot_of
 
 STARTUP_TRIALS = 2
 """Settings drawn at random, and complete trials needed before one is pruned."""
-
-
-class Float(Config):
-    """One number to search for, uniformly in [low, high] or in its logarithm."""
-
-    low: float
-    high: float
-    log: bool = False
-    relative: bool = False
-    """Whether low and high are factors of the profile's own value, which scales with the target."""
-
-    def around(self, value: float) -> "Float":
-        """The same range in absolute numbers; ValueError if the profile's value is not in it."""
-        scale = value if self.relative else 1.0
-        found = Float(low=self.low * scale, high=self.high * scale, log=self.log)
-        if not found.low <= value <= found.high:
-            raise ValueError(f"{value:g} is not in [{found.low:g}, {found.high:g}]")
-        return found
-
-
-SearchSpace = dict[str, Float]
 
 
 class Sweep(Config):

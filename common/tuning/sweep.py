@@ -21,8 +21,9 @@ import optuna
 from optuna.trial import TrialState
 
 from common.errors import NlaError
+from common.params import SearchSpace
 from common.seeding import keyed_seed
-from common.tuning.study import STARTUP_TRIALS, Best, SearchSpace, Sweep, best_of, open_study
+from common.tuning.study import STARTUP_TRIALS, Best, Sweep, best_of, open_study
 from common.tuning.trials import Lease, Slots, Watch, slot_of
 
 logger = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ def _end(workers: list[subprocess.Popen]) -> None:
     """Interrupt the workers, so that they give their trials back; kill those that do not end."""
     running = [worker for worker in workers if worker.poll() is None]
     for worker in running:
-        worker.send_signal(signal.SIGINT)
+        worker.send_signal(signal.SIGTERM)
     for worker in running:
         try:
             worker.wait(timeout=10)

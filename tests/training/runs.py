@@ -89,7 +89,7 @@ def metrics(folder: RunFolder, name: str = "") -> list[Any]:
 
 def _reconstructor(target_folder: Path) -> tuple[TrainingModule, Any]:
     target = load_target(target_folder)
-    config = ARConfig(**_settings())
+    config = ARConfig(**_settings(), av_examples=0)
     model = TruncatedReconstructor(target.model, target.tokenizer, 2, 32)
     module = ReconstructorModule(model, config, STEPS, variance=64.0)
     return module, lambda texts, vectors: ReconstructionBatch(model.encode(texts), vectors)

@@ -11,7 +11,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from common.tuning.study import Float, Sweep
+from common.params import Float
+from common.tuning.study import Sweep
 from common.tuning.sweep import Objective, run_sweep
 from common.tuning.trials import slot_of
 

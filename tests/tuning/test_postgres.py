@@ -15,7 +15,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from common.tuning.study import Float, Sweep, open_study
+from common.params import Float
+from common.tuning.study import Sweep, open_study
 from common.tuning.sweep import run_sweep
 
 

@@ -12,7 +12,8 @@ import pytest
 from optuna.trial import TrialState
 
 from common.errors import NlaError
-from common.tuning.study import Float, Sweep, known_best, open_study, trials_table
+from common.params import Float
+from common.tuning.study import Sweep, known_best, open_study, trials_table
 from common.tuning.sweep import run_sweep, spawn_workers
 from tests.tuning.sweeps import (
     SPACE,
