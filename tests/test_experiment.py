@@ -145,10 +145,14 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
 
 @pytest.mark.usefixtures("without_mlflow")
 def test_an_arm_has_finished_when_budget_and_seeds_are_spent(
-    two_steps: Profile, tmp_path: Path, shared: Material, monkeypatch: pytest.MonkeyPatch
+    two_steps: Profile,
+    tmp_path: Path,
+    trunk_root: Path,
+    shared: Material,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """`nla run` then neither opens a study nor speaks to MLflow."""
-    (tmp_path / "data").symlink_to(shared.trunk.root.absolute().parent)
+    (tmp_path / "data").symlink_to(trunk_root / "data")
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     monkeypatch.chdir(tmp_path)
     one = ReconstructorArm(load_experiment("ar_small"), "blocks_1", two_steps, shared)

@@ -110,9 +110,6 @@ def _row(document: Document, fractions: dict[str, float]) -> Document:
 
 
 def _check_fractions(fractions: dict[str, float]) -> None:
-    unknown = set(fractions) - set(SPLITS)
-    if unknown:
-        raise NlaError(f"unknown split {sorted(unknown)}", remedy=f"choose from {SPLITS}")
     total = math.fsum(fractions.values())
     if min(fractions.values(), default=0) < 0 or not math.isclose(total, 1, abs_tol=1e-6):
         what = f"corpus.fractions sum to {total:g} or hold a negative share"

@@ -77,7 +77,7 @@ def test_low_rank_outputs_stay_in_their_subspace_before_and_after_training(
 
 def low_rank_source(model: LowRankReconstructor) -> Any:
     """A causal LM around the decoder that the low-rank AR trains."""
-    return type("Model", (), {"model": model.decoder})()
+    return type("Model", (), {"get_decoder": lambda _: model.decoder})()
 
 
 @torch.no_grad()

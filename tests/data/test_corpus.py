@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from common.config import CorpusConfig
 from common.data.corpus import COLUMNS, build_corpus, clean, load_corpus, split_of
@@ -293,7 +294,7 @@ class TestErrors:
             build_folder(folder, out, fractions=fractions)
 
     def test_unknown_split(self, folder: Path, out: Path):
-        with pytest.raises(NlaError, match=r"unknown split .*train"):
+        with pytest.raises(ValidationError, match=r"unknown split, choose from av_sft"):
             build_folder(folder, out, fractions={"train": 1.0})
 
     def test_split_that_got_no_document(self, folder: Path, out: Path):
