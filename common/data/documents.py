@@ -11,7 +11,7 @@ from typing import Any
 from common.config import CorpusConfig
 from common.errors import NlaError, first_line
 from common.json_lines import parse_json
-from common.packages import is_package, package_path
+from common.packages import source_path
 from common.schema import DESCRIPTION, TEXT, TITLE, TOPIC
 from common.target.tiny_corpus import tiny_documents
 
@@ -35,13 +35,10 @@ def read_documents(config: CorpusConfig, dropped: Counter[str]) -> Iterator[Docu
 
     Raises NlaError for a missing source, one without documents, and a file that cannot be read.
     """
-    if config.source == "tiny":
+    source = source_path(config.source, config.sha256)
+    if source == "tiny":
         return tiny_documents()
-    path = (
-        package_path(config.source, config.sha256)
-        if is_package(config.source)
-        else Path(config.source)
-    )
+    path = Path(source)
     if not path.exists():
         remedy = "correct corpus.source in the profile"
         raise NlaError("no such folder or file", where=path, remedy=remedy)

@@ -1,7 +1,6 @@
 """Rows of every table: what a constant, a bag of words or an encoder gets, and the ceiling."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from common.errors import NlaError, first_line
 from common.evaluation.ridge import fit_by_document
 from common.evaluation.roundtrip import Predict
 from common.metrics.words import SIGN, SPACED
-from common.packages import is_package, package_path
+from common.packages import source_path
 from common.schema import TokenBatch
 from common.target.load import Target, loading_errors
 from common.target.residual import read_residual
@@ -117,11 +116,11 @@ class Embedder:
     @classmethod
     def load(cls, source: str, sha256: str | None, target: Target) -> "Embedder":
         """`target` (its own hidden states), a folder, a hub name or a package."""
-        if source == "target":
+        path = source_path(source, sha256)
+        if path == "target":
             return cls(target.model.get_decoder(), target.tokenizer)
         from transformers import AutoModel, AutoTokenizer
 
-        path: str | Path = package_path(source, sha256) if is_package(source) else source
         try:
             return cls(AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path))
         except loading_errors() as error:

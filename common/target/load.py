@@ -13,7 +13,7 @@ from torch.nn import functional
 from common.config import TargetConfig
 from common.errors import NlaError, first_line
 from common.manifest import check_content, read_manifest, withdraw_manifest, write_manifest
-from common.packages import is_package, package_path
+from common.packages import source_path
 from common.target.identity import tokenizer_digest
 
 REMEDY = "make it again with `dvc repro --force target`"
@@ -138,13 +138,12 @@ def _quietly() -> None:
 
 def _fetch(config: TargetConfig) -> tuple[Any, Any]:
     _quietly()
-    if config.model == "tiny":
+    source = source_path(config.model, config.sha256)
+    if source == "tiny":
         from common.target.tiny import tiny_target
 
         return tiny_target()
-    if is_package(config.model):
-        return _from_gguf(package_path(config.model, config.sha256))
-    return _from_pretrained(config.model)
+    return _from_gguf(source) if isinstance(source, Path) else _from_pretrained(source)
 
 
 def _from_gguf(file: Path) -> tuple[Any, Any]:
