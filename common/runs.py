@@ -119,7 +119,7 @@ class RunFolder:
             expected = self.summary.get("files")
         except NlaError:
             return False
-        return expected is not None and not self._changes(expected)
+        return expected is not None and not self._changes(self._touched(expected))
 
     def check_whole(self) -> None:
         """NlaError when a file that the run was finished with is gone."""
@@ -143,6 +143,19 @@ class RunFolder:
     def table(self, file: Path, columns: Sequence[str] = ()) -> pl.DataFrame:
         """A table of a finished run, checked."""
         return read_table(self.checked(file), f"experiments/{self.identity[1]}", columns)
+
+    def _touched(self, expected: Mapping[str, str]) -> dict[str, str]:
+        """Those that are gone, or that anybody has touched since the summary was written.
+
+        A time of change (ctime) is the system's own: nobody can set it, as when a file was written.
+        """
+        until = self.summary_file.stat().st_ctime_ns
+        places = {name: self.path / name for name in expected}
+        return {
+            name: expected[name]
+            for name, place in places.items()
+            if not place.exists() or place.stat().st_ctime_ns >= until
+        }
 
     def _changes(self, expected: Mapping[str, str]) -> str:
         places = {name: self.path / name for name in expected}

@@ -8,6 +8,8 @@ its tokenizer adds one) is a matter of its own: `beginning` for those who build 
 from collections.abc import Sequence
 from typing import Any
 
+from common.errors import NlaError
+
 HALF = "\ufffd"
 """What a decoder writes for the first bytes of a character whose rest has not come yet."""
 CONTEXT = 8
@@ -22,11 +24,16 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def beginning(tokenizer: Any) -> list[int]:
-    """Ids that `tokenizer(text)` puts before a text: a BOS, or nothing."""
+    """Ids that `tokenizer(text)` puts before a text: a BOS, or nothing.
+
+    NlaError for a tokenizer that cuts a text in another way when it begins one.
+    """
     whole = tokenizer("a")["input_ids"]
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     starts = [at for at in range(len(whole)) if whole[at : at + len(plain)] == plain]
-    assert starts, f"{type(tokenizer).__name__} reads a text in another way when it begins one"
+    if not starts:
+        what, remedy = "the tokenizer does not begin texts with tokens of their own", "use another"
+        raise NlaError(what, where=type(tokenizer).__name__, remedy=remedy)
     return whole[: starts[0]]
 
 
