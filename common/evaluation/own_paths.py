@@ -4,8 +4,7 @@ For speed, blocks, attention and head are called one by one, by code that knows 
 written for. A family that nobody thought of would be misread in silence; here it is turned away.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +20,7 @@ from common.rollout.engine import keyed_draws, room_of
 from common.rollout.sampler import own_engine
 from common.schema import TokenBatch
 from common.target.load import Target
-from common.target.parts import OTHER_MODEL
+from common.target.parts import OTHER_MODEL, entering
 from common.target.residual import read_residual
 from common.target.splice import spliced_kl
 from common.target.text import beginning
@@ -134,7 +133,7 @@ def injecting(sample: Sample) -> float:
     template, model = verbalizer.template, verbalizer.language_model
     prompt = torch.tensor([template.prompt_ids], device=sample.vectors.device)
     entered: list[Tensor] = []
-    with _before(model.get_decoder().layers[0], entered.append):
+    with entering(model.get_decoder().layers[0], entered.append):
         embeddings = verbalizer.embed(prompt, sample.vectors[:1])
         model(inputs_embeds=embeddings, use_cache=False)
     norms = entered[0][0, list(template.slot_columns)].float().norm(dim=-1)
@@ -233,24 +232,10 @@ def _own_log_probs(
     def inject(hidden: Tensor) -> None:
         hidden[:, slots] = (verbalizer.alpha * vector / vector.norm()).to(hidden.dtype)
 
-    with _before(model.get_decoder().layers[0], inject):
+    with entering(model.get_decoder().layers[0], inject):
         logits = model(inputs_embeds=model.get_input_embeddings()(ids), use_cache=False).logits
     log_probs = logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
     return log_probs.gather(1, written[:, None]).squeeze(1)
-
-
-@contextmanager
-def _before(block: Any, act: Callable[[Tensor], None]) -> Iterator[None]:
-    """Within this context `act` gets, and may change, the states that enter a block."""
-
-    def hook(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        act(inputs[0] if inputs else named["hidden_states"])
-
-    handle = block.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _largest(found: Tensor, expected: Tensor) -> float:

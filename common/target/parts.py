@@ -5,13 +5,13 @@ Whoever calls decoder and head one by one goes through here, so that the model's
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.errors import NlaError
 
@@ -34,6 +34,20 @@ def first_blocks(decoder: Any, count: int) -> Iterator[None]:
     finally:
         decoder.layers = kept
         decoder.config.num_hidden_layers = whole
+
+
+@contextmanager
+def entering(block: Any, act: Callable[[Tensor], None]) -> Iterator[None]:
+    """Within this context `act` gets, and may change, the states that enter a block."""
+
+    def hook(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        act(inputs[0] if inputs else named["hidden_states"])
+
+    handle = block.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def final_norm(decoder: Any) -> str:
@@ -87,19 +101,11 @@ def embedding_scale(model: Any) -> float:
 
     NlaError when it does anything else to them: then an injected vector would not be what enters.
     """
-    decoder, entered = model.get_decoder(), []
-    weight = model.get_input_embeddings().weight
+    decoder, weight = model.get_decoder(), model.get_input_embeddings().weight
     vector = torch.linspace(-1, 1, weight.shape[1], device=weight.device, dtype=weight.dtype)
-
-    def catch(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        entered.append(inputs[0] if inputs else named["hidden_states"])
-
-    handle = decoder.layers[0].register_forward_pre_hook(catch, with_kwargs=True)
-    try:
-        with first_blocks(decoder, 1):
-            decoder(inputs_embeds=vector[None, None], use_cache=False)
-    finally:
-        handle.remove()
+    entered: list[Tensor] = []
+    with entering(decoder.layers[0], entered.append), first_blocks(decoder, 1):
+        decoder(inputs_embeds=vector[None, None], use_cache=False)
     found = entered[0][0, 0].float()
     scale = float(found @ vector.float() / vector.float().pow(2).sum())
     if not torch.allclose(found, scale * vector.float(), rtol=1e-2, atol=1e-3 * abs(scale)):
