@@ -300,11 +300,10 @@ def test_a_sweep_where_nothing_is_tuned_says_so(
 
 def test_an_unfinished_run_is_not_synced(repository: Path, refused: Refusal):
     run = Path("runs") / "smoke" / "ar_small" / "control" / "0"
-    for _ in ("missing", "begun"):
-        line = refused("sync", str(run))
-        assert f"unfinished run [{run}]" in line
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "config.yaml").write_text("seed: 0\n")
+    assert f"not a run folder: no config.yaml [{run}]" in refused("sync", str(run))
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("seed: 0\n")
+    assert f"unfinished run [{run}]" in refused("sync", str(run))
 
 
 def test_doctor_names_a_command_for_everything_that_is_missing(

@@ -96,8 +96,9 @@ def tracked_run(folder: RunFolder, parent: str | None, tags: dict[str, str]) -> 
 def sync(folder: RunFolder) -> str:
     """Import a run folder that has ended, unless MLflow has it; return the MLflow run id.
 
-    NlaError if the run is not finished or MLflow does not answer.
+    NlaError if it is no run, or not finished, or MLflow does not answer.
     """
+    folder.config  # noqa: B018 - raises where there is no run
     note = end_note(folder)
     try:
         client = connect()
