@@ -1,4 +1,4 @@
-"""What an experiment is: arms, a way to build each, a question, and a rule that decides."""
+"""What an experiment is: arms, and a way to build each."""
 
 import importlib
 from collections.abc import Callable
@@ -12,10 +12,8 @@ from common.material import Material
 from common.params import ExperimentParams, check_arm, load_params
 from common.paths import EXPERIMENTS
 from common.profile import Profile
-from common.report.results import Results
-from common.report.section import Section
 
-REPORT_ONLY = ("findings",)
+REPORT_ONLY = ("findings", "rule")
 """Files of an experiment's folder that no run depends on."""
 
 
@@ -23,20 +21,15 @@ REPORT_ONLY = ("findings",)
 class Experiment:
     """One ablation.
 
-    `build` turns an arm's settings into what its class trains: a fresh AR, or a recipe. `verdict`
-    applies the decision rule, which the experiment's README states before the run, to the collected
-    results. `sections` adds what only this experiment's report shows.
+    `build` turns an arm's settings into what its class trains: a fresh AR, or a recipe. What is
+    asked of the results stands in rule.py beside it (common/report/rule.py).
     """
 
     name: str
-    question: str
-    decision_rule: str
     arm_config: type[Config]
     arm_class: Any
     """A subclass of Arm (common/arms): what kind of model the arms train, and how."""
     build: Callable[[Any, Material], Any]
-    verdict: Callable[[Results], str]
-    sections: Callable[[Results], list[Section]]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process: loaded there."""

@@ -1,6 +1,6 @@
 """Numbers of single test activations, for arms whose AVs write texts of their own.
 
-Each function gives one row per activation and measure: key, doc_id, measure, value.
+Each function gives one row per activation and measure: key, cluster, measure, value.
 """
 
 import polars as pl
@@ -85,7 +85,7 @@ def _gone(
 
 
 def _measures(table: pl.DataFrame, columns: dict[str, Tensor]) -> pl.DataFrame:
-    keys = table.select(KEY, DOC_ID)
+    keys = table.select(KEY, cluster=DOC_ID)
     return pl.concat(
         keys.with_columns(
             pl.lit(name).alias("measure"), pl.Series("value", values.double().cpu().tolist())
