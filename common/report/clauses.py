@@ -87,8 +87,8 @@ class EachArm:
 class Phrases:
     """What a clause adds to the verdict's sentence, without a capital or a full stop.
 
-    `{arms}` stands for the arms that are shown (`any arm` where that was not measured), `{last}`
-    for the last of them, the answer of a fixed order.
+    `{arms}` stands for the arms that are shown, `{last}` for the last of them, the answer of a
+    fixed order, and both for `any of the arms` where none was measured.
     """
 
     shown: str

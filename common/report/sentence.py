@@ -12,7 +12,7 @@ from common.report.results import Results
 from common.report.verdict import NOT_MEASURED, OTHER_WAY, SHOWN, Finding
 from common.report.wording import contrast_words, joined, listed
 
-ANY_ARM = "any arm"
+ANY_ARM = "any of the arms"
 
 
 def verdict_sentence(outcomes: Sequence[Outcome]) -> str:

@@ -83,7 +83,7 @@ RULE = Rule(
             seeds=Seeds.SHARED,
             requires=(CONTROL_ABOVE_FLOORS, ABOVE_FLOORS),
             phrases=Phrases(
-                "the AR of fewest blocks that stays within 0.05 FVE of the control is {last}",
+                "an AR cut down to {last} stays within 0.05 FVE of the control",
                 "no AR of fewer blocks is shown to stay within 0.05 FVE of the control",
                 "every AR of fewer blocks loses more than 0.05 FVE",
             ),
@@ -96,9 +96,9 @@ RULE = Rule(
             seeds=Seeds.SHARED,
             requires=(CONTROL_ABOVE_FLOORS, ABOVE_FLOORS),
             phrases=Phrases(
-                "of other small ARs these do: {arms}",
-                "no other small AR is shown to",
-                "every other small AR loses more",
+                "an AR made small in another way, {arms}, stays within it too",
+                "no AR made small in another way is shown to",
+                "each AR made small in another way loses more",
             ),
             remark="Each is a question of its own.",
         ),

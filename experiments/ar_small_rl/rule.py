@@ -52,7 +52,7 @@ RULE = Rule(
             LESS,
             requires=(QUOTES_LESS_THAN_BEFORE, NO_COPYING),
             phrases=Phrases(
-                "a weaker AR makes the AV quote less: {arms}",
+                "weakening the AR to {arms} makes the AV quote less",
                 "no weaker AR is shown to make the AV quote less",
                 "a weaker AR makes the AV quote more",
             ),
@@ -66,9 +66,9 @@ RULE = Rule(
             GREATER,
             requires=(SAYS_MORE_THAN_BEFORE,),
             phrases=Phrases(
-                "a weaker AR makes it say more, as a neutral AR reads it: {arms}",
-                "no weaker AR is shown to make it say more, as a neutral AR reads it",
-                "a weaker AR makes it say less, as a neutral AR reads it",
+                "weakening it to {arms} makes the AV say more, as a neutral AR reads it",
+                "no weaker AR is shown to make the AV say more, as a neutral AR reads it",
+                "a weaker AR makes the AV say less, as a neutral AR reads it",
             ),
         ),
         Clause(
@@ -76,8 +76,8 @@ RULE = Rule(
             EachArm(besides=BESIDES, other=0.0),
             requires=(QUOTES_LESS, SAYS_MORE),
             phrases=Phrases(
-                "weakening the AR is worth it: {arms}",
-                "weakening the AR is not shown to be worth it",
+                "weakening it to {arms} is worth it",
+                "weakening it is not shown to be worth it",
             ),
         ),
         Clause("What an arm loses under its own AR", TO_CONTROL, ROUND_TRIP),

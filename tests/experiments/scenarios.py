@@ -9,7 +9,6 @@ from common.report.results import MEASURES_SCHEMA, ROWS_SCHEMA, RUNS_SCHEMA, Res
 from common.schema import AV, AV_NEUTRAL_AR, TEACHER
 
 DOCUMENTS, POSITIONS, COUNT = 24, (20, 40), 8
-CLUSTER = next(name for name in MEASURES_SCHEMA if name in ("cluster", "doc_id"))
 SIZES = {
     "control": 9_000_000,
     "blocks_4": 4_000_000,
@@ -47,7 +46,7 @@ class Draw:
     def measure(self, arm: str, seed: int, name: str, level: float, noise: float = 1.0) -> None:
         """A measure of an arm's own texts."""
         for key, document, wiggle in self._items():
-            row = {"arm": arm, "seed": seed, "key": key, CLUSTER: document, "measure": name}
+            row = {"arm": arm, "seed": seed, "key": key, "cluster": document, "measure": name}
             self.measures.append(row | {"value": level + noise * wiggle})
 
     def results(self, experiment: str, arms: Sequence[str], floors: Sequence[str] = ()) -> Results:
