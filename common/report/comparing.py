@@ -11,6 +11,7 @@ import polars as pl
 from common.errors import NlaError
 from common.metrics.auroc import Resampled, mean_of, resampled_auroc
 from common.metrics.statistics import Interval, ratio_difference
+from common.report.markdown import code
 from common.report.measured import Auroc, Fve, MeanOf, ShareLost, Stripped, Test
 from common.report.paired import (
     CLUSTER,
@@ -24,6 +25,7 @@ from common.report.paired import (
 )
 from common.report.results import Results
 from common.report.tables import ORIGINAL
+from common.report.wording import listed
 from common.schema import DOC_ID, KEY
 
 SEED_ITEM = [*ITEM, "seed"]
@@ -42,8 +44,9 @@ def gain(measure: Any, results: Results, arm: str, other: str | float) -> Paired
 
 @gain.register
 def _(measure: Fve, results: Results, arm: str, other: str | float) -> PairedGain:
+    variance = _variance(results)
     rows = _errors(results, measure.source, (ORIGINAL,)).rename({ORIGINAL: "value"})
-    return gain_of_means(results, Items(rows, -1 / _variance(results), 1.0), arm, other)
+    return gain_of_means(results, Items(rows, -1 / variance, 1.0), arm, other)
 
 
 @gain.register
@@ -55,9 +58,10 @@ def _(measure: MeanOf, results: Results, arm: str, other: str | float) -> Paired
 
 @gain.register
 def _(measure: Stripped, results: Results, arm: str, other: str | float) -> PairedGain:
+    variance = _variance(results)
     rows = _errors(results, measure.source, (measure.transform, measure.twin))
     rows = rows.with_columns(value=pl.col(measure.transform) - pl.col(measure.twin))
-    return gain_of_means(results, Items(rows, -1 / _variance(results)), arm, other)
+    return gain_of_means(results, Items(rows, -1 / variance), arm, other)
 
 
 @gain.register
@@ -121,7 +125,7 @@ def _errors(results: Results, source: str, transforms: tuple[str, ...]) -> pl.Da
     ).rename({DOC_ID: CLUSTER})
     wide = rows.pivot(on="transform", index=["arm", *SEED_ITEM], values="squared_error")
     if lacking := [name for name in transforms if name not in wide.columns]:
-        raise NotMeasuredError(f"there is no {', '.join(lacking)}")
+        raise NotMeasuredError(f"{code(source)} has no {listed(lacking)}")
     return wide.drop_nulls(list(transforms)).sort("arm", KEY, "seed")
 
 
