@@ -85,6 +85,7 @@ def _(measure: ShareLost, results: Results, arm: str, other: str | float) -> Pai
         _difference_of_shares(both, results.facts["resamples"]),
         {row["seed"]: _share(row, "") - _share(row, "_other") for row in seeds.to_dicts()},
         own["seed"].n_unique(),
+        other,
         _no_p_value,
     )
 
@@ -108,6 +109,7 @@ def _(measure: Auroc, results: Results, arm: str, other: str | float) -> PairedG
         whole.interval(),
         {seed: one.estimate for seed, one in zip(seeds, found, strict=True)},
         own["seed"].n_unique(),
+        other,
         lambda _, null: whole.p_value(null),
     )
 

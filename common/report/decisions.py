@@ -9,7 +9,7 @@ from common.report.clauses import LEVEL, Clause, Contrast, Correction, EachArm, 
 from common.report.comparing import gain
 from common.report.markdown import code
 from common.report.measured import Test
-from common.report.outcome import Judged, Outcome, seeds_inside
+from common.report.outcome import Judged, Outcome, seeds_asked
 from common.report.paired import NotMeasuredError, PairedGain
 from common.report.results import Results
 from common.report.rule import Rule
@@ -21,20 +21,20 @@ from common.report.wording import joined
 def judge(rule: Rule, results: Results) -> Verdict:
     """Every clause in its order, since a clause may require earlier ones."""
     outcomes: dict[str, Outcome] = {}
-    fallen = set() if rule.collapse_counts else collapsed(results)
+    collapsed = set() if rule.collapse_counts else collapsed_arms(results)
     for clause in rule.clauses:
-        outcomes[clause.name] = _outcome(clause, results, outcomes, fallen)
+        outcomes[clause.name] = _outcome(clause, results, outcomes, collapsed)
     judged = [one for one in outcomes.values() if not one.clause.is_descriptive]
     rows = [row for one in judged if one.clause.listed for row in one.findings()]
     return Verdict(
         verdict_sentence(judged),
         tuple(rows),
-        tuple(verdict_notes(list(outcomes.values()), results, fallen)),
+        tuple(verdict_notes(list(outcomes.values()), results, collapsed)),
         key_finding(outcomes[rule.key_clause]),
     )
 
 
-def collapsed(results: Results) -> set[str]:
+def collapsed_arms(results: Results) -> set[str]:
     """Arms of which a run was stopped early."""
     return {run.partition("/")[0] for run in results.facts.get("stopped_early", {})}
 
@@ -64,14 +64,14 @@ def _smaller(arms: Sequence[str], results: Results) -> list[str]:
 
 
 def _outcome(
-    clause: Clause, results: Results, outcomes: Mapping[str, Outcome], fallen: set[str]
+    clause: Clause, results: Results, outcomes: Mapping[str, Outcome], collapsed: set[str]
 ) -> Outcome:
     found = [_measured(clause, results, one) for one in contrasts_of(clause, results)]
     if clause.is_descriptive:
         return Outcome(clause, tuple(found))
     found = [_by_figures(clause, one) for one in _with_p_values(clause, found)]
     found = [_by_required(clause, one, outcomes) for one in found]
-    found = [_by_collapse(one, fallen) for one in found]
+    found = [_by_collapse(one, collapsed) for one in found]
     if clause.correction is Correction.FIXED_ORDER:
         found = _until_failure(found)
     return Outcome(clause, tuple(found))
@@ -105,23 +105,26 @@ def _p_value(clause: Clause, found: PairedGain) -> float:
 
 
 def _by_figures(clause: Clause, one: Judged) -> Judged:
-    """By interval, p-value and seeds alone."""
+    """By interval, p-value and seeds alone; as sure where it is the other way."""
     if not one.gain or not clause.direction:
         return one
-    (low, high), (_, least, most) = clause.direction, one.gain.difference
-    if most < low or least > high:
-        return one._replace(status=OTHER_WAY)
+    low, high = clause.direction
+    if isnan(one.gain.difference.low):
+        return one._replace(reason="its interval is undefined")
+    for status, ends in ((SHOWN, (low, high)), (OTHER_WAY, (-inf, low)), (OTHER_WAY, (high, inf))):
+        if _lies_between(clause, one, *ends):
+            return one._replace(status=status)
+    return one
+
+
+def _lies_between(clause: Clause, one: Judged, low: float, high: float) -> bool:
+    """Whether interval and seeds do, and the p-value is small."""
+    assert one.gain
+    within = [low < seed < high for seed in one.gain.by_seed.values()]
+    agree = clause.seeds is Seeds.ANY or sum(within) == max(1, seeds_asked(clause, one.gain))
     sure = one.p_value is None or one.p_value < LEVEL
-    shown = low < least and most < high and sure and _seeds_agree(clause, one.gain)
-    reason = "its interval is undefined" if isnan(least) else ""
-    return one._replace(status=SHOWN if shown else NOT_SHOWN, reason=reason)
-
-
-def _seeds_agree(clause: Clause, found: PairedGain) -> bool:
-    if clause.seeds is Seeds.ANY:
-        return True
-    asked = found.seeds if clause.seeds is Seeds.EVERY else max(1, len(found.by_seed))
-    return seeds_inside(clause, found) == asked
+    _, least, most = one.gain.difference
+    return low < least and most < high and agree and sure
 
 
 def _by_required(clause: Clause, one: Judged, outcomes: Mapping[str, Outcome]) -> Judged:
@@ -137,9 +140,9 @@ def _by_required(clause: Clause, one: Judged, outcomes: Mapping[str, Outcome]) -
     return one._replace(status=status, reason=reason if clause.measure else "")
 
 
-def _by_collapse(one: Judged, fallen: set[str]) -> Judged:
-    """Nothing is shown of what has fallen, nor beside a control that has."""
-    if one.status == NOT_MEASURED or not fallen & {*one.contrast, CONTROL}:
+def _by_collapse(one: Judged, collapsed: set[str]) -> Judged:
+    """Nothing is shown of what has collapsed, nor beside a control that has."""
+    if one.status == NOT_MEASURED or not collapsed & {*one.contrast, CONTROL}:
         return one
     return one._replace(status=NOT_SHOWN, reason="")
 

@@ -21,6 +21,12 @@ class Judged(NamedTuple):
     """Why its status is not what its figures say, in a few words."""
 
     @property
+    def words(self) -> str:
+        """`control` - `tfidf_ridge`: the best floor by its name, where it is known."""
+        arm, other = self.contrast
+        return contrast_words(Contrast(arm, self.gain.other if self.gain else other))
+
+    @property
     def figure(self) -> str:
         """`-0.040 [-0.051, -0.029]`; absent where nothing was measured."""
         return bounds(self.gain and self.gain.difference)
@@ -55,7 +61,7 @@ class Outcome(NamedTuple):
     def _finding(self, one: Judged) -> Finding:
         return Finding(
             self.clause.name,
-            contrast_words(one.contrast),
+            one.words,
             measure_words(self.clause),
             one.status,
             one.gain.difference if one.gain else None,
@@ -76,6 +82,11 @@ def seeds_inside(clause: Clause, gain: PairedGain) -> int:
     return sum(low < found < high for found in gain.by_seed.values())
 
 
+def seeds_asked(clause: Clause, gain: PairedGain) -> int:
+    """Training seeds that a clause with a say on them asks about."""
+    return gain.seeds if clause.seeds is Seeds.EVERY else len(gain.by_seed)
+
+
 def _seeds(clause: Clause, gain: PairedGain) -> str:
-    count = gain.seeds if clause.seeds is Seeds.EVERY else len(gain.by_seed)
+    count = seeds_asked(clause, gain)
     return f"{seeds_inside(clause, gain)} of {count}" if count else ""

@@ -48,6 +48,8 @@ class PairedGain(NamedTuple):
     """The same for each training seed that both have."""
     seeds: int
     """Training seeds of the arm."""
+    other: str | float
+    """What it is compared with; the best floor by its name."""
     p_value: Callable[[Test, float], float]
     """Two-sided, of a difference of so much: of clusters, the training runs being as they are."""
 
@@ -55,7 +57,11 @@ class PairedGain(NamedTuple):
 def gain_of_means(results: Results, items: Items, arm: str, other: str | float) -> PairedGain:
     """Difference of two arms' means; NotMeasuredError where they have too little in common."""
     own = items.rows.filter(arm=arm)
-    pairs = _beside(results, items, own, arm, other).sort(KEY, "seed")
+    if own.is_empty():
+        raise missing(arm)
+    if other == BEST_FLOOR:
+        other = best_floor(results, items)
+    pairs = _beside(results, items, own, other).sort(KEY, "seed")
     means = pairs.group_by(ITEM, maintain_order=True).agg(pl.col("value").mean())
     check_clusters(means)
     by_seed = pairs.group_by("seed").agg(pl.col("value").mean()).sort("seed")
@@ -63,6 +69,7 @@ def gain_of_means(results: Results, items: Items, arm: str, other: str | float) 
         mean_interval(results, means),
         dict(by_seed.iter_rows()),
         own["seed"].n_unique(),
+        other,
         partial(_p_of_mean, means, results.facts["resamples"]),
     )
 
@@ -113,23 +120,18 @@ def missing(arm: str) -> NotMeasuredError:
     return NotMeasuredError(f"there is nothing of {code(arm)}")
 
 
-def _beside(
-    results: Results, items: Items, own: pl.DataFrame, arm: str, other: str | float
-) -> pl.DataFrame:
-    """key, cluster, seed and `value`: what the arm has more than the other."""
-    if own.is_empty():
-        raise missing(arm)
+def _beside(results: Results, items: Items, own: pl.DataFrame, other: str | float) -> pl.DataFrame:
+    """key, cluster, seed and `value`: what an arm's own rows have more than the other's."""
     if not isinstance(other, str):
         return own.with_columns(value=pl.col("value") * items.scale + (items.offset - other))
-    name = best_floor(results, items) if other == BEST_FLOOR else other
-    others, on = items.rows.filter(arm=name), [*ITEM, "seed"]
+    others, on = items.rows.filter(arm=other), [*ITEM, "seed"]
     if others.is_empty():
-        raise missing(name)
-    if name in results.floors:  # no seed of a floor belongs to a seed of an arm
+        raise missing(other)
+    if other in results.floors:  # no seed of a floor belongs to a seed of an arm
         others, on = others.sort(KEY, "seed").group_by(ITEM).agg(pl.col("value").mean()), ITEM
     pairs = own.join(others, on=on, suffix="_other", maintain_order="left")
     if pairs.is_empty():
-        raise NotMeasuredError(f"{code(arm)} and {code(name)} have no item of one seed in common")
+        raise NotMeasuredError(f"it and {code(other)} have no item of one seed in common")
     gains = (pl.col("value") - pl.col("value_other")) * items.scale
     return pairs.select(*ITEM, "seed", value=gains)
 

@@ -40,13 +40,15 @@ class Rule:
 
     def __post_init__(self) -> None:
         """A rule that cannot be applied is our mistake."""
+        every = [clause.name for clause in self.clauses]
+        assert len({*every}) == len(every), f"two of {every} have one name"
         names: list[str] = []
         for clause in self.clauses:
-            assert clause.name not in names, f"two clauses are called {clause.name}"
             unknown = [name for name in clause.requires if name not in names]
-            assert not unknown, f"{clause.name} requires {unknown}, which do not stand before it"
-            names.append(clause.name)
-        assert self.key_clause in names, f"no clause is called {self.key}"
+            assert not unknown, f"{clause.name} requires {unknown}, which nothing before it judges"
+            if not clause.is_descriptive:
+                names.append(clause.name)
+        assert self.key_clause in names, f"no clause called {self.key_clause} is judged"
 
     @property
     def key_clause(self) -> str:

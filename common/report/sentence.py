@@ -7,18 +7,18 @@ from common.params import CONTROL
 from common.report.clauses import Clause, Correction, Seeds
 from common.report.markdown import amount, code
 from common.report.measured import Test
-from common.report.outcome import Judged, Outcome
+from common.report.outcome import Outcome
 from common.report.results import Results
 from common.report.verdict import NOT_MEASURED, OTHER_WAY, SHOWN, Finding
-from common.report.wording import contrast_words, joined, listed
+from common.report.wording import joined, listed
 
 ANY_ARM = "any of the arms"
 
 
 def verdict_sentence(outcomes: Sequence[Outcome]) -> str:
     """One phrase per clause that has phrases; a capital and a full stop."""
-    said = "; ".join(_phrase(one) for one in outcomes if one.clause.phrases)
-    return f"{said[:1].upper()}{said[1:]}." if said else ""
+    words = "; ".join(_phrase(one) for one in outcomes if one.clause.phrases)
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
 def key_finding(outcome: Outcome) -> Finding:
@@ -33,11 +33,11 @@ def key_finding(outcome: Outcome) -> Finding:
     return next((row for row in rows if row.status != NOT_MEASURED), rows[0])
 
 
-def verdict_notes(outcomes: Sequence[Outcome], results: Results, fallen: set[str]) -> list[str]:
+def verdict_notes(outcomes: Sequence[Outcome], results: Results, collapsed: set[str]) -> list[str]:
     """What the sentence and the table leave open, a sentence each."""
     stopped = results.facts.get("stopped_early", {})
     return [
-        *_fallen_note(fallen),
+        *_collapse_note(collapsed),
         *(note for one in outcomes for note in _notes_of(one)),
         *(_least_note(one, results) for one in outcomes if _is_at_least(one, results)),
         *_seeds_note(outcomes),
@@ -53,8 +53,8 @@ def _phrase(outcome: Outcome) -> str:
     if statuses == {OTHER_WAY}:
         return phrases.other_way or phrases.not_shown
     if statuses <= {NOT_MEASURED}:
-        said = phrases.shown.format(arms=ANY_ARM, last=ANY_ARM)
-        return f"whether {said} was not measured"
+        words = phrases.shown.format(arms=ANY_ARM, last=ANY_ARM)
+        return f"whether {words} was not measured"
     return phrases.not_shown
 
 
@@ -66,26 +66,23 @@ def _notes_of(outcome: Outcome) -> list[str]:
     reasons = list(dict.fromkeys(one.reason for one in outcome.judged if one.reason))
     notes = [_reason_note(outcome, reason) for reason in reasons]
     if outcome.clause.is_descriptive:
-        figures = [f"{_contrast(one)} {one.figure}" for one in outcome.judged if one.gain]
+        figures = [f"{one.words} {one.figure}" for one in outcome.judged if one.gain]
         notes += [f"{name}: {', '.join(figures)}."] if figures else []
     return notes
 
 
 def _reason_note(outcome: Outcome, reason: str) -> str:
     same = [one for one in outcome.judged if one.reason == reason]
-    return (
-        f"*{outcome.clause.name}*, {joined([*map(_contrast, same)])}: {same[0].status}, {reason}."
-    )
+    arms = joined([one.words for one in same])
+    return f"*{outcome.clause.name}*, {arms}: {same[0].status}, {reason}."
 
 
-def _contrast(one: Judged) -> str:
-    return contrast_words(one.contrast)
-
-
-def _fallen_note(fallen: set[str]) -> list[str]:
-    if CONTROL in fallen:
+def _collapse_note(collapsed: set[str]) -> list[str]:
+    if CONTROL in collapsed:
         return [f"{code(CONTROL)} collapsed, so that nothing is shown."]
-    return [f"Nothing is shown for what collapsed: {listed(sorted(fallen))}."] if fallen else []
+    return (
+        [f"Nothing is shown for what collapsed: {listed(sorted(collapsed))}."] if collapsed else []
+    )
 
 
 def _is_at_least(outcome: Outcome, results: Results) -> bool:

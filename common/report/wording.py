@@ -99,9 +99,9 @@ def _ending(rule: Any) -> str:
 
 def _clause_words(clause: Clause, rule: Any, numbers: dict[str, int]) -> str:
     """One item of the list."""
-    said = [_asked(clause, rule.cluster), _needed(clause, numbers), clause.remark]
+    words = [_asked(clause, rule.cluster), _needed(clause, numbers), clause.remark]
     item = f"{numbers[clause.name]}. "
-    text = f"{item}*{clause.name}*: {' '.join(filter(None, said))}"
+    text = f"{item}*{clause.name}*: {' '.join(filter(None, words))}"
     return fill(text, WIDTH, subsequent_indent=" " * len(item), break_on_hyphens=False)
 
 

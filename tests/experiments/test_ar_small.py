@@ -191,6 +191,8 @@ def test_an_arm_must_beat_the_best_floor():
     assert size(found) == {"blocks_4": SHOWN, "blocks_1": NOT_SHOWN, ABSENT: NOT_MEASURED}
     reason = "*A smaller AR beats the floors* is not shown (-0.010 [-0.010, -0.010])."
     assert f"*{FEWER_BLOCKS}*, `blocks_1` - `control`: not shown, {reason}" in notes(found)
+    gate = row_of(RULE.judge(found), "The control beats the floors")
+    assert gate.contrast == "`control` - `tfidf_ridge`"
 
 
 def test_without_floors_nothing_is_measured_about_size():

@@ -42,6 +42,7 @@ def test_a_gain_in_every_seed():
     assert found.difference == pytest.approx((1.5, 1.5, 1.5))
     assert found.by_seed == pytest.approx({0: 2.0, 1: 1.0})
     assert found.seeds == 2
+    assert found.other == "control"
     assert found.p_value(Test.SIGN_FLIP, 0.0) == pytest.approx(1 / 201)
     assert found.p_value(Test.BOOTSTRAP, 0.0) == pytest.approx(2 / 201)
 

@@ -100,7 +100,7 @@ def test_a_p_value_speaks_of_the_margin():
 def test_an_interval_that_includes_zero_is_not_shown_whatever_its_p_value(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    sure = PairedGain(Interval(0.1, -0.01, 0.2), {0: 0.1}, 1, lambda test, null: 0.001)
+    sure = PairedGain(Interval(0.1, -0.01, 0.2), {0: 0.1}, 1, "control", lambda test, null: 0.001)
     monkeypatch.setattr(decisions, "gain", lambda *asked: sure)
     clause = Clause("c", TO_CONTROL, LENGTH, GREATER, Test.SIGN_FLIP, seeds=Seeds.EVERY)
     assert status(results({}), clause) == NOT_SHOWN
@@ -132,6 +132,20 @@ def test_seeds(seeds: Seeds, expected: str):
     (row,) = judge(found._replace(measures=rows), clause).findings
     assert row.status == expected
     assert row.seeds == "2 of 3"
+
+
+def test_the_other_way_must_be_as_sure():
+    found = results({"control": 1.0, "longer": 0.5}, noise=0.1, seeds=3)
+    clause = Clause("c", TO_CONTROL, LENGTH, GREATER, Test.SIGN_FLIP, seeds=Seeds.SHARED)
+    assert status(found, clause) == OTHER_WAY
+    one_for = pl.col("arm").eq("longer") & pl.col("seed").eq(2)
+    mixed = found.measures.with_columns(value=pl.col("value") + 0.8 * one_for)
+    assert status(found._replace(measures=mixed), clause) == NOT_SHOWN
+    assert status(found._replace(measures=mixed), replace(clause, seeds=Seeds.ANY)) == OTHER_WAY
+    many = replace(clause, contrasts=TO_CONTROL + (Contrast("control", 1.0),) * 11)
+    few = replace(many, correction=Correction.HOLM)
+    assert judge(found, few).findings[0].p_value == pytest.approx(12 / 201)
+    assert judge(found, few).findings[0].status == NOT_SHOWN
 
 
 def test_a_fixed_order_ends_at_the_first_that_is_not_shown():
@@ -290,6 +304,7 @@ def test_a_rule_that_cannot_be_applied_is_refused():
         lambda: Clause("a", TO_CONTROL, Auroc(), GREATER, Test.SIGN_FLIP),
         lambda: Clause("a", (), LENGTH, GREATER),
         lambda: Clause("a", TO_CONTROL),
+        lambda: Rule("?", (Clause("a", TO_CONTROL, LENGTH),), ""),
     ):
         with pytest.raises(AssertionError):
             broken()
