@@ -49,4 +49,7 @@ def _seconds(command: list[str]) -> float:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report.md"
-        render_report(full_size_results(), "Question?", "Rule.", "Verdict.", [], out)
+        from tests.report.golden import RULE
+
+        results = full_size_results()
+        render_report(results, RULE, RULE.judge(results), [], out)

@@ -117,18 +117,21 @@ def collect(experiment: ExperimentName, profile: ProfileOption = None) -> None:
 
 @app.command()
 def report(experiment: ExperimentName, profile: ProfileOption = None) -> None:
-    """Render `reports/<profile>/<experiment>.md` and the index from collected results."""
+    """Render `reports/<profile>/<experiment>.md` and the index from collected results.
+
+    The tables behind it are published beside it; where nothing was collected it is made from those.
+    """
     from common.commands.asked import profile_asked
     from common.report.rule import load_rule, special_sections
 
     rule, scale = load_rule(experiment), profile_asked(profile)
-    from common.paths import report_file, results_folder
+    from common.paths import report_file
     from common.report.index import render_index
+    from common.report.publish import report_results
     from common.report.render import render_report
-    from common.report.results import load_results
     from common.tracking.tracker import log_report
 
-    results = load_results(results_folder(scale.name, experiment))
+    results = report_results(scale.name, experiment)
     out = report_file(scale.name, experiment)
     sections = special_sections(experiment, results)
     render_report(results, rule, rule.judge(results), sections, out)

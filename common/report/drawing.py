@@ -9,20 +9,31 @@ import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from common.metrics.statistics import Interval
+from common.report.markdown import label
 from common.report.results import CONTROL
+from common.seeding import keyed_seed
 
 WIDTH = 7.2
 """Inches; with DOTS_PER_INCH about as wide as a Markdown page."""
 DOTS_PER_INCH = 130
 LEGEND_LETTERS = 96
 """So many letters fit side by side under a figure."""
+COLORS = [
+    "#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9",
+    "#882255", "#999933", "#332288", "#cc6677", "#117733", "#8c564b",
+]  # fmt: skip
+"""Of arms: told apart by most who see few colours, and none near the control's grey."""
 MARKERS = "sD^vPX*"
-"""Seven, so that with ten colours the first seventy arms all look different."""
+SALT = 16
+"""Such that no two arms of one experiment wanted the same colour when it was chosen."""
 STYLE: dict[Any, Any] = {
     **sns.axes_style("whitegrid", {"axes.edgecolor": "0.6", "grid.color": "0.92"}),
     **sns.plotting_context("paper", font_scale=1.05),
@@ -32,24 +43,43 @@ STYLE: dict[Any, Any] = {
 
 
 class ArmStyle(NamedTuple):
-    """How one arm looks in every figure of a report."""
+    """How one arm looks in every figure of every report."""
 
     color: tuple[float, float, float]
     marker: str
 
 
 def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
-    """Control in dark grey, the others in a colour-blind palette; markers tell repeats apart.
+    """Control in dark grey; a colour and a marker for each other name, the same in all reports.
 
-    Every figure is given all arms of the report, so that one looks alike where others are missing.
+    Where two of these arms want the same colour, the first in the alphabet has it and the other
+    takes the next that nobody wants. Every figure is given all arms of its experiment.
     """
-    palette = sns.color_palette("colorblind")
-    others = [arm for arm in arms if arm != CONTROL]
+    others = sorted({*arms} - {CONTROL})
+    colors = _slots(others, len(COLORS))
     styles = {CONTROL: ArmStyle((0.25, 0.25, 0.25), "o")}
-    for index, arm in enumerate(others):
-        marker = MARKERS[index % len(MARKERS)]
-        styles[arm] = ArmStyle(palette[index % len(palette)], marker)
-    return styles
+    for arm in others:
+        first = keyed_seed("marker", arm)
+        markers = [MARKERS[(first + step) % len(MARKERS)] for step in range(len(MARKERS))]
+        looks = [ArmStyle(to_rgb(COLORS[colors[arm]]), marker) for marker in markers]
+        styles[arm] = next((one for one in looks if one not in styles.values()), looks[0])
+    return {arm: styles[arm] for arm in dict.fromkeys([CONTROL, *arms])}
+
+
+def _slots(names: Sequence[str], count: int) -> dict[str, int]:
+    """{name: one of `count` slots}, all different while they last."""
+    found: dict[str, int] = {}
+    if len(names) > count:
+        found = _slots(names[count:], count)
+    wanted = {name: keyed_seed("color", SALT, name) % count for name in names[:count]}
+    placed = {wanted[name]: name for name in reversed(names[:count])}
+    for name in names[:count]:
+        slot = wanted[name]
+        while placed.get(slot, name) != name:
+            slot = (slot + 1) % count
+        placed[slot] = name
+        found[name] = slot
+    return found
 
 
 def save_figure(figure: Figure, file: Path) -> None:
@@ -100,7 +130,7 @@ def draw_interval(
         linestyle="none",
         elinewidth=1.4,
         capsize=0,
-        label=name,
+        label=label(name),
     )
 
 
@@ -115,14 +145,29 @@ def log_axis(axes: Axes, values: Collection[int | float], title: str) -> None:
 
 
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One legend for all panels, beneath them."""
+    """One legend for all panels, beneath them, of what is to be seen in one of them."""
     named: dict[str, Artist] = {}
     for axes in panels:
-        handles, labels = axes.get_legend_handles_labels()
-        named |= {name: handle for handle, name in zip(handles, labels, strict=True) if name}
+        handles, names = axes.get_legend_handles_labels()
+        for handle, name in zip(handles, names, strict=True):
+            if name and _is_seen(handle):
+                named.setdefault(name, handle)
     if named:
         longest = max(map(len, named))
         columns = min(len(named), max(1, LEGEND_LETTERS // (longest + 7)))
         lines = -(-len(named) // columns)
         figure.set_figheight(figure.get_figheight() + 0.19 * (lines - 1))
         figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns)
+
+
+def _is_seen(handle: Any) -> bool:
+    """Whether any of it lies within its panel; one point is seen where it has a marker."""
+    line = handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle
+    if not isinstance(line, Line2D) or line.axes is None:
+        return True
+    panel = line.axes
+    _ = panel.get_xlim(), panel.get_ylim()  # matplotlib works the limits out when asked
+    points = line.get_transform().transform(line.get_xydata())
+    within = panel.transAxes.inverted().transform(points)
+    shown = np.isfinite(within).all(1) & (within > -0.01).all(1) & (within < 1.01).all(1)
+    return shown.sum() >= (1 if line.get_marker() not in ("", "None", None) else 2)

@@ -1,55 +1,70 @@
 """Explanations side by side: what each writer says of the same activations."""
 
-from typing import NamedTuple
-
 import polars as pl
 
+from common.metrics.quotes import verbatim_spans
 from common.report.markdown import ABSENT, code, fixed, plain, table
-from common.report.results import Results
+from common.report.results import CONTROL, Results
 from common.report.tables import ORIGINAL, mean_errors
 from common.schema import AV, KEY
 
-MOST_EXAMPLES = 8
+ON_PAGE, IN_DETAILS = 4, 8
+"""Activations on the page, and further ones in the details."""
 SOURCE_CHARACTERS = 400
 """So much of a text is shown, from its end."""
+BEGIN, END = "\ue000", "\ue001"
+"""Stand for the marks of bold type while text is escaped; no text has them."""
 
 
-class Example(NamedTuple):
-    """One activation and what each writer says of it."""
+def examples(results: Results, first: int, count: int, every_cosine: bool = False) -> str:
+    """A table of some rows of `texts`: the source, what each writer says, how well it is read.
 
-    key: str
-    source_text: str
-    table: str
-
-
-def examples(results: Results) -> list[Example]:
-    """The first activations of `texts`, what each writer says and how well each arm reads it."""
-    writers = [name for name in results.texts.columns if name not in ("key", "source_text")]
-    cosines = {source: _cosines(results, source) for source in results.sources}
+    The cosine is of the writer's own AR, else of the control's, or of every arm where asked for.
+    Quotations of two words and more that stand in the source word for word are in bold type.
+    """
+    writers = [name for name in results.texts.columns if name not in (KEY, "source_text")]
+    arms = results.arms if every_cosine else [CONTROL]
+    cosines = {source: _cosines(results, source, arms) for source in results.sources}
     cosines |= {arm: _own_cosines(results, arm) for arm in writers if arm in results.arms}
-    shown = []
-    for text in results.texts.head(MOST_EXAMPLES).to_dicts():
-        cells = [
+    title = "cosine by arm" if every_cosine else "cosine"
+    cells = []
+    for text in results.texts.slice(first, count).to_dicts():
+        cells.append({"": "**source**", "text": _ending(text["source_text"])})
+        cells += [
             {
-                "writer": name,
-                "explanation": plain(text[name]),
-                "cosine by arm": cosines.get(name, {}).get(text["key"], ABSENT),
+                "": name,
+                "text": marked(text[name], text["source_text"]),
+                title: cosines.get(name, {}).get(text[KEY], ABSENT),
             }
             for name in writers
         ]
-        ending = text["source_text"][-SOURCE_CHARACTERS:]
-        cut = "… " if len(ending) < len(text["source_text"]) else ""
-        shown.append(Example(text["key"], cut + plain(ending), table(cells)))
-    return shown
+    return table(cells)
 
 
-def _cosines(results: Results, source: str) -> dict[str, str]:
-    """{key: cosine of each arm, averaged over seeds, as text}."""
+def marked(text: str | None, source: str) -> str:
+    """An explanation in one line, its quotations from the source in bold type."""
+    shown = text or ""
+    for start, end in reversed(verbatim_spans(shown, source)):
+        inner = shown[start:end].strip()
+        start += len(shown[start:end]) - len(shown[start:end].lstrip())
+        end = start + len(inner)
+        shown = f"{shown[:start]}{BEGIN}{inner}{END}{shown[end:]}"
+    return plain(shown).replace(BEGIN, "**").replace(END, "**")
+
+
+def _ending(source: str) -> str:
+    ending = source[-SOURCE_CHARACTERS:]
+    return ("… " if len(ending) < len(source) else "") + plain(ending)
+
+
+def _cosines(results: Results, source: str, arms: list[str]) -> dict[str, str]:
+    """{key: cosine of each arm, averaged over seeds, as text}; named where there are several."""
     errors, by_key = mean_errors(results, source), {}
-    for arm in results.arms:
+    for arm in arms:
         if (ORIGINAL, arm) in errors:
-            for key, cosine in errors[ORIGINAL, arm].select("key", "cosine").iter_rows():
-                by_key.setdefault(key, []).append(f"{code(arm)} {fixed(cosine)}")
+            name = f"{code(arm)} " if len(arms) > 1 else ""
+            for key, cosine in errors[ORIGINAL, arm].select(KEY, "cosine").iter_rows():
+                by_key.setdefault(key, []).append(f"{name}{fixed(cosine)}")
     return {key: ", ".join(cosines) for key, cosines in by_key.items()}
 
 
@@ -57,4 +72,4 @@ def _own_cosines(results: Results, arm: str) -> dict[str, str]:
     """{key: cosine of what the arm's AR makes of its AV's text}, of the seed that is shown."""
     rows = results.rows.filter(pl.col("applied"), arm=arm, source=AV, transform=ORIGINAL)
     first = rows.filter(pl.col("seed") == pl.col("seed").min()).select(KEY, "cosine")
-    return {key: f"{code(arm)} {fixed(cosine)}" for key, cosine in first.iter_rows()}
+    return {key: fixed(cosine) for key, cosine in first.iter_rows()}

@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from common.metrics.statistics import Interval
 from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
 from common.report.markdown import label, writer
 from common.report.tables import ArmRow, PrefixRow, SurvivalRow
@@ -38,7 +39,7 @@ def fve_figure(tables: Mapping[str, Sequence[ArmRow]], every_arm: Sequence[str])
                     height = np.full(len(seeds), arms.index(row.arm) + 0.25)
                     axes.scatter(seeds, height, s=9, color=styles[row.arm].color, alpha=0.6)
             axes.set(title=_title(source), xlabel="FVE (share of variance)")
-            axes.set_yticks(range(len(arms)), arms)
+            axes.set_yticks(range(len(arms)), list(map(label, arms)))
             axes.set_ylim(len(arms) - 0.4, -0.6)
             axes.locator_params(axis="x", nbins=6)
             axes.grid(visible=False, axis="y")
@@ -100,7 +101,7 @@ def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]], every_arm: Sequence
                     low, high = [row.fve.low for row in own], [row.fve.high for row in own]
                     axes.fill_between(tokens, low, high, color=color, alpha=0.15, linewidth=0)
                 fve = [row.fve.estimate for row in own]
-                axes.plot(tokens, fve, color=color, marker=marker, markersize=4, label=arm)
+                axes.plot(tokens, fve, color=color, marker=marker, markersize=4, label=label(arm))
             axes.set(title=_title(source), xlabel="explanation tokens shown")
             axes.axhline(0, color="0.6", linewidth=0.8)
             axes.set_xticks(sorted({row.tokens for row in rows}))
@@ -141,9 +142,30 @@ def curves_figure(curves: pl.DataFrame, every_arm: Sequence[str]) -> Figure:
             for arm, style in arm_styles(every_arm).items():
                 own = curves.filter(arm=arm, metric=metric).sort("seed", "step")
                 for run in own.partition_by("seed", maintain_order=True):
-                    axes.plot(run["step"], run["value"], color=style.color, alpha=0.75, label=arm)
+                    mark = style.marker if run.height == 1 else ""
+                    look = {"color": style.color, "alpha": 0.75, "marker": mark, "markersize": 4}
+                    axes.plot(run["step"], run["value"], label=label(arm), **look)
             axes.set(xlabel="training step", ylabel=label(metric))
         legend(figure, panels)
+    return figure
+
+
+def measures_figure(
+    columns: Mapping[str, Mapping[str, Interval]], every_arm: Sequence[str]
+) -> Figure:
+    """Means of each arm with their intervals: {title: {arm: mean}}, a panel for each title."""
+    arms = [arm for arm in every_arm if any(arm in found for found in columns.values())]
+    styles = arm_styles(every_arm)
+    with rc_context(STYLE):
+        figure, panels = make_panels(list(columns), height=1.0 + 0.28 * len(arms))
+        for axes, (title, found) in zip(panels, columns.items(), strict=True):
+            for arm, mean in found.items():
+                draw_interval(axes, mean, arms.index(arm), styles[arm])
+            axes.set(xlabel=fill(title, TITLE_WIDTH))
+            axes.set_yticks(range(len(arms)), list(map(label, arms)))
+            axes.set_ylim(len(arms) - 0.4, -0.6)
+            axes.locator_params(axis="x", nbins=6)
+            axes.grid(visible=False, axis="y")
     return figure
 
 

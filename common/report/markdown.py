@@ -16,6 +16,33 @@ WRITERS = {
     "av_untrained_ar": "AV's explanations, read by the arm's AR as it was before reinforcement",
     "av_neutral_ar": "AV's explanations, read by a neutral AR",
 }
+WORDS = {
+    "cap_hit": "texts that reach the cap",
+    "dev_fve": "FVE, dev documents",
+    "dev_fve_neutral_ar": "FVE under the neutral AR, dev documents",
+    "dev_fve_untrained_ar": "FVE under the AR as it was, dev documents",
+    "dev_kl_greedy": "KL to the AV before, dev documents (nats)",
+    "dev_quote_share": "share in quotation marks, dev documents",
+    "distinct_1": "different words among all",
+    "distinct_2": "different word pairs among all",
+    "empty": "empty texts",
+    "length": "tokens",
+    "length_tokens": "tokens",
+    "non_ascii": "characters beyond ASCII",
+    "quote_share": "share in quotation marks",
+    "repetition": "word 3-grams that stand earlier in the text",
+    "rl_cap_hit": "share of samples that reach the cap",
+    "rl_entropy": "entropy of samples (nats per token)",
+    "rl_length": "tokens of samples",
+    "rl_reward": "reward of samples",
+    "role_leakage": "texts with pieces of the chat format",
+    "train_loss": "training loss",
+    "unpaired_marks": "unpaired quotation marks",
+    "unbalanced_quotes": "texts with an unpaired quotation mark",
+    "verbatim_4gram_share": "verbatim 4-grams",
+}
+"""Of measures, metrics and curves whose names do not say it."""
+ABBREVIATIONS = re.compile(r"\b(ar|auroc|av|fve|kl|rl)\b")
 SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
 
 
@@ -34,6 +61,13 @@ def amount(value: float | int | None) -> str:
     return f"{int(value):,}" if whole else f"{value:,.0f}" if abs(value) >= 1e3 else f"{value:.3g}"
 
 
+def duration(seconds: float) -> str:
+    """`31 s`, `19 min` or `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def percent(share: float) -> str:
     """A share in [0, 1] as a whole percentage, rounded towards 50 % so that 100 % means all."""
     exact = round(100 * share, 6)
@@ -46,11 +80,11 @@ def includes_zero(interval: Interval) -> bool:
 
 
 def bounds(interval: Interval | None) -> str:
-    """`0.576 [0.540, 0.615]`, marked when it includes zero."""
+    """`0.576 [0.540, 0.615]`, marked when it includes zero; without bounds the estimate alone."""
     if interval is None or math.isnan(interval.estimate):
         return ABSENT
     if math.isnan(interval.low):
-        return f"{fixed(interval.estimate)} (no interval)"
+        return fixed(interval.estimate)
     mark = INCLUDES_ZERO if includes_zero(interval) else ""
     return f"{fixed(interval.estimate)} [{fixed(interval.low)}, {fixed(interval.high)}]{mark}"
 
@@ -74,8 +108,9 @@ def cell(text: str) -> str:
 
 
 def label(name: str) -> str:
-    """A column's name in words."""
-    return re.sub(r"\b(fve|ar)\b", lambda found: found[0].upper(), name.replace("_", " "))
+    """The name of a column, a measure or an arm in words."""
+    spaced = name.replace("_", " ")
+    return WORDS.get(name) or re.sub(ABBREVIATIONS, lambda found: found[0].upper(), spaced)
 
 
 def writer(source: str) -> str:

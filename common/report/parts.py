@@ -1,26 +1,24 @@
 """The parts of a report as Markdown: tables of formatted cells, and sentences beneath them."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
+from common.metrics.statistics import Interval
+from common.report import tables
 from common.report.markdown import (
     ABSENT,
-    amount,
     bounds,
-    cell,
     code,
     fixed,
-    includes_zero,
     label,
     percent,
-    plain,
     table,
     writer,
 )
-from common.report.results import CONTROL, FAILED, Results
+from common.report.results import CONTROL, Results
 from common.report.tables import (
     ALL_QUOTES,
     ORIGINAL,
@@ -29,9 +27,9 @@ from common.report.tables import (
     PrefixRow,
     SurvivalRow,
     quote_effects,
+    too_few_documents,
 )
-
-FEWEST_SEEDS = 3
+from common.schema import TEACHER
 
 
 class Part(NamedTuple):
@@ -42,21 +40,27 @@ class Part(NamedTuple):
     sentences: tuple[str, ...] = ()
 
 
-def _named(results: Results, row: ArmRow) -> str:
-    if not row.is_floor:
-        return code(row.arm)
-    kind = "ceiling" if row.arm in results.facts.get("ceilings", []) else "floor"
-    return f"{code(row.arm)} ({kind})"
+def arm_parts(results: Results, measured: Mapping[str, Sequence[ArmRow]]) -> list[Part]:
+    """One part per source; a reference row that is the same as in an earlier one stands there."""
+    parts, told = [], dict[str, set[float]]()
+    for source, rows in measured.items():
+        known = [row.arm for row in rows if row.fve.estimate in told.get(row.arm, ())]
+        parts.append(_arm_part(results, source, [row for row in rows if row.arm not in known]))
+        for row in rows:
+            if row.is_floor:
+                told.setdefault(row.arm, set()).add(row.fve.estimate)
+    return parts
 
 
-def arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
-    """Arms and floors by metrics, each comparison in words, and what is missing."""
+def _arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
+    """Arms and floors by metrics, and what is missing."""
     counts = sorted({f"{row.activations} of {row.documents} documents" for row in rows})
+    several = any(len(row.seeds) > 1 for row in rows)
     cells = [
         {
             "arm": _named(results, row),
             "FVE": bounds(row.fve),
-            "seeds": _seeds(row),
+            "seeds": _seeds(row) if several and not row.is_floor else ABSENT,
             f"FVE minus {CONTROL}": bounds(row.difference),
             "cosine": fixed(row.cosine),
             "raw FVE": fixed(row.raw_fve),
@@ -67,49 +71,65 @@ def arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
         | {f"FVE, {label(name)}": bounds(fve) for name, fve in row.transforms.items()}
         for row in rows
     ]
-    sentences = [_comparison(row) for row in rows if row.difference and not row.is_floor]
-    few = [code(row.arm) for row in rows if not row.is_floor and len(row.seeds) < FEWEST_SEEDS]
-    if few:
-        sentences.append(f"Fewer than {FEWEST_SEEDS} training seeds: {', '.join(few)}.")
-    still = [code(row.arm) for row in rows if row.arm in results.facts.get("untrained", [])]
-    if still:
-        sentences.append(f"Nothing is trained, one run stands for every seed: {', '.join(still)}.")
-    absent = results.facts.get("missing_floors", {})
-    sentences += [f"No floor {code(name)}: {reason}." for name, reason in absent.items()]
-    sentences += _chance(results, rows)
-    sentences.append(f"Activations evaluated: {'; '.join(counts)}.")
+    sentences = [f"Activations evaluated: {'; '.join(counts)}."]
     lost = results.rows.filter(~pl.col("applied"), source=source, transform=ORIGINAL).height
     if lost:
         sentences.append(f"Rows without an explanation to evaluate, left out: {lost}.")
     return Part(writer(source), table(cells), tuple(sentences))
 
 
+def arm_remarks(results: Results, measured: Mapping[str, Sequence[ArmRow]]) -> list[str]:
+    """What holds for all tables of arms: a sentence each."""
+    still = [code(arm) for arm in results.arms if arm in results.facts.get("untrained", [])]
+    absent = results.facts.get("missing_floors", {})
+    return [
+        *([f"Nothing is trained, one run stands for all seeds: {', '.join(still)}."] * bool(still)),
+        *(f"No floor {code(name)}: {reason}." for name, reason in absent.items()),
+        *_chance(results, [row for rows in measured.values() for row in rows]),
+    ]
+
+
 def survival_part(results: Results, source: str, rows: Sequence[SurvivalRow]) -> Part:
-    """Arms and transforms by what survives, and in words what that says of the quotes."""
+    """Arms and transforms by what survives, and in words what that says of the quotes.
+
+    What applied to too few documents for an interval is counted and left out, unless all of the
+    results are of too few.
+    """
+    few = too_few_documents(results)
+    told = [row for row in rows if few or not math.isnan(row.fve.low)]
+    whole = all(row.coverage == 1 for row in told)
     cells = [
         {
             "arm": code(row.arm),
             "transform": code(row.transform),
-            "coverage": percent(row.coverage),
+            "coverage": ABSENT if whole else percent(row.coverage),
             "FVE, original": bounds(row.original),
             "FVE, transformed": bounds(row.fve),
-            "share that survives": bounds(row.share),
+            "share that survives": ABSENT if _is_wild(row) else bounds(row.share),
         }
-        for row in rows
+        for row in told
     ]
     sentences = [
-        f"{code(arm)}, {code(pair[0])} minus {code(pair[1])}: {bounds(effect)}"
-        + (", **the interval includes zero**." if includes_zero(effect) else ".")
+        f"{code(arm)}, {code(pair[0])} minus {code(pair[1])}: {bounds(effect)}."
         for pair in (VERBATIM, ALL_QUOTES)
         for arm, effect in quote_effects(results, source, pair).items()
+        if few or not math.isnan(effect.low)
     ]
-    if none := [r for r in rows if not math.isnan(r.fve.low) and not r.share.low > 0]:
+    if none := [r for r in told if not math.isnan(r.fve.low) and not r.share.low > 0]:
         said = "Nothing is shown to survive (no interval wholly above zero)"
         sentences.append(f"{said}: {_by_transform(none)}.")
-    if worse := [r for r in rows if r.fve.high < 0]:
+    if worse := [r for r in told if r.fve.high < 0]:
         said = "Worse than answering the mean activation (FVE wholly below zero)"
         sentences.append(f"{said}: {_by_transform(worse)}.")
+    if left_out := [row for row in rows if row not in told]:
+        said = f"Left out, of fewer than {tables.FEWEST_DOCUMENTS} documents"
+        sentences.append(f"{said}: {_by_transform(left_out, coverage=True)}.")
     return Part(writer(source), table(cells), tuple(sentences))
+
+
+def _is_wild(row: SurvivalRow) -> bool:
+    """A share of an own FVE that may be zero, which has an interval no more."""
+    return math.isnan(row.share.low) and not math.isnan(row.fve.low)
 
 
 def prefix_part(source: str, rows: Sequence[PrefixRow]) -> Part:
@@ -124,76 +144,42 @@ def prefix_part(source: str, rows: Sequence[PrefixRow]) -> Part:
     return Part(writer(source), table(cells), _lengths(rows))
 
 
-def text_part(results: Results) -> str:
-    """Measures of the texts by writer."""
-    names = sorted({name for metrics in results.text_metrics.values() for name in metrics})
+def measures_part(columns: Mapping[str, Mapping[str, Interval]], arms: Sequence[str]) -> str:
+    """Arms by the means of all their measures."""
     return table(
         [
-            {"measure": label(name)}
-            | {
-                source: fixed(metrics.get(name))
-                for source, metrics in sorted(results.text_metrics.items(), reverse=True)
-            }
-            for name in names
+            {"arm": code(arm)} | {title: bounds(found.get(arm)) for title, found in columns.items()}
+            for arm in arms
+            if any(arm in found for found in columns.values())
         ]
     )
 
 
-def cost_part(results: Results) -> str:
-    """What each arm's final runs cost, with the settings that tuning chose."""
-    totals = [
-        pl.col("skipped_steps").sum() if name == "skipped_steps" else pl.col(name).mean()
-        for name in results.runs.columns
-        if name not in ("arm", "seed")
+def text_part(results: Results) -> Part | None:
+    """Measures of the texts by writer; what is zero for all is told in one sentence."""
+    metrics = results.text_metrics
+    names = sorted({name for found in metrics.values() for name in found})
+    zero = [name for name in names if not any(found.get(name) for found in metrics.values())]
+    writers = sorted(metrics, key=lambda name: (name != TEACHER, *_place(results, name)))
+    cells = [
+        {"measure": label(name)} | {one: fixed(metrics[one].get(name)) for one in writers}
+        for name in names
+        if name not in zero
     ]
-    means = {
-        row.pop("arm"): row
-        for row in results.runs.group_by("arm").agg(pl.len(), *totals).to_dicts()
-    }
-    return table(
-        [
-            {"arm": code(arm), "seeds": str(means[arm].pop("len"))}
-            | {label(name): amount(value) for name, value in means[arm].items()}
-            for arm in results.arms
-            if arm in means
-        ]
-    )
+    said = (f"Zero everywhere: {', '.join(map(label, zero))}.",) if zero else ()
+    return Part("", table(cells), said) if names else None
 
 
-def tuning_part(results: Results) -> Part | None:
-    """Trials of each arm by how they ended, and the best; says when budgets differ."""
-    studies = {arm: results.trials.filter(arm=arm) for arm in results.arms}
-    studies = {arm: trials for arm, trials in studies.items() if trials.height}
-    if not studies:
-        return None
-    budgets = {trials.filter(pl.col("state") != FAILED).height for trials in studies.values()}
-    sentence = "**The tuning budgets of the arms differ**: compare them with care."
-    if len(budgets) == 1:
-        sentence = f"Every tuned arm got the same budget of {budgets.pop()} trials."
-    cells = [{"arm": code(arm)} | _study(trials) for arm, trials in studies.items()]
-    return Part("", table(cells), (sentence,))
+def _named(results: Results, row: ArmRow) -> str:
+    if not row.is_floor:
+        return code(row.arm)
+    kind = "ceiling" if row.arm in results.facts.get("ceilings", []) else "floor"
+    return f"*{kind}* {code(row.arm)}"
 
 
-def provenance_part(results: Results) -> str:
-    """Every fact, nested ones with dots, by name."""
-    flat = sorted(_flatten(results.facts).items())
-    return table([{"fact": name, "value": _fact(value)} for name, value in flat])
-
-
-def _study(trials: pl.DataFrame) -> dict[str, str]:
-    """How the trials of one arm ended, and the best of those that were not pruned."""
-    states = trials["state"].value_counts().sort("state").iter_rows()
-    finished = trials.filter(state="complete").sort("value", "number", descending=[True, False])
-    best: dict[str, Any] = next(finished.iter_rows(named=True), {})
-    cells = {
-        "trials": ", ".join(f"{count} {state.lower()}" for state, count in states),
-        "best value": fixed(best.get("value")),
-    }
-    return cells | {
-        label(name.removeprefix("params_")): _setting(value)
-        for name, value in best.items()
-        if name.startswith("params_")
-    }
+def _place(results: Results, name: str) -> tuple[int, str]:
+    """Arms in their order, then others by name."""
+    return results.arms.index(name) if name in results.arms else len(results.arms), name
 
 
 def _seeds(row: ArmRow) -> str:
@@ -201,16 +187,6 @@ def _seeds(row: ArmRow) -> str:
     if len(values) < 2:
         return str(len(values))
     return f"{len(values)}: {fixed(min(values))} to {fixed(max(values))}"
-
-
-def _comparison(row: ArmRow) -> str:
-    assert row.difference is not None
-    said = f"{code(row.arm)} minus {code(CONTROL)} = {bounds(row.difference)}: "
-    if math.isnan(row.difference.low):
-        return said + "too few documents in common to compare."
-    if includes_zero(row.difference):
-        return said + "**the interval includes zero**, no difference is shown."
-    return said + f"FVE is {'higher' if row.difference.estimate > 0 else 'lower'} than control's."
 
 
 def _chance(results: Results, rows: Sequence[ArmRow]) -> list[str]:
@@ -223,11 +199,12 @@ def _chance(results: Results, rows: Sequence[ArmRow]) -> list[str]:
     return [f"top-1 and MRR: the own activation among {distractors} distractors, {chance}."]
 
 
-def _by_transform(rows: Sequence[SurvivalRow]) -> str:
+def _by_transform(rows: Sequence[SurvivalRow], coverage: bool = False) -> str:
     """Transforms, each with the arms that `rows` have of it."""
     arms: dict[str, list[str]] = {}
     for row in rows:
-        arms.setdefault(row.transform, []).append(code(row.arm))
+        share = f" ({percent(row.coverage)})" if coverage else ""
+        arms.setdefault(row.transform, []).append(f"{code(row.arm)}{share}")
     return "; ".join(f"{code(name)} of {', '.join(named)}" for name, named in arms.items())
 
 
@@ -236,26 +213,10 @@ def _lengths(rows: Sequence[PrefixRow]) -> tuple[str, ...]:
     shares: dict[str, list[str]] = {}
     for row in rows:
         shares.setdefault(row.arm, []).append(f"{percent(row.coverage)} (k = {row.tokens})")
+    if all(row.coverage == 1 for row in rows):
+        return ()
     told = {arm: ", ".join(parts) for arm, parts in shares.items()}
     said = "Explanations that have so many tokens"
     if len(set(told.values())) == 1:
         return (f"{said}: {next(iter(told.values()))}.",)
     return tuple(f"{said}, {code(arm)}: {line}." for arm, line in told.items())
-
-
-def _setting(value: object) -> str:
-    return amount(value) if isinstance(value, float) else cell(str(value or ABSENT))
-
-
-def _fact(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_fact, value))
-    return f"{value:.6g}" if isinstance(value, float) else plain(str(value))
-
-
-def _flatten(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in facts.items():
-        nested = isinstance(value, dict)
-        flat |= _flatten(value, f"{prefix}{name}.") if nested else {prefix + name: value}
-    return flat

@@ -1,19 +1,19 @@
-"""An experiment's report: generated Markdown and PNG figures, the same bytes each time."""
+"""An experiment's report: a page, its details and PNG figures, the same bytes each time."""
 
 import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 
-from common.report import drawing, figures, markdown, parts
-from common.report.examples import examples
+from common.report import cost_parts, drawing, figures, main_table, page, parts
+from common.report.examples import IN_DETAILS, ON_PAGE, examples
+from common.report.markdown import INCLUDES_ZERO, label, writer
 from common.report.results import Results, check_results
 from common.report.rule import Rule
-from common.report.section import Section
+from common.report.section import Drawing, Section
 from common.report.tables import (
     ArmRow,
     PrefixRow,
@@ -21,11 +21,16 @@ from common.report.tables import (
     arm_table,
     prefix_table,
     survival_table,
+    too_few_documents,
 )
 from common.report.verdict import Verdict
 from common.schema import AV, AV_NEUTRAL_AR
 
 TEMPLATES = Path(__file__).parent / "templates"
+DETAILS = ".details.md"
+MOST_LINES = 150
+"""Of a page: examples make room for what else there is."""
+MOST_FIGURES = 3
 
 
 def render_report(
@@ -35,49 +40,34 @@ def render_report(
     sections: Sequence[Section],
     out: Path,
 ) -> None:
-    """Write `out` (`<name>.md`), its figures (`<name>/*.png`) and `<name>.json` for the index.
+    """Write `out` (`<name>.md`), `<name>.details.md`, `<name>/*.png` and `<name>.json`.
 
-    The verdict's sentence is what the index shows. Figures of an earlier rendering are removed.
-    Raises NlaError where the results lack a column, a fact or the control arm.
+    The latter is read by the index. Of too few documents there are neither intervals nor a verdict.
+    Figures of an earlier rendering are removed. Raises NlaError where the results lack a column, a
+    fact or the control arm.
     """
     check_results(results, out)
-    measured = _measure(results)
-    drawn = _draw(results, measured)
-    drawn |= {extra.name: extra.figure for section in sections for extra in section.drawings}
+    few = too_few_documents(results)
+    verdict = page.without_statistics(verdict) if few else verdict
+    measured = _measure(results, rule)
+    own = [one for section in sections for one in section.drawings]
+    drawn = _drawings(results, measured, own)
     _save_figures(drawn, out.with_suffix(""))
-    text = fill_template(
-        "report.md.j2",
-        question=rule.question,
-        decision_rule=rule.words(),
-        verdict=verdict,
-        findings=_findings(verdict),
-        sections=sections,
-        folder=out.stem,
-        figures=set(drawn),
-        **_parts(results, measured),
-    )
-    _write(out, text)
-    entry = {name: results.facts[name] for name in ("experiment", "profile")}
-    entry |= {"question": rule.question, "verdict": verdict.sentence}
-    shown = json.dumps(entry, indent=2, sort_keys=True, ensure_ascii=False)
-    _write(out.with_suffix(".json"), shown + "\n")
-
-
-def _findings(verdict: Verdict) -> str:
-    return markdown.table(
-        [
-            {
-                "clause": row.clause,
-                "contrast": row.contrast,
-                "measure": row.measure,
-                "status": row.status,
-                "difference": markdown.bounds(row.difference),
-                "p": markdown.amount(row.p_value),
-                "seeds": row.seeds or markdown.ABSENT,
-            }
-            for row in verdict.findings
-        ]
-    )
+    shown = [one for one in drawn if one.on_page][:MOST_FIGURES]
+    common: dict[str, Any] = {
+        "facts": results.facts,
+        "few": few,
+        "documents": results.documents,
+        "folder": out.stem,
+        "verdict": page.verdict_part(verdict),
+    }
+    _write(out, _page(results, rule, measured, common | {"figures": shown}))
+    rest = {one.name: one for one in drawn if one not in shown}
+    details = _details(results, measured) | {"sections": sections, "figures": rest}
+    findings = page.findings_table(verdict.findings)
+    text = fill_template("details.md.j2", rule=rule.words(), findings=findings, **common, **details)
+    _write(out.with_name(out.stem + DETAILS), text)
+    _write(out.with_suffix(".json"), _entry(results, rule, verdict))
 
 
 def fill_template(name: str, **values: object) -> str:
@@ -94,65 +84,111 @@ def fill_template(name: str, **values: object) -> str:
 
 
 class _Measured(NamedTuple):
-    """The tables of each source of explanations that has rows."""
+    """The tables of each source of explanations that has rows, and means of measures by title."""
 
     arms: dict[str, list[ArmRow]]
     survival: dict[str, list[SurvivalRow]]
     prefixes: dict[str, list[PrefixRow]]
+    columns: main_table.Measured
+
+    def on_page(self, results: Results) -> dict[str, list[ArmRow]]:
+        """The sources that the page shows."""
+        shown = main_table.page_sources(results)
+        return {source: rows for source, rows in self.arms.items() if source in shown}
 
 
-def _measure(results: Results) -> _Measured:
+def _measure(results: Results, rule: Rule) -> _Measured:
     def of_each_source(build: Callable[[Results, str], list]) -> dict[str, list]:
         return {source: rows for source in results.sources if (rows := build(results, source))}
 
     arms = of_each_source(arm_table)
     trained = {source: rows for source, rows in arms.items() if not all(r.is_floor for r in rows)}
-    return _Measured(trained, of_each_source(survival_table), of_each_source(prefix_table))
+    columns = main_table.measured_columns(results, rule)
+    survival, prefixes = of_each_source(survival_table), of_each_source(prefix_table)
+    return _Measured(trained, survival, prefixes, columns)
 
 
-def _draw(results: Results, measured: _Measured) -> dict[str, Figure]:
-    drawn: dict[str, Figure] = {}
-    if measured.arms:
-        drawn["fve"] = figures.fve_figure(measured.arms, results.arms)
-    if survival := figures.survival_figure(measured.survival, results.arms):
-        drawn["survival"] = survival
+def _drawings(results: Results, measured: _Measured, own: Sequence[Drawing]) -> list[Drawing]:
+    """Every figure, those that a reader wants first before the others."""
+    every, on_page = results.arms, measured.on_page(results)
+    drawn: list[Drawing | None] = []
+    if on_page:
+        caption = (
+            "FVE: interval over documents, beneath it a dot per training seed; lines: references."
+        )
+        drawn.append(Drawing("fve", caption, figures.fve_figure(on_page, every)))
+    elif measured.columns:
+        figure = figures.measures_figure(measured.columns, every)
+        drawn.append(Drawing("measures", "Means of each arm with their intervals.", figure))
+    drawn += own
+    survival = figures.survival_figure(measured.survival, every)
+    caption = "Share of FVE that survives a change of the text; the axis is cut at -1 and 1.5."
+    drawn.append(Drawing("survival", caption, survival) if survival else None)
     if measured.prefixes:
-        drawn["prefix"] = figures.prefix_figure(measured.prefixes, results.arms)
-    main = measured.arms.get(_main_source(results, measured), [])
-    if main and (against_cost := figures.cost_figure(main, results.runs, results.arms)):
-        drawn["cost"] = against_cost
+        figure = figures.prefix_figure(measured.prefixes, every)
+        drawn.append(Drawing("prefix", "FVE of the first k explanation tokens.", figure))
+    main = AV if AV in measured.arms else next(iter(measured.arms), "")
+    cost = figures.cost_figure(measured.arms[main], results.runs, every) if main else None
+    caption = f"FVE ({writer(main)}) against cost."
+    drawn.append(Drawing("cost", caption, cost) if cost else None)
     if results.curves.height:
-        drawn["curves"] = figures.curves_figure(results.curves, results.arms)
-    return drawn
+        figure = figures.curves_figure(results.curves, every)
+        drawn.append(Drawing("curves", "Training curves, a line per seed.", figure, on_page=False))
+    return [one for one in drawn if one]
 
 
-def _main_source(results: Results, measured: _Measured) -> str:
-    """The texts that an experiment is about: the teacher's, or those of AVs that it trains."""
-    return AV if results.measures.height else next(iter(measured.arms), "")
+def _page(results: Results, rule: Rule, measured: _Measured, values: dict[str, Any]) -> str:
+    """With as many examples as there is room for."""
+    on_page, columns = measured.on_page(results), measured.columns
+    values |= {
+        "question": rule.question,
+        "arms": main_table.main_table(results, on_page, columns),
+        "legend": main_table.legend_lines(results, on_page, columns),
+        "sureness": [] if values["few"] else page.sureness(results),
+        "cost": page.cost_lines(results),
+    }
+    for count in range(ON_PAGE, -1, -1):
+        text = fill_template("page.md.j2", examples=examples(results, 0, count), **values)
+        if text.count("\n") <= MOST_LINES:
+            break
+    return text
 
 
-def _parts(results: Results, measured: _Measured) -> dict[str, object]:
+def _details(results: Results, measured: _Measured) -> dict[str, object]:
+    every = [] if measured.arms else sorted({*results.measures["measure"].unique()})
+    means = {label(name): main_table.measure_means(results, name) for name in every}
     return {
-        "facts": results.facts,
-        "zero": markdown.INCLUDES_ZERO,
-        "main_writer": markdown.writer(_main_source(results, measured)),
+        "zero": INCLUDES_ZERO,
         "neutral": AV_NEUTRAL_AR in measured.arms,
-        "arms": [parts.arm_part(results, *item) for item in measured.arms.items()],
+        "arms": parts.arm_parts(results, measured.arms),
+        "remarks": parts.arm_remarks(results, measured.arms),
+        "measures": parts.measures_part(means, results.arms),
         "survival": [parts.survival_part(results, *item) for item in measured.survival.items()],
         "prefixes": [parts.prefix_part(*item) for item in measured.prefixes.items()],
-        "examples": examples(results),
+        "examples": examples(results, ON_PAGE, IN_DETAILS, every_cosine=True),
         "text_metrics": parts.text_part(results),
-        "cost": parts.cost_part(results),
-        "tuning": parts.tuning_part(results),
-        "provenance": parts.provenance_part(results),
+        "cost": cost_parts.cost_part(results),
+        "tuning": cost_parts.tuning_part(results),
+        "provenance": cost_parts.provenance_part(results),
     }
 
 
-def _save_figures(drawn: dict[str, Figure], folder: Path) -> None:
+def _entry(results: Results, rule: Rule, verdict: Verdict) -> str:
+    """What the index reads."""
+    entry = {name: results.facts[name] for name in ("experiment", "profile")} | {
+        "question": rule.question,
+        "sentence": verdict.sentence,
+        "key": page.key_figure(verdict.key),
+        "checks_only": too_few_documents(results),
+    }
+    return json.dumps(entry, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _save_figures(drawn: Sequence[Drawing], folder: Path) -> None:
     for leftover in folder.glob("*.png"):
         leftover.unlink()
-    for name, figure in drawn.items():
-        drawing.save_figure(figure, folder / f"{name}.png")
+    for one in drawn:
+        drawing.save_figure(one.figure, folder / f"{one.name}.png")
 
 
 def _write(file: Path, text: str) -> None:

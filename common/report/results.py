@@ -17,9 +17,9 @@ from common.manifest import (
     write_manifest,
 )
 from common.params import CONTROL
-from common.schema import TEACHER
+from common.schema import AV_NEUTRAL_AR, DOC_ID, TEACHER
 
-REQUIRED_FACTS = ("profile", "experiment", "floors", "variance", "resamples")
+REQUIRED_FACTS = ("profile", "experiment", "arms", "resamples")
 
 ROWS_SCHEMA = pl.Schema(
     {
@@ -36,6 +36,8 @@ ROWS_SCHEMA = pl.Schema(
         "retrieval_rank": pl.Int64,
     }
 )
+RUN = ("arm", "seed")
+"""What `runs` must have; of the other columns of its schema, and of more, what is known."""
 RUNS_SCHEMA = pl.Schema(
     {
         "arm": pl.String,
@@ -89,14 +91,16 @@ TABLES = {
 class Results(NamedTuple):
     """Tables that hold at least the columns of `TABLES`; an experiment leaves out what it has not.
 
-    `measures` holds other numbers of single activations, such as the length of an explanation.
-    `trials` also holds one column `params_<name>` per tuned setting; each further column of `texts`
-    (`teacher`, `av`, ...) is a writer's explanation of the same activation. `text_metrics` is
-    {writer: {metric: value}}. `facts` holds `REQUIRED_FACTS` and whatever else is worth keeping:
-    `floors` (arms that are references and not conditions), `variance` (mean ||n(h) - mu||² of the
-    evaluated split), `resamples` (of the bootstrap), and optionally `arms` (their order),
-    `ceilings` (floors that are ceilings), `missing_floors` ({floor: why there is none}),
-    `raw_variance` (`variance` on the raw scale), commit, device, digests, ...
+    `rows` holds errors of reconstructions, for FVE. `measures` holds other numbers of single items,
+    such as the length of an explanation, or a label and a score; `cluster` is what the bootstrap
+    draws, the document of an activation. `runs` needs no more than `RUN`. `trials` also holds one
+    column `params_<name>` per tuned setting; each further column of `texts` (`teacher`, `av`, ...)
+    is a writer's explanation of the same activation. `text_metrics` is {writer: {metric: value}}.
+    `facts` holds `REQUIRED_FACTS`: `arms` (their order), `resamples` (of the bootstrap); where
+    there are rows also `variance` (mean ||n(h) - mu||² of the evaluated split); and whatever else
+    is worth keeping: `floors` (arms that are references and not conditions), `ceilings` (floors
+    that are ceilings), `missing_floors` ({floor: why there is none}), `raw_variance` (`variance` on
+    the raw scale), commit, device, digests, ...
     """
 
     facts: dict[str, Any]
@@ -112,14 +116,24 @@ class Results(NamedTuple):
     def floors(self) -> list[str]:
         """Arms that are reference rows rather than conditions, in the order given."""
         present = set(self.rows["arm"].unique())
-        return [floor for floor in self.facts["floors"] if floor in present]
+        return [floor for floor in self.facts.get("floors", []) if floor in present]
+
+    @property
+    def documents(self) -> int:
+        """How many documents, or other clusters, were tested."""
+        return max(self.rows[DOC_ID].n_unique(), self.measures["cluster"].n_unique())
+
+    @property
+    def has_own_texts(self) -> bool:
+        """Whether each arm wrote explanations of its own, which a neutral AR read, too."""
+        return AV_NEUTRAL_AR in self.sources
 
     @property
     def arms(self) -> list[str]:
         """The conditions that were trained or evaluated: control first, then as `facts["arms"]`."""
         tables = (self.rows, self.runs, self.curves, self.measures)
         named = {arm for table in tables for arm in table["arm"].unique()}
-        present = named - set(self.facts["floors"])
+        present = named - set(self.facts.get("floors", []))
         order = {arm: place for place, arm in enumerate(self.facts.get("arms", []))}
         return sorted(present, key=lambda arm: (arm != CONTROL, order.get(arm, len(order)), arm))
 
@@ -143,20 +157,22 @@ def save_results(folder: Path, results: Results) -> None:
     write_manifest(folder, kind="results")
 
 
-def load_results(folder: Path) -> Results:
-    """Read what `save_results` wrote; NlaError when it is missing, incomplete or changed."""
-    remedy = f"nla collect {folder.name} --profile {folder.parent.parent.name}"
+def load_results(folder: Path, experiment: str = "", remedy: str = "") -> Results:
+    """Read what `save_results` wrote; NlaError when it is missing, incomplete or changed.
+
+    The folder has the experiment's name unless another is given; `remedy` is what to do about it.
+    """
+    stage = f"experiments/{experiment or folder.name}"
+    remedy = remedy or f"nla collect {folder.name} --profile {folder.parent.parent.name}"
     names = [*(f"{name}.parquet" for name in TABLES), "summary.json"]
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         what = f"collected results lack {', '.join(missing)}"
         raise NlaError(what, where=folder, remedy=remedy)
-    stage = f"experiments/{folder.name}"
     manifest = read_manifest(folder, stage, remedy=remedy, kind="results")
     check_content(folder, manifest, stage, remedy=remedy)
     tables = {name: read_table(folder / f"{name}.parquet", stage) for name in TABLES}
     summary = folder / "summary.json"
-    remedy = "collect them again with `nla collect`"
     results = Results(**tables, **parse_json(summary.read_bytes(), summary, remedy))
     check_results(results, folder)
     return results
@@ -164,11 +180,12 @@ def load_results(folder: Path) -> Results:
 
 def check_results(results: Results, where: object = None) -> None:
     """Assert the required facts and columns, and that the arms include the control."""
-    missing = [fact for fact in REQUIRED_FACTS if fact not in results.facts]
+    needed = [*REQUIRED_FACTS, *(["variance"] if results.rows.height else [])]
+    missing = [fact for fact in needed if fact not in results.facts]
     missing += [
         f"{name}.{column}"
         for name, schema in TABLES.items()
-        for column in schema
+        for column in (RUN if name == "runs" else schema)
         if column not in getattr(results, name).columns
     ]
     if missing:

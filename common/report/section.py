@@ -10,6 +10,8 @@ class Drawing(NamedTuple):
     caption: str
     figure: Any
     """A matplotlib Figure."""
+    on_page: bool = True
+    """Whether it may stand on the page, beside the FVE; if not, in the details alone."""
 
 
 class Section(NamedTuple):

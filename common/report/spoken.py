@@ -5,7 +5,7 @@ from math import isnan
 import polars as pl
 
 from common.metrics.statistics import Interval, ratio_difference
-from common.report.markdown import bounds, code, table
+from common.report.markdown import bounds, code, label, table
 from common.report.paired import CLUSTER, mean_interval, measures_by_arm
 from common.report.results import Results
 from common.report.section import Drawing, Section
@@ -14,10 +14,8 @@ from common.report.verdict import NOT_MEASURED
 from common.schema import KEY
 
 SHOWN = {
-    "tokens": "tokens",
-    "quote_share": "share in quotation marks",
-    "unpaired_marks": "unpaired quotation marks",
-    "verbatim_4gram_share": "verbatim 4-grams",
+    name: label(name)
+    for name in ("tokens", "quote_share", "unpaired_marks", "verbatim_4gram_share")
 }
 
 BEST = "best_of_"
@@ -25,9 +23,8 @@ BEST = "best_of_"
 
 
 def spoken_sections(results: Results) -> list[Section]:
-    """The texts in numbers, the splice, and the best of n; [] where nothing was measured."""
-    if not results.measures.height:
-        return []
+    """The texts in numbers, the splice, and the best of n: those that were measured."""
+    known = {*results.measures["measure"].unique()}
     texts = (
         "Means over test explanations, 95 % intervals by document; seeds are averaged first.\n\n"
         + table([_text_row(results, arm) for arm in results.arms])
@@ -37,11 +34,9 @@ def spoken_sections(results: Results) -> list[Section]:
         " reconstruction in the activation's place. *Recovered* is 1 - KL / KL of the mean"
         " direction.\n\n" + table([_splice_row(results, arm) for arm in results.arms])
     )
-    return [
-        Section("What the explanations look like", texts),
-        Section("In the target's place", splice),
-        _sampled_section(results),
-    ]
+    looks = [Section("What the explanations look like", texts)] if known & SHOWN.keys() else []
+    placed = [Section("In the target's place", splice)] if "splice_kl" in known else []
+    return [*looks, *placed, *([_sampled_section(results)] if f"{BEST}1" in known else [])]
 
 
 def _sampled_section(results: Results) -> Section:
@@ -66,7 +61,9 @@ def _sampled_section(results: Results) -> Section:
     figure = lines_figure(curves, "best of n", "FVE (share of variance)", results.arms)
     caption = "FVE of the best of n sampled explanations, chosen by the arm's own AR."
     return Section(
-        "Several explanations of one activation", text, (Drawing("best_of", caption, figure),)
+        "Several explanations of one activation",
+        text,
+        (Drawing("best_of", caption, figure, on_page=False),),
     )
 
 

@@ -78,6 +78,11 @@ class PrefixRow(NamedTuple):
     """FVE gained per token since the next shorter prefix, on explanations that have both."""
 
 
+def too_few_documents(results: Results) -> bool:
+    """Whether nothing that was tested is enough for any statement."""
+    return 0 < results.documents < FEWEST_DOCUMENTS
+
+
 def arm_table(
     results: Results, source: str, transforms: Sequence[str] = ("shuffled", "source_text")
 ) -> list[ArmRow]:

@@ -51,6 +51,7 @@ def synthetic_results() -> Results:
         facts={
             "profile": "laptop",
             "experiment": "synthetic",
+            "arms": list(ARMS),
             "floors": list(FLOORS),
             "variance": VARIANCE,
             "raw_variance": 40000.0,

@@ -1,0 +1,148 @@
+"""What the page of a report says of its verdict and of what it cost, in tables and few lines."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from common.report.markdown import (
+    ABSENT,
+    INCLUDES_ZERO,
+    amount,
+    bounds,
+    code,
+    duration,
+    plain,
+    table,
+)
+from common.report.results import FAILED, Results
+from common.report.verdict import NOT_MEASURED, OTHER_WAY, SHOWN, Finding, Verdict
+
+MOST_FINDINGS = 40
+"""Rows of a verdict's table on the page; more stand in the details."""
+FEWEST_SEEDS = 3
+
+
+class VerdictPart(NamedTuple):
+    """A verdict on the page."""
+
+    sentence: str
+    table: str
+    notes: tuple[str, ...]
+    left_out: int
+    """Rows that stand in the details only."""
+
+
+def without_statistics(verdict: Verdict) -> Verdict:
+    """Of too few documents nothing is measured: what is left are the clauses."""
+    findings = tuple(
+        row._replace(status=NOT_MEASURED, difference=None, p_value=None, seeds="")
+        for row in verdict.findings
+    )
+    return Verdict("Not measured.", findings)
+
+
+def verdict_part(verdict: Verdict) -> VerdictPart:
+    """Sentence, table and notes."""
+    rows = verdict.findings
+    shown = findings_table(rows[:MOST_FINDINGS])
+    left_out = max(0, len(rows) - MOST_FINDINGS)
+    return VerdictPart(verdict.sentence, shown, verdict.notes, left_out)
+
+
+def findings_table(findings: Sequence[Finding]) -> str:
+    """One row per contrast; a clause and its measure are named once."""
+    named = [_clause(row) for row in findings]
+    return table(
+        [
+            {
+                "clause": name if place == 0 or name != named[place - 1] else "",
+                "contrast": row.contrast,
+                "verdict": f"**{row.status}**" if row.status in (SHOWN, OTHER_WAY) else row.status,
+                "difference": bounds(row.difference),
+                "corrected p": amount(row.p_value),
+                "seeds": row.seeds or ABSENT,
+            }
+            for place, (row, name) in enumerate(zip(findings, named, strict=True))
+        ]
+    )
+
+
+def key_figure(finding: Finding | None) -> str:
+    """Contrast, measure and difference of the finding that stands in the index."""
+    if finding is None or finding.difference is None:
+        return ABSENT
+    measure = "" if finding.measure == ABSENT else f", {finding.measure}"
+    return f"{finding.contrast}{measure}: {bounds(finding.difference)}"
+
+
+def sureness(results: Results) -> list[str]:
+    """What intervals and seeds of a page do not say by themselves."""
+    counts = {
+        arm: max(
+            results.rows.filter(arm=arm)["seed"].n_unique(),
+            results.measures.filter(arm=arm)["seed"].n_unique(),
+        )
+        for arm in results.arms
+        if arm not in results.facts.get("untrained", [])
+    }
+    few = [arm for arm, count in counts.items() if 0 < count < FEWEST_SEEDS]
+    said = (
+        "Intervals are 95 % bootstrap intervals over documents"
+        f" ({results.documents} of them); {INCLUDES_ZERO} marks one that includes zero."
+    )
+    if not few:
+        return [said]
+    who = "Every arm" if len(few) == len(counts) else ", ".join(map(code, few))
+    has = "has" if who == "Every arm" or len(few) == 1 else "have"
+    seeds = "one training seed" if counts[few[0]] == 1 else f"{counts[few[0]]} training seeds"
+    if len({counts[arm] for arm in few}) > 1:
+        seeds = f"fewer than {FEWEST_SEEDS} training seeds"
+    return [said, f"{who} {has} {seeds}: no interval holds what another run would give."]
+
+
+def cost_lines(results: Results) -> list[str]:
+    """Runs, tuning, data and commit: a line each, of what is known."""
+    facts = results.facts
+    lines = [_training(results), _tuning(results), _data(results)]
+    commit = f"commit {_told(facts['commit'])}, " if "commit" in facts else ""
+    lines.append(f"Made with {commit}{facts['resamples']} resamples of the bootstrap.")
+    return [line for line in lines if line]
+
+
+def _clause(row: Finding) -> str:
+    return row.clause if row.measure == ABSENT else f"{row.clause}: {row.measure}"
+
+
+def _training(results: Results) -> str:
+    runs, where = results.runs, results.facts.get("device")
+    if not runs.height:
+        return ""
+    said = f"{runs.height} runs of {runs['arm'].n_unique()} arms"
+    if "train_seconds" in runs.columns and (seconds := runs["train_seconds"].sum()):
+        said += f", {duration(seconds)} of training in all"
+    return f"{said}{f', on {_told(where)}' if where else ''}."
+
+
+def _tuning(results: Results) -> str:
+    trials = results.trials.filter(pl.col("state") != FAILED)
+    counts = sorted(trials.group_by("arm").len()["len"].unique())
+    if not counts:
+        return ""
+    return f"Tuning: {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} trials an arm."
+
+
+def _data(results: Results) -> str:
+    facts = results.facts
+    items = max(results.rows["key"].n_unique(), results.measures["key"].n_unique())
+    if not items:
+        return ""
+    said = f"Tested on {items} items of {results.documents} documents"
+    if "layer" in facts and "target" in facts:
+        said += f"; activations after block {facts['layer']} of {_told(facts['target'])}"
+    return f"{said}."
+
+
+def _told(fact: Any) -> str:
+    values = fact if isinstance(fact, list | tuple) else [fact]
+    return ", ".join(plain(str(value)) for value in values)

@@ -1,0 +1,65 @@
+"""The tables behind a report, published beside it: a fresh clone renders the same page from them.
+
+What a report never reads is left out, and numbers are stored in as few bytes as hold them exactly.
+"""
+
+from pathlib import Path
+
+import polars as pl
+import polars.selectors as cs
+
+from common.paths import report_file, results_folder
+from common.report.results import TABLES, Results, load_results, save_results
+from common.report.tables import ORIGINAL
+
+OF_ORIGINALS = ["cosine", "raw_squared_error"]
+"""Columns of `rows` that a report reads of untransformed explanations only."""
+
+
+def published_folder(report: Path) -> Path:
+    """`reports/<profile>/<name>/results`."""
+    return report.with_suffix("") / "results"
+
+
+def report_results(profile: str, experiment: str) -> Results:
+    """What a report is rendered from: the published tables.
+
+    They are made anew where `nla collect` has left results. Raises NlaError where there are
+    neither, or where either is incomplete or changed.
+    """
+    collected = results_folder(profile, experiment)
+    published = published_folder(report_file(profile, experiment))
+    if collected.exists() or not published.exists():
+        save_results(published, compact(load_results(collected)))
+    remedy = f"take {published} from git, or run `nla collect {experiment} --profile {profile}`"
+    return exact(load_results(published, experiment, remedy))
+
+
+def compact(results: Results) -> Results:
+    """The same numbers in fewer bytes, without those that no report reads."""
+    original = pl.when(pl.col("transform") == ORIGINAL)
+    rows = results.rows.with_columns(original.then(pl.col(OF_ORIGINALS)))
+    tables = _tables(results._replace(rows=rows))
+    return results._replace(**{name: _narrow(table) for name, table in tables.items()})
+
+
+def exact(results: Results) -> Results:
+    """All numbers in double precision again."""
+    wide = cs.by_dtype(pl.Float32).cast(pl.Float64)
+    return results._replace(
+        **{name: table.with_columns(wide) for name, table in _tables(results).items()}
+    )
+
+
+def _tables(results: Results) -> dict[str, pl.DataFrame]:
+    return {name: getattr(results, name) for name in TABLES}
+
+
+def _narrow(table: pl.DataFrame) -> pl.DataFrame:
+    """Each column in single precision that loses nothing by it, as what torch has measured."""
+    exactly = [
+        column.name
+        for column in table.select(cs.by_dtype(pl.Float64))
+        if column.cast(pl.Float32).cast(pl.Float64).equals(column, null_equal=True)
+    ]
+    return table.with_columns(pl.col(exactly).cast(pl.Float32))
