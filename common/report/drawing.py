@@ -170,4 +170,4 @@ def _is_seen(handle: Any) -> bool:
     points = line.get_transform().transform(line.get_xydata())
     within = panel.transAxes.inverted().transform(points)
     shown = np.isfinite(within).all(1) & (within > -0.01).all(1) & (within < 1.01).all(1)
-    return shown.sum() >= (1 if line.get_marker() not in ("", "None", None) else 2)
+    return int(shown.sum()) >= (1 if line.get_marker() not in ("", "None", None) else 2)

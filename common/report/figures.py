@@ -18,6 +18,8 @@ SHARE_RANGE = (-1.0, 1.5)
 """Beyond this a surviving share is a division by next to nothing, and the axis is cut."""
 TITLE_WIDTH = 36
 """Characters that fit over half a figure."""
+LABEL_WIDTH = 26
+"""Characters that fit beside a panel."""
 MOST_BANDS = 4
 """More bands of intervals than this hide one another; the table still holds them."""
 FLOOR_LINES = ("--", ":", "-.", (0, (1, 4)), (0, (6, 4)))
@@ -145,7 +147,7 @@ def curves_figure(curves: pl.DataFrame, every_arm: Sequence[str]) -> Figure:
                     mark = style.marker if run.height == 1 else ""
                     look = {"color": style.color, "alpha": 0.75, "marker": mark, "markersize": 4}
                     axes.plot(run["step"], run["value"], label=label(arm), **look)
-            axes.set(xlabel="training step", ylabel=label(metric))
+            axes.set(xlabel="training step", ylabel=fill(label(metric), LABEL_WIDTH))
         legend(figure, panels)
     return figure
 
@@ -170,7 +172,8 @@ def measures_figure(
 
 
 def _title(source: str) -> str:
-    return fill(writer(source), TITLE_WIDTH)
+    texts, comma, reader = writer(source).partition(", ")
+    return f"{texts},\n{fill(reader, TITLE_WIDTH)}" if comma else fill(texts, TITLE_WIDTH)
 
 
 def _mean_costs(runs: pl.DataFrame, cost: str) -> dict[str, float]:

@@ -56,7 +56,7 @@ def page_sources(results: Results) -> dict[str, str]:
 
 
 def measured_columns(results: Results, rule: Rule) -> Measured:
-    """Measures that the page shows: those of the rule, and the usual or, without FVE, all others."""
+    """What the page shows: measures of the rule, and the usual or, without FVE, all others."""
     asked = [clause.measure for clause in rule.clauses]
     aurocs = dict.fromkeys(one for one in asked if isinstance(one, Auroc))
     means = [one.measure for one in asked if isinstance(one, MeanOf)]
@@ -99,18 +99,19 @@ def main_table(results: Results, tables: Mapping[str, Sequence[ArmRow]], measure
     )
 
 
-def legend_lines(
-    results: Results, tables: Mapping[str, Sequence[ArmRow]], measured: Measured
-) -> list[str]:
+def legend_lines(results: Results, tables: Mapping[str, Sequence[ArmRow]]) -> list[str]:
     """What the columns and the reference rows are, a line each."""
     if not tables:
-        return ["Means of each arm."] if measured else []
+        return []
     lines = [
         "FVE is the share of the activations' variance that the AR gives back from the words: 1 is"
         " perfect, 0 is the error of answering the mean."
     ]
     if AV_NEUTRAL_AR in tables:
         lines.append("The neutral AR is one for all: trained on the explanations of every arm.")
+    if _seeds(results, tables):
+        main = page_sources(results)[_main(tables)]
+        lines.append(f"Training seeds: how many, and from where to where {main} goes.")
     distractors = results.facts.get("distractors")
     if distractors and any(row.top1 is not None for rows in tables.values() for row in rows):
         lines.append(
@@ -146,9 +147,13 @@ def _fve_columns(results: Results, tables: Mapping[str, Sequence[ArmRow]]) -> Co
             if row.arm == CONTROL and SHUFFLED in row.transforms:
                 columns[title][SHUFFLED] = bounds(row.transforms[SHUFFLED])
     if titles:
-        main = AV if AV in titles else next(iter(titles))
-        columns["top-1"] = {row.arm: fixed(row.top1) for row in tables[main]}
+        columns["top-1"] = {row.arm: fixed(row.top1) for row in tables[_main(titles)]}
     return columns
+
+
+def _main(sources: Mapping[str, object]) -> str:
+    """The source that retrieval and seeds are told of."""
+    return AV if AV in sources else next(iter(sources))
 
 
 def _mean_cell(title: str, mean: Interval, beside_fve: bool) -> str:
@@ -178,7 +183,7 @@ def _means(results: Results, name: str) -> dict[str, float]:
 
 def _seeds(results: Results, tables: Mapping[str, Sequence[ArmRow]]) -> dict[str, str]:
     """How many, and from where to where FVE goes; nothing where each arm has one."""
-    rows = next((tables[source] for source in (AV, *tables) if source in tables), [])
+    rows = tables[_main(tables)] if tables else []
     found = {row.arm: [*row.seeds.values()] for row in rows if not row.is_floor}
     counted = results.measures.group_by("arm").agg(pl.col("seed").n_unique())
     counts = dict(counted.iter_rows()) | {arm: len(values) for arm, values in found.items()}

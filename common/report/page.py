@@ -76,8 +76,8 @@ def key_figure(finding: Finding | None) -> str:
     return f"{finding.contrast}{measure}: {bounds(finding.difference)}"
 
 
-def sureness(results: Results) -> list[str]:
-    """What intervals and seeds of a page do not say by themselves."""
+def sureness(results: Results, cluster: str) -> list[str]:
+    """What intervals and seeds of a page do not say by themselves; `cluster` is what is drawn."""
     counts = {
         arm: max(
             results.rows.filter(arm=arm)["seed"].n_unique(),
@@ -88,8 +88,8 @@ def sureness(results: Results) -> list[str]:
     }
     few = [arm for arm, count in counts.items() if 0 < count < FEWEST_SEEDS]
     said = (
-        "Intervals are 95 % bootstrap intervals over documents"
-        f" ({results.documents} of them); {INCLUDES_ZERO} marks one that includes zero."
+        f"Intervals are 95 % bootstrap intervals over {results.documents} {cluster}s;"
+        f" {INCLUDES_ZERO} marks one that includes zero."
     )
     if not few:
         return [said]
@@ -101,17 +101,16 @@ def sureness(results: Results) -> list[str]:
     return [said, f"{who} {has} {seeds}: no interval holds what another run would give."]
 
 
-def cost_lines(results: Results) -> list[str]:
+def cost_lines(results: Results, items: str, cluster: str) -> list[str]:
     """Runs, tuning, data and commit: a line each, of what is known."""
-    facts = results.facts
-    lines = [_training(results), _tuning(results), _data(results)]
-    commit = f"commit {_told(facts['commit'])}, " if "commit" in facts else ""
-    lines.append(f"Made with {commit}{facts['resamples']} resamples of the bootstrap.")
+    lines = [_training(results), _tuning(results), _data(results, items, cluster)]
+    if "commit" in results.facts:
+        lines.append(f"Commit {_told(results.facts['commit'])}.")
     return [line for line in lines if line]
 
 
 def _clause(row: Finding) -> str:
-    return row.clause if row.measure == ABSENT else f"{row.clause}: {row.measure}"
+    return row.clause if row.measure == ABSENT else f"{row.clause} ({row.measure})"
 
 
 def _training(results: Results) -> str:
@@ -132,12 +131,12 @@ def _tuning(results: Results) -> str:
     return f"Tuning: {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} trials an arm."
 
 
-def _data(results: Results) -> str:
+def _data(results: Results, items: str, cluster: str) -> str:
     facts = results.facts
-    items = max(results.rows["key"].n_unique(), results.measures["key"].n_unique())
-    if not items:
+    count = max(results.rows["key"].n_unique(), results.measures["key"].n_unique())
+    if not count:
         return ""
-    said = f"Tested on {items} items of {results.documents} documents"
+    said = f"{count} {items} of {results.documents} {cluster}s"
     if "layer" in facts and "target" in facts:
         said += f"; activations after block {facts['layer']} of {_told(facts['target'])}"
     return f"{said}."

@@ -113,13 +113,11 @@ def _drawings(results: Results, measured: _Measured, own: Sequence[Drawing]) -> 
     every, on_page = results.arms, measured.on_page(results)
     drawn: list[Drawing | None] = []
     if on_page:
-        caption = (
-            "FVE: interval over documents, beneath it a dot per training seed; lines: references."
-        )
+        caption = "FVE of each arm, beneath it a dot per training seed; lines are references."
         drawn.append(Drawing("fve", caption, figures.fve_figure(on_page, every)))
     elif measured.columns:
         figure = figures.measures_figure(measured.columns, every)
-        drawn.append(Drawing("measures", "Means of each arm with their intervals.", figure))
+        drawn.append(Drawing("measures", "Means of each arm.", figure))
     drawn += own
     survival = figures.survival_figure(measured.survival, every)
     caption = "Share of FVE that survives a change of the text; the axis is cut at -1 and 1.5."
@@ -143,9 +141,9 @@ def _page(results: Results, rule: Rule, measured: _Measured, values: dict[str, A
     values |= {
         "question": rule.question,
         "arms": main_table.main_table(results, on_page, columns),
-        "legend": main_table.legend_lines(results, on_page, columns),
-        "sureness": [] if values["few"] else page.sureness(results),
-        "cost": page.cost_lines(results),
+        "legend": main_table.legend_lines(results, on_page),
+        "sureness": [] if values["few"] else page.sureness(results, rule.cluster),
+        "cost": page.cost_lines(results, rule.items, rule.cluster),
     }
     for count in range(ON_PAGE, -1, -1):
         text = fill_template("page.md.j2", examples=examples(results, 0, count), **values)
@@ -168,6 +166,7 @@ def _details(results: Results, measured: _Measured) -> dict[str, object]:
         "examples": examples(results, ON_PAGE, IN_DETAILS, every_cosine=True),
         "text_metrics": parts.text_part(results),
         "cost": cost_parts.cost_part(results),
+        "runs": results.runs.columns,
         "tuning": cost_parts.tuning_part(results),
         "provenance": cost_parts.provenance_part(results),
     }

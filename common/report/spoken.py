@@ -13,11 +13,7 @@ from common.report.tables import FEWEST_DOCUMENTS, UNDEFINED
 from common.report.verdict import NOT_MEASURED
 from common.schema import KEY
 
-SHOWN = {
-    name: label(name)
-    for name in ("tokens", "quote_share", "unpaired_marks", "verbatim_4gram_share")
-}
-
+OF_TEXTS = ("tokens", "quote_share", "unpaired_marks", "verbatim_4gram_share")
 BEST = "best_of_"
 """Before n, in the names of measures."""
 
@@ -34,7 +30,7 @@ def spoken_sections(results: Results) -> list[Section]:
         " reconstruction in the activation's place. *Recovered* is 1 - KL / KL of the mean"
         " direction.\n\n" + table([_splice_row(results, arm) for arm in results.arms])
     )
-    looks = [Section("What the explanations look like", texts)] if known & SHOWN.keys() else []
+    looks = [Section("What the explanations look like", texts)] if known & {*OF_TEXTS} else []
     placed = [Section("In the target's place", splice)] if "splice_kl" in known else []
     return [*looks, *placed, *([_sampled_section(results)] if f"{BEST}1" in known else [])]
 
@@ -69,8 +65,8 @@ def _sampled_section(results: Results) -> Section:
 
 def _text_row(results: Results, arm: str) -> dict[str, str]:
     return {"arm": code(arm)} | {
-        title: bounds(mean_interval(results, found[arm]))
-        for measure, title in SHOWN.items()
+        label(measure): bounds(mean_interval(results, found[arm]))
+        for measure in OF_TEXTS
         if arm in (found := measures_by_arm(results, measure))
     }
 

@@ -1,5 +1,6 @@
 """The golden report: `python -m tests.report.golden` writes it anew after an intended change."""
 
+import tempfile
 from pathlib import Path
 
 from common.report.clauses import GREATER, Clause, EachArm, Phrases, Seeds
@@ -23,7 +24,8 @@ RULE = Rule(
         ),
     ),
 )
-GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"
+FOLDER = Path(__file__).parents[1] / "golden"
+PAGES = ("report.md", "report.details.md")
 
 
 def render_synthetic(out: Path) -> None:
@@ -37,8 +39,7 @@ def render_synthetic(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    render_synthetic(GOLDEN)
-    GOLDEN.with_suffix(".json").unlink()
-    for figure in GOLDEN.with_suffix("").iterdir():
-        figure.unlink()
-    GOLDEN.with_suffix("").rmdir()
+    with tempfile.TemporaryDirectory() as folder:
+        render_synthetic(Path(folder) / PAGES[0])
+        for name in PAGES:
+            (FOLDER / name).write_bytes((Path(folder) / name).read_bytes())

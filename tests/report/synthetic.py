@@ -73,14 +73,14 @@ def _rows() -> pl.DataFrame:
                 transforms = TRANSFORMS if arm in ARMS else {"original": 1.0}
                 for transform, factor in transforms.items():
                     scale = 1.0 if arm in FLOORS else strength * factor
-                    frames.append(_block((source, arm, seed, transform), fve * scale))
+                    frames.append(block((source, arm, seed, transform), fve * scale))
     return pl.concat(frames).cast(dict(ROWS_SCHEMA))
 
 
-def _block(identity: tuple[str, str, int, str], fve: float) -> pl.DataFrame:
+def block(identity: tuple[str, str, int, str], fve: float) -> pl.DataFrame:
     source, arm, seed, transform = identity
-    noise = _generator(source, arm, str(seed), transform).normal(0, 0.2, (DOCUMENTS, 2))
-    drift = _generator(source, arm, str(seed)).normal(0, 0.02)
+    noise = generator(source, arm, str(seed), transform).normal(0, 0.2, (DOCUMENTS, 2))
+    drift = generator(source, arm, str(seed)).normal(0, 0.02)
     shared = np.random.default_rng(7).gamma(4, 1, (DOCUMENTS, 2))
     relative = shared / shared.mean() + noise + drift
     error = (VARIANCE * (1 - fve) * relative).ravel().clip(min=0)
@@ -151,7 +151,7 @@ def _curves() -> pl.DataFrame:
     rows = []
     for arm, fve in ARMS.items():
         for seed in SEEDS:
-            noise = _generator(arm, str(seed)).normal(0, 0.01, 20)
+            noise = generator(arm, str(seed)).normal(0, 0.01, 20)
             for index in range(20):
                 rise = 1 - np.exp(-index / 6)
                 step = 10 * index
@@ -172,5 +172,5 @@ def _texts() -> pl.DataFrame:
     )
 
 
-def _generator(*key: str) -> np.random.Generator:
+def generator(*key: str) -> np.random.Generator:
     return np.random.default_rng(list("/".join(key).encode()))

@@ -39,7 +39,7 @@ def test_bounds_are_marked_exactly_when_they_include_zero():
     assert bounds(Interval(0.1, 0.0, 0.2)) == "0.100 [0.000, 0.200]°"
     assert bounds(Interval(-0.1, -0.2, 0.1)).endswith("°")
     assert bounds(Interval(-0.2, -0.3, -0.1)) == "-0.200 [-0.300, -0.100]"
-    assert bounds(Interval(0.3, math.nan, math.nan)) == "0.300 (no interval)"
+    assert bounds(Interval(0.3, math.nan, math.nan)) == "0.300"
     assert bounds(None) == ABSENT
 
 
