@@ -118,9 +118,10 @@ def collect(experiment: ExperimentName, profile: ProfileOption = None) -> None:
 @app.command()
 def report(experiment: ExperimentName, profile: ProfileOption = None) -> None:
     """Render `reports/<profile>/<experiment>.md` and the index from collected results."""
-    from common.commands.asked import experiment_asked
+    from common.commands.asked import profile_asked
+    from common.report.rule import load_rule, special_sections
 
-    one, scale = experiment_asked(experiment, profile)
+    rule, scale = load_rule(experiment), profile_asked(profile)
     from common.paths import report_file, results_folder
     from common.report.index import render_index
     from common.report.render import render_report
@@ -129,9 +130,8 @@ def report(experiment: ExperimentName, profile: ProfileOption = None) -> None:
 
     results = load_results(results_folder(scale.name, experiment))
     out = report_file(scale.name, experiment)
-    render_report(
-        results, one.question, one.decision_rule, one.verdict(results), one.sections(results), out
-    )
+    sections = special_sections(experiment, results)
+    render_report(results, rule, rule.judge(results), sections, out)
     render_index(out.parent.parent)
     log_report(scale.name, out)
     typer.echo(out)

@@ -6,14 +6,14 @@ for every arm. Where an arm has several seeds, average its errors over seeds per
 """
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from common.errors import NlaError
+from common.metrics.resampling import check_resamples, draws, finite_column, rows_of_documents
 from common.seeding import keyed_seed
 
 
@@ -45,7 +45,7 @@ def clustered_bootstrap(
         NlaError: for columns of different lengths, values that are not finite, rows without a
             document, fewer than two documents, or no resamples.
     """
-    column = _column(values)
+    column = finite_column(values)
     (means,) = _means([column], documents, resamples, key)
     return _interval(float(column.mean()), means, level)
 
@@ -88,9 +88,9 @@ def sign_flip_p_value(values: ArrayLike, documents: ArrayLike, resamples: int = 
     """
     from scipy.stats import permutation_test  # slow to import, and every run imports this file
 
-    column = _column(values)
-    sums = np.bincount(_rows_of_documents(documents, [column]), weights=column)
-    _check_resamples(resamples)
+    column = finite_column(values)
+    sums = np.bincount(rows_of_documents(documents, [column]), weights=column)
+    check_resamples(resamples)
     if np.count_nonzero(sums) < 2:
         return 1.0  # both signs of one document are as far from zero
     found = permutation_test(
@@ -184,7 +184,7 @@ def ratio_difference(
         documents: document id of each row.
         resamples: bootstrap resamples.
     """
-    columns = [_column(c) for c in (numerator_a, denominator_a, numerator_b, denominator_b)]
+    columns = [finite_column(c) for c in (numerator_a, denominator_a, numerator_b, denominator_b)]
     a, whole_a, b, whole_b = _means(columns, documents, resamples, "bootstrap")
     mean_a, mean_whole_a, mean_b, mean_whole_b = (float(column.mean()) for column in columns)
     if min(mean_whole_a, mean_whole_b) <= 0:
@@ -220,20 +220,8 @@ def check_variance(variance: float) -> None:
         raise NlaError(f"FVE needs activations that vary, their variance is {variance}")
 
 
-def _column(values: ArrayLike) -> Float[np.ndarray, "rows"]:
-    column = np.asarray(values, dtype=np.float64)
-    if column.ndim != 1:
-        raise NlaError(f"a column of shape {column.shape}", remedy="give one number for each row")
-    if not np.isfinite(column).all():
-        raise NlaError(
-            f"{int((~np.isfinite(column)).sum())} of {column.size} values are not finite",
-            remedy="drop and count the rows where a transform was not applied",
-        )
-    return column
-
-
 def _differences(a: ArrayLike, b: ArrayLike) -> Float[np.ndarray, "rows"]:
-    column_a, column_b = _column(a), _column(b)
+    column_a, column_b = finite_column(a), finite_column(b)
     if column_a.shape != column_b.shape:
         raise NlaError(f"paired columns of {column_a.size} and {column_b.size} rows")
     return column_a - column_b
@@ -242,51 +230,17 @@ def _differences(a: ArrayLike, b: ArrayLike) -> Float[np.ndarray, "rows"]:
 def _explained(squared_errors: ArrayLike, variance: float) -> Float[np.ndarray, "rows"]:
     """1 - error / variance of each row: FVE is its mean."""
     check_variance(variance)
-    return 1 - _column(squared_errors) / variance
+    return 1 - finite_column(squared_errors) / variance
 
 
 def _means(
     columns: list[Float[np.ndarray, "rows"]], documents: ArrayLike, resamples: int, key: str
 ) -> Float[np.ndarray, "columns resamples"]:
     """Mean of each column in each resample; all columns see the same documents drawn."""
-    index = _rows_of_documents(documents, columns)
-    if (count := int(index.max()) + 1) < 2:
-        raise NlaError(f"a bootstrap by document needs two documents, found {count}")
-    _check_resamples(resamples)
-    weights = _draws(count, resamples, key)
+    index = rows_of_documents(documents, columns)
+    weights = draws(index, resamples, key)
     sums = np.stack([np.bincount(index, weights=column) for column in columns])
     return (sums @ weights.T) / (weights @ np.bincount(index))
-
-
-def _rows_of_documents(
-    documents: ArrayLike, columns: list[Float[np.ndarray, "rows"]]
-) -> Int[np.ndarray, "rows"]:
-    """Number of each row's document, in the order of their names."""
-    names = np.asarray(documents)
-    lengths = {names.size, *map(len, columns)}
-    if len(lengths) > 1 or names.ndim != 1:
-        raise NlaError(f"columns of different lengths {sorted(lengths)}")
-    if not names.size:
-        raise NlaError("statistics of no rows")
-    lost = (
-        name is None or (isinstance(name, float) and math.isnan(name)) for name in names.tolist()
-    )
-    if unknown := sum(lost):
-        raise NlaError(f"{unknown} of {len(names)} rows have no document", remedy="name all")
-    return np.unique(names, return_inverse=True)[1]
-
-
-def _check_resamples(resamples: int) -> None:
-    if resamples < 1:
-        raise NlaError(f"{resamples} resamples", remedy="take at least one, better thousands")
-
-
-@lru_cache(maxsize=4)
-def _draws(documents: int, resamples: int, key: str) -> Float[np.ndarray, "resamples documents"]:
-    """How often each document occurs in each resample: the same for every statistic of a table."""
-    generator = np.random.default_rng(keyed_seed(key))
-    drawn = generator.multinomial(documents, np.full(documents, 1 / documents), resamples)
-    return drawn.astype(np.float64)
 
 
 def _interval(estimate: float, resampled: Float[np.ndarray, "resamples"], level: float) -> Interval:

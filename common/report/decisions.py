@@ -1,129 +1,158 @@
-"""Judgements that decision rules are made of; each reason is "" where an arm passes."""
+"""A decision rule applied to results: the status of every contrast of every clause."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from math import inf, isnan
 
-import polars as pl
-
-from common.metrics.statistics import Interval, holm, paired_p_value
-from common.report.markdown import bounds, code, fixed
-from common.report.results import CONTROL, Results
-from common.report.tables import (
-    FEWEST_DOCUMENTS,
-    ORIGINAL,
-    ArmRow,
-    arm_table,
-    difference_of_fve,
-    joint_errors,
-    mean_errors,
-)
-from common.schema import DOC_ID, KEY
-
-NOT_MEASURED = "not measured"
+from common.metrics.statistics import holm
+from common.params import CONTROL
+from common.report.clauses import LEVEL, Clause, Contrast, Correction, EachArm, Seeds
+from common.report.comparing import gain
+from common.report.markdown import code
+from common.report.measured import Test
+from common.report.outcome import Judged, Outcome, seeds_asked
+from common.report.paired import NotMeasuredError, PairedGain
+from common.report.results import Results
+from common.report.rule import Rule
+from common.report.sentence import key_finding, verdict_notes, verdict_sentence
+from common.report.verdict import NOT_MEASURED, NOT_SHOWN, OTHER_WAY, SHOWN, Verdict
+from common.report.wording import joined
 
 
-def arm_rows(results: Results, source: str) -> dict[str, ArmRow]:
-    """The rows of `arm_table` by arm."""
-    return {row.arm: row for row in arm_table(results, source)}
-
-
-def not_above_floors(results: Results, source: str, arm: str) -> str:
-    """Why an arm is not shown to beat the best floor on this writer's text, nor zero."""
-    rows = arm_rows(results, source)
-    if arm not in rows:
-        return NOT_MEASURED
-    if not rows[arm].fve.low > 0:
-        return f"its FVE, {bounds(rows[arm].fve)}, is not shown to be above zero"
-    ceilings = results.facts.get("ceilings", [])
-    floors = [row for row in rows.values() if row.is_floor and row.arm not in ceilings]
-    if not floors:
-        return "no floor was measured"
-    best = max(floors, key=lambda row: row.fve.estimate).arm
-    errors = mean_errors(results, source)
-    over = difference_of_fve(results, errors[ORIGINAL, arm], errors[ORIGINAL, best])
-    if over.low > 0:
-        return ""
-    return f"not shown to be above the best floor, {code(best)}: difference {bounds(over)}"
-
-
-def beyond_margin(results: Results, source: str, arm: str, margin: float) -> str:
-    """Why an arm is not shown to lose less than `margin` FVE against the control.
-
-    Both the interval of the paired difference and the difference of every seed must lie above
-    -margin.
-    """
-    difference = arm_rows(results, source)[arm].difference
-    if difference is None or not difference.low > -margin:
-        return f"difference to the control {bounds(difference)}"
-    by_seed = seed_differences(results, source, arm)
-    beyond = [f"{fixed(gap)} (seed {seed})" for seed, gap in by_seed.items() if not gap > -margin]
-    if beyond or not by_seed:
-        return f"difference to the control of the same seed {', '.join(beyond) or NOT_MEASURED}"
-    return ""
-
-
-def seed_differences(results: Results, source: str, arm: str) -> dict[int, float]:
-    """FVE minus the control's by training seed of both, on the same activations."""
-    rows = results.rows.filter(pl.col("applied"), source=source, transform=ORIGINAL)
-    own, control = rows.sort(KEY, "seed").filter(arm=arm), rows.filter(arm=CONTROL)
-    gaps = (
-        own.join(control, on=[KEY, DOC_ID, "seed"], suffix="_control", maintain_order="left")
-        .group_by("seed", maintain_order=True)
-        .agg((pl.col("squared_error_control") - pl.col("squared_error")).mean())
-        .sort("seed")
+def judge(rule: Rule, results: Results) -> Verdict:
+    """Every clause in its order, since a clause may require earlier ones."""
+    outcomes: dict[str, Outcome] = {}
+    collapsed = set() if rule.collapse_counts else collapsed_arms(results)
+    for clause in rule.clauses:
+        outcomes[clause.name] = _outcome(clause, results, outcomes, collapsed)
+    judged = [one for one in outcomes.values() if not one.clause.is_descriptive]
+    rows = [row for one in judged if one.clause.listed for row in one.findings()]
+    return Verdict(
+        verdict_sentence(judged),
+        tuple(rows),
+        tuple(verdict_notes(list(outcomes.values()), results, collapsed)),
+        key_finding(outcomes[rule.key_clause]),
     )
-    return {seed: gap / results.facts["variance"] for seed, gap in gaps.iter_rows()}
 
 
-def until_failure(
-    arms: Sequence[str], reason: Callable[[str], str]
-) -> tuple[list[str], str, list[str]]:
-    """Test arms in an order fixed beforehand: those that pass, why the next fails, and the rest.
-
-    Stopping at the first failure needs no correction for the number of arms.
-    """
-    for place, arm in enumerate(arms):
-        if failure := reason(arm):
-            return list(arms[:place]), failure, list(arms[place:])
-    return list(arms), "", []
+def collapsed_arms(results: Results) -> set[str]:
+    """Arms of which a run was stopped early."""
+    return {run.partition("/")[0] for run in results.facts.get("stopped_early", {})}
 
 
-def corrected_p_values(results: Results, source: str, pair: tuple[str, str]) -> dict[str, float]:
-    """p-value of a zero difference between two transforms by arm, Holm's correction over arms.
-
-    Arms whose explanations hold too few documents with both are left out.
-    """
-    one, other = pair
-    p_values = {
-        arm: paired_p_value(errors[one], errors[other], errors[DOC_ID], results.facts["resamples"])
-        for arm, errors in joint_errors(results, source, pair).items()
-        if errors[DOC_ID].n_unique() >= FEWEST_DOCUMENTS
-    }
-    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
-
-
-def trainable_parameters(results: Results, arm: str) -> int:
-    """How many parameters of an arm are trained."""
-    return int(results.runs.filter(pl.col("arm") == arm)["trainable_parameters"].to_list()[0])
+def contrasts_of(clause: Clause, results: Results) -> list[Contrast]:
+    """The contrasts that a clause names, or one for each arm that fits."""
+    chosen = clause.contrasts
+    if not isinstance(chosen, EachArm):
+        return list(chosen)
+    arms = [arm for arm in results.arms if arm not in chosen.besides]
+    if chosen.smaller:
+        arms = _smaller(arms, results)
+    arms = [arm for arm in arms if arm.startswith(chosen.prefix)]
+    if chosen.no_prefix:
+        arms = [arm for arm in arms if not arm.startswith(chosen.no_prefix)]
+    return [Contrast(arm, chosen.other) for arm in (arms[-1:] if chosen.only_last else arms)]
 
 
-def stopped_early(results: Results) -> list[str]:
-    """A sentence for each run that ended before its time."""
-    stopped = results.facts.get("stopped_early", {})
-    return [f"{code(run)} was stopped early: {reason}." for run, reason in stopped.items()]
+def _smaller(arms: Sequence[str], results: Results) -> list[str]:
+    """Arms of fewer trainable parameters than control, from the largest to the smallest."""
+    if "trainable_parameters" not in results.runs.columns:
+        return []
+    known = results.runs.drop_nulls("trainable_parameters")
+    sizes = dict(known.unique("arm", keep="first").select("arm", "trainable_parameters").rows())
+    smaller = [arm for arm in arms if arm in sizes and sizes[arm] < sizes.get(CONTROL, 0)]
+    return sorted(smaller, key=lambda arm: -sizes[arm])
 
 
-def seeds_named(count: int) -> str:
-    """`these 3 seeds`: what a verdict holds for."""
-    return f"these {count} seeds" if count > 1 else "this one seed"
+def _outcome(
+    clause: Clause, results: Results, outcomes: Mapping[str, Outcome], collapsed: set[str]
+) -> Outcome:
+    found = [_measured(clause, results, one) for one in contrasts_of(clause, results)]
+    if clause.is_descriptive:
+        return Outcome(clause, tuple(found))
+    found = [_by_figures(clause, one) for one in _with_p_values(clause, found)]
+    found = [_by_required(clause, one, outcomes) for one in found]
+    found = [_by_collapse(one, collapsed) for one in found]
+    if clause.correction is Correction.FIXED_ORDER:
+        found = _until_failure(found)
+    return Outcome(clause, tuple(found))
 
 
-def listed(arms: Sequence[str]) -> str:
-    """Names of arms for a sentence."""
-    return ", ".join(map(code, arms))
+def _measured(clause: Clause, results: Results, contrast: Contrast) -> Judged:
+    if not clause.measure:
+        return Judged(contrast, SHOWN)
+    try:
+        return Judged(contrast, NOT_SHOWN, gain(clause.measure, results, *contrast))
+    except NotMeasuredError as reason:
+        return Judged(contrast, NOT_MEASURED, reason=str(reason))
 
 
-def points_elsewhere(interval: Interval) -> str:
-    """What to add to `not shown` when the whole interval lies below zero."""
-    return (
-        f" (the difference points the other way: {bounds(interval)})" if interval.high < 0 else ""
-    )
+def _with_p_values(clause: Clause, found: list[Judged]) -> list[Judged]:
+    """Corrected over those that were measured."""
+    if clause.test is Test.INTERVAL:
+        return found
+    p_values = [_p_value(clause, one.gain) for one in found if one.gain]
+    if clause.correction is Correction.HOLM:
+        p_values = holm(p_values)
+    rest = iter(p_values)
+    return [one._replace(p_value=next(rest)) if one.gain else one for one in found]
+
+
+def _p_value(clause: Clause, found: PairedGain) -> float:
+    """Of the end of the direction that the difference is least sure to lie beyond."""
+    assert clause.direction
+    ends = [end for end in clause.direction if abs(end) < inf]
+    return max(found.p_value(clause.test, end) for end in ends)
+
+
+def _by_figures(clause: Clause, one: Judged) -> Judged:
+    """By interval, p-value and seeds alone; as sure where it is the other way."""
+    if not one.gain or not clause.direction:
+        return one
+    low, high = clause.direction
+    if isnan(one.gain.difference.low):
+        return one._replace(reason="its interval is undefined")
+    for status, ends in ((SHOWN, (low, high)), (OTHER_WAY, (-inf, low)), (OTHER_WAY, (high, inf))):
+        if _lies_between(clause, one, *ends):
+            return one._replace(status=status)
+    return one
+
+
+def _lies_between(clause: Clause, one: Judged, low: float, high: float) -> bool:
+    """Whether interval and seeds do, and the p-value is small."""
+    assert one.gain
+    within = [low < seed < high for seed in one.gain.by_seed.values()]
+    agree = clause.seeds is Seeds.ANY or sum(within) == max(1, seeds_asked(clause, one.gain))
+    sure = one.p_value is None or one.p_value < LEVEL
+    _, least, most = one.gain.difference
+    return low < least and most < high and agree and sure
+
+
+def _by_required(clause: Clause, one: Judged, outcomes: Mapping[str, Outcome]) -> Judged:
+    """What is shown by its own figures must also be so by the clauses that it requires."""
+    if one.status != SHOWN:
+        return one
+    asked = {name: outcomes[name].of_arm(one.contrast.arm) for name in clause.requires}
+    lacking = {name: found for name, found in asked.items() if found[0] != SHOWN}
+    if not lacking:
+        return one
+    status = NOT_SHOWN if NOT_SHOWN in dict(lacking.values()) else NOT_MEASURED
+    reason = joined([f"*{name}* is {found[0]} ({found[1]})" for name, found in lacking.items()])
+    return one._replace(status=status, reason=reason if clause.measure else "")
+
+
+def _by_collapse(one: Judged, collapsed: set[str]) -> Judged:
+    """Nothing is shown of what has collapsed, nor beside a control that has."""
+    if one.status == NOT_MEASURED or not collapsed & {*one.contrast, CONTROL}:
+        return one
+    return one._replace(status=NOT_SHOWN, reason="")
+
+
+def _until_failure(found: list[Judged]) -> list[Judged]:
+    """Stopping at the first failure needs no correction for the number of contrasts."""
+    first = next((place for place, one in enumerate(found) if one.status != SHOWN), len(found))
+    reason = f"not tested after {code(found[first].contrast.arm)}" if found[first:] else ""
+    rest = [
+        one if one.status == NOT_MEASURED else one._replace(status=NOT_SHOWN, reason=reason)
+        for one in found[first + 1 :]
+    ]
+    return [*found[: first + 1], *rest]

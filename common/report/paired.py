@@ -1,54 +1,103 @@
-"""Is one arm above another? Differences paired by activation and seed, and what may be said."""
+"""One arm minus another: differences paired by item and training seed, and how sure they are.
 
-from collections.abc import Mapping
+An item is what was measured once for each arm and seed, such as a test activation; items of one
+cluster, such as a document, are not independent of one another.
+"""
+
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
-from common.metrics.statistics import Interval, clustered_bootstrap, holm, sign_flip_p_value
-from common.report.markdown import bounds, fixed
+from common.metrics.statistics import (
+    Interval,
+    clustered_bootstrap,
+    paired_p_value,
+    sign_flip_p_value,
+)
+from common.report.clauses import BEST_FLOOR
+from common.report.markdown import code
+from common.report.measured import Test
 from common.report.results import Results
-from common.report.tables import FEWEST_DOCUMENTS, ORIGINAL, UNDEFINED
-from common.schema import DOC_ID, KEY
+from common.report.tables import FEWEST_DOCUMENTS, UNDEFINED
+from common.schema import KEY
 
-LEVEL = 0.05
-"""Of a p-value that was corrected for the number of arms."""
+CLUSTER = "cluster"
+ITEM = [KEY, CLUSTER]
 
 
-class Over(NamedTuple):
-    """By how much one arm is above another, and in the seed where it is least."""
+class NotMeasuredError(Exception):
+    """Why a contrast has no difference, in a few words."""
 
-    gain: Interval
-    worst: float
+
+class Items(NamedTuple):
+    """`value * scale + offset` of each item: arm, seed, key, cluster, value; floors are arms."""
+
+    rows: pl.DataFrame
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class PairedGain(NamedTuple):
+    """One arm minus another, or minus a number, on the same items."""
+
+    difference: Interval
+    by_seed: dict[int, float]
+    """The same for each training seed that both have."""
     seeds: int
-    """Training seeds that both arms have."""
-    p_value: float
-    """Two-sided, of a zero difference: of documents, the training runs being as they are."""
-
-    @property
-    def shown(self) -> bool:
-        """Interval and every seed above zero."""
-        return self.gain.low > 0 and self.worst > 0
+    """Training seeds of the arm."""
+    other: str | float
+    """What it is compared with; the best floor by its name."""
+    p_value: Callable[[Test, float], float]
+    """Two-sided, of a difference of so much: of clusters, the training runs being as they are."""
 
 
-def fve_over(results: Results, source: str, arm: str, other: str) -> Over | None:
-    """FVE of an arm minus that of another on one source; None where one was not measured."""
-    rows = results.rows.filter(pl.col("applied"), source=source, transform=ORIGINAL)
-    rows = rows.rename({"squared_error": "value"})
-    return _over(results, rows, arm, other, -1 / results.facts["variance"])
+def gain_of_means(results: Results, items: Items, arm: str, other: str | float) -> PairedGain:
+    """Difference of two arms' means; NotMeasuredError where they have too little in common."""
+    own = items.rows.filter(arm=arm)
+    if own.is_empty():
+        raise missing(arm)
+    if other == BEST_FLOOR:
+        other = best_floor(results, items)
+    pairs = _beside(results, items, own, other).sort(KEY, "seed")
+    means = pairs.group_by(ITEM, maintain_order=True).agg(pl.col("value").mean())
+    check_clusters(means)
+    by_seed = pairs.group_by("seed").agg(pl.col("value").mean()).sort("seed")
+    return PairedGain(
+        mean_interval(results, means),
+        dict(by_seed.iter_rows()),
+        own["seed"].n_unique(),
+        other,
+        partial(_p_of_mean, means, results.facts["resamples"]),
+    )
 
 
-def measure_over(results: Results, measure: str, arm: str, other: str) -> Over | None:
-    """A measure of an arm's own texts minus that of another's; None where one is missing."""
-    return _over(results, results.measures.filter(measure=measure), arm, other, 1.0)
+def best_floor(results: Results, items: Items) -> str:
+    """The reference row with the highest mean, ceilings left out; NotMeasuredError without any."""
+    ceilings = results.facts.get("ceilings", [])
+    floors = [floor for floor in results.floors if floor not in ceilings]
+    means = items.rows.filter(pl.col("arm").is_in(floors)).group_by("arm", KEY)
+    levels = means.agg(pl.col("value").mean()).group_by("arm").agg(pl.col("value").mean())
+    by_arm = {arm: items.scale * value for arm, value in levels.iter_rows()}
+    if not by_arm:
+        raise NotMeasuredError("no floor was measured")
+    return max((floor for floor in floors if floor in by_arm), key=by_arm.__getitem__)
+
+
+def check_clusters(rows: pl.DataFrame) -> None:
+    """NotMeasuredError where a bootstrap is not to be trusted."""
+    if (found := rows[CLUSTER].n_unique()) < FEWEST_DOCUMENTS:
+        raise NotMeasuredError(f"of {found} independent items, fewer than {FEWEST_DOCUMENTS}")
 
 
 def measures_by_arm(results: Results, measure: str) -> dict[str, pl.DataFrame]:
-    """{arm: key, doc_id and the measure as `value`, averaged over seeds}."""
+    """{arm: key, cluster and the measure as `value`, averaged over seeds}."""
     means = (
         results.measures.filter(measure=measure)
         .sort("arm", KEY, "seed")
-        .group_by("arm", KEY, DOC_ID, maintain_order=True)
+        .group_by("arm", *ITEM, maintain_order=True)
         .agg(pl.col("value").mean())
     )
     groups = means.partition_by("arm", as_dict=True, maintain_order=True)
@@ -56,45 +105,39 @@ def measures_by_arm(results: Results, measure: str) -> dict[str, pl.DataFrame]:
 
 
 def mean_interval(results: Results, rows: pl.DataFrame) -> Interval:
-    """Mean of `value`, with bounds where the documents are enough for a bootstrap."""
-    if rows[DOC_ID].n_unique() < 2:
+    """Mean of `value`, with bounds where the clusters are enough for a bootstrap."""
+    clusters = rows[CLUSTER].n_unique()
+    if clusters < 2:
         return UNDEFINED
-    documents, resamples = rows[DOC_ID].to_list(), results.facts["resamples"]
-    found = clustered_bootstrap(rows["value"].to_numpy(), documents, resamples)
-    enough = rows[DOC_ID].n_unique() >= FEWEST_DOCUMENTS
-    return found if enough else UNDEFINED._replace(estimate=found.estimate)
-
-
-def corrected(found: Mapping[str, Over]) -> dict[str, float]:
-    """{arm: p-value after Holm's correction for the number of arms}."""
-    return dict(zip(found, holm([over.p_value for over in found.values()]), strict=True))
-
-
-def said(over: Over | None) -> str:
-    """`shown` or `not shown`."""
-    return "shown" if over and over.shown else "not shown"
-
-
-def told(over: Over | None) -> str:
-    """The difference in numbers, to be put after a sentence."""
-    assert over
-    where = "in the worst seed" if over.seeds > 1 else "in the one seed that both have"
-    return f", a difference of {bounds(over.gain)}, {fixed(over.worst)} {where}"
-
-
-def _over(results: Results, rows: pl.DataFrame, arm: str, other: str, scale: float) -> Over | None:
-    """Differences of `value` times `scale`, paired by key and seed."""
-    own, others = rows.filter(arm=arm), rows.filter(arm=other)
-    pairs = own.join(others, on=[KEY, DOC_ID, "seed"], suffix="_other", maintain_order="left")
-    if not pairs.height:
-        return None
-    gains = pairs.sort(KEY, "seed").select(
-        KEY, DOC_ID, "seed", value=(pl.col("value") - pl.col("value_other")) * scale
+    found = clustered_bootstrap(
+        rows["value"].to_numpy(), rows[CLUSTER].to_list(), results.facts["resamples"]
     )
-    means = gains.group_by(KEY, DOC_ID, maintain_order=True).agg(pl.col("value").mean())
-    by_seed = gains.group_by("seed").agg(pl.col("value").mean())["value"].to_list()
-    interval, p_value = mean_interval(results, means), 1.0
-    if means[DOC_ID].n_unique() >= FEWEST_DOCUMENTS:
-        values, resamples = means["value"].to_numpy(), results.facts["resamples"]
-        p_value = sign_flip_p_value(values, means[DOC_ID].to_list(), resamples)
-    return Over(interval, min(by_seed), len(by_seed), p_value)
+    return found if clusters >= FEWEST_DOCUMENTS else UNDEFINED._replace(estimate=found.estimate)
+
+
+def missing(arm: str) -> NotMeasuredError:
+    """The reason where an arm was not measured at all."""
+    return NotMeasuredError(f"there is nothing of {code(arm)}")
+
+
+def _beside(results: Results, items: Items, own: pl.DataFrame, other: str | float) -> pl.DataFrame:
+    """key, cluster, seed and `value`: what an arm's own rows have more than the other's."""
+    if not isinstance(other, str):
+        return own.with_columns(value=pl.col("value") * items.scale + (items.offset - other))
+    others, on = items.rows.filter(arm=other), [*ITEM, "seed"]
+    if others.is_empty():
+        raise missing(other)
+    if other in results.floors:  # no seed of a floor belongs to a seed of an arm
+        others, on = others.sort(KEY, "seed").group_by(ITEM).agg(pl.col("value").mean()), ITEM
+    pairs = own.join(others, on=on, suffix="_other", maintain_order="left")
+    if pairs.is_empty():
+        raise NotMeasuredError(f"it and {code(other)} have no item of one seed in common")
+    gains = (pl.col("value") - pl.col("value_other")) * items.scale
+    return pairs.select(*ITEM, "seed", value=gains)
+
+
+def _p_of_mean(means: pl.DataFrame, resamples: int, test: Test, null: float) -> float:
+    values, clusters = means["value"].to_numpy(), means[CLUSTER].to_list()
+    if test is Test.SIGN_FLIP:
+        return sign_flip_p_value(values - null, clusters, resamples)
+    return paired_p_value(values, np.full_like(values, null), clusters, resamples)

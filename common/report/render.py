@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from common.report import drawing, figures, markdown, parts
 from common.report.examples import examples
 from common.report.results import Results, check_results
+from common.report.rule import Rule
 from common.report.section import Section
 from common.report.tables import (
     ArmRow,
@@ -21,6 +22,7 @@ from common.report.tables import (
     prefix_table,
     survival_table,
 )
+from common.report.verdict import Verdict
 from common.schema import AV, AV_NEUTRAL_AR
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -28,15 +30,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render_report(
     results: Results,
-    question: str,
-    decision_rule: str,
-    verdict: str,
+    rule: Rule,
+    verdict: Verdict,
     sections: Sequence[Section],
     out: Path,
 ) -> None:
     """Write `out` (`<name>.md`), its figures (`<name>/*.png`) and `<name>.json` for the index.
 
-    The verdict's first line is what the index shows. Figures of an earlier rendering are removed.
+    The verdict's sentence is what the index shows. Figures of an earlier rendering are removed.
     Raises NlaError where the results lack a column, a fact or the control arm.
     """
     check_results(results, out)
@@ -46,9 +47,10 @@ def render_report(
     _save_figures(drawn, out.with_suffix(""))
     text = fill_template(
         "report.md.j2",
-        question=question,
-        decision_rule=decision_rule,
+        question=rule.question,
+        decision_rule=rule.words(),
         verdict=verdict,
+        findings=_findings(verdict),
         sections=sections,
         folder=out.stem,
         figures=set(drawn),
@@ -56,9 +58,26 @@ def render_report(
     )
     _write(out, text)
     entry = {name: results.facts[name] for name in ("experiment", "profile")}
-    entry |= {"question": question, "verdict": verdict}
+    entry |= {"question": rule.question, "verdict": verdict.sentence}
     shown = json.dumps(entry, indent=2, sort_keys=True, ensure_ascii=False)
     _write(out.with_suffix(".json"), shown + "\n")
+
+
+def _findings(verdict: Verdict) -> str:
+    return markdown.table(
+        [
+            {
+                "clause": row.clause,
+                "contrast": row.contrast,
+                "measure": row.measure,
+                "status": row.status,
+                "difference": markdown.bounds(row.difference),
+                "p": markdown.amount(row.p_value),
+                "seeds": row.seeds or markdown.ABSENT,
+            }
+            for row in verdict.findings
+        ]
+    )
 
 
 def fill_template(name: str, **values: object) -> str:

@@ -70,7 +70,7 @@ MEASURES_SCHEMA = pl.Schema(
         "arm": pl.String,
         "seed": pl.Int64,
         "key": pl.String,
-        "doc_id": pl.String,
+        "cluster": pl.String,
         "measure": pl.String,
         "value": pl.Float64,
     }
@@ -117,7 +117,7 @@ class Results(NamedTuple):
     @property
     def arms(self) -> list[str]:
         """The conditions that were trained or evaluated: control first, then as `facts["arms"]`."""
-        tables = (self.rows, self.runs, self.curves)
+        tables = (self.rows, self.runs, self.curves, self.measures)
         named = {arm for table in tables for arm in table["arm"].unique()}
         present = named - set(self.facts["floors"])
         order = {arm: place for place, arm in enumerate(self.facts.get("arms", []))}

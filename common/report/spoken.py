@@ -5,13 +5,13 @@ from math import isnan
 import polars as pl
 
 from common.metrics.statistics import Interval, ratio_difference
-from common.report.decisions import NOT_MEASURED
 from common.report.markdown import bounds, code, table
-from common.report.paired import mean_interval, measures_by_arm
+from common.report.paired import CLUSTER, mean_interval, measures_by_arm
 from common.report.results import Results
 from common.report.section import Drawing, Section
 from common.report.tables import FEWEST_DOCUMENTS, UNDEFINED
-from common.schema import DOC_ID, KEY
+from common.report.verdict import NOT_MEASURED
+from common.schema import KEY
 
 SHOWN = {
     "tokens": "tokens",
@@ -83,14 +83,14 @@ def _splice_row(results: Results, arm: str) -> dict[str, str]:
     mean = measures_by_arm(results, "splice_kl_mean_direction").get(arm)
     if own is None or mean is None:
         return {"arm": code(arm), "KL": NOT_MEASURED}
-    both = own.join(mean, on=[KEY, DOC_ID], suffix="_mean", maintain_order="left")
+    both = own.join(mean, on=[KEY, CLUSTER], suffix="_mean", maintain_order="left")
     kept = both["value_mean"] - both["value"]
     nothing, one = 0 * both["value"], 1 + 0 * both["value"]
     recovered = UNDEFINED
-    if both[DOC_ID].n_unique() > 1:
+    if both[CLUSTER].n_unique() > 1:
         columns = (kept, both["value_mean"], nothing, one)
-        recovered = ratio_difference(*columns, both[DOC_ID], results.facts["resamples"])
-        if both[DOC_ID].n_unique() < FEWEST_DOCUMENTS and not isnan(recovered.estimate):
+        recovered = ratio_difference(*columns, both[CLUSTER], results.facts["resamples"])
+        if both[CLUSTER].n_unique() < FEWEST_DOCUMENTS and not isnan(recovered.estimate):
             recovered = UNDEFINED._replace(estimate=recovered.estimate)
     return {
         "arm": code(arm),

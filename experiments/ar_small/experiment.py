@@ -2,7 +2,7 @@
 
 Run: `dvc repro experiments/ar_small`, or one arm with `nla run ar_small --arm blocks_2`.
 Cost: most of the laptop profile's time; see `reports/` for what each arm took.
-Decision rule: README.md in this folder, repeated in findings.py and applied by its `verdict`.
+Decision rule: rule.py in this folder, in words in README.md.
 """
 
 from pydantic import Field, model_validator
@@ -14,12 +14,6 @@ from common.errors import NlaError
 from common.experiment import Experiment
 from common.material import Material
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
-from experiments.ar_small.findings import RULE, sections, verdict
-
-QUESTION = (
-    "How small can the activation reconstructor be before its score falls, and how much of a large"
-    " reconstructor's score comes from the quotes in the explanations?"
-)
 
 
 class ArmConfig(Config):
@@ -59,11 +53,7 @@ def build(arm: ArmConfig, material: Material) -> Reconstructor:
 
 EXPERIMENT = Experiment(
     name="ar_small",
-    question=QUESTION,
-    decision_rule=RULE,
     arm_config=ArmConfig,
     arm_class=ReconstructorArm,
     build=build,
-    verdict=verdict,
-    sections=sections,
 )

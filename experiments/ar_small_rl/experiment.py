@@ -3,7 +3,7 @@
 Run: `dvc repro experiments/ar_small_rl` (it needs the ARs of `ar_small`, which DVC makes first), or
 one arm with `nla run ar_small_rl --arm blocks_1`.
 Cost: as many rollouts an arm as `control` of `baseline`; see `reports/` for what each took.
-Decision rule: README.md in this folder, repeated in findings.py and applied by its `verdict`.
+Decision rule: rule.py in this folder, in words in README.md.
 """
 
 from pydantic import Field
@@ -13,12 +13,7 @@ from common.arms.policy import PolicyArm
 from common.config import Config, RLConfig
 from common.experiment import Experiment
 from common.material import Material
-from experiments.ar_small_rl.findings import RULE, sections, verdict
 
-QUESTION = (
-    "When each AV is trained by reinforcement against its own AR, does a weaker AR make the AV"
-    " quote less and say more?"
-)
 TRAINED_BY = "ar_small"
 """The experiment whose runs hold the ARs."""
 
@@ -43,11 +38,7 @@ def build(arm: ArmConfig, material: Material) -> Partner:
 
 EXPERIMENT = Experiment(
     name="ar_small_rl",
-    question=QUESTION,
-    decision_rule=RULE,
     arm_config=ArmConfig,
     arm_class=PolicyArm,
     build=build,
-    verdict=verdict,
-    sections=sections,
 )

@@ -3,7 +3,7 @@
 Run: `dvc repro experiments/baseline`, or one arm with `nla run baseline --arm frozen_ar`.
 Cost: rollouts and steps for each arm in which an AV learns, less for the others; see `reports/` for
 what each took.
-Decision rule: README.md in this folder, repeated in findings.py and applied by its `verdict`.
+Decision rule: rule.py in this folder, in words in README.md.
 """
 
 from typing import Any, Literal
@@ -13,13 +13,6 @@ from common.arms.policy import PolicyArm
 from common.config import Config, RLConfig
 from common.experiment import Experiment
 from common.material import Material
-from experiments.baseline.findings import RULE, sections, verdict
-
-QUESTION = (
-    "What does reinforcement learning add to a warm-started NLA, and does the AV learn to say more"
-    " or the AR to read better?"
-)
-
 
 PUBLISHED = {
     "temperature": 1.0,
@@ -57,11 +50,7 @@ def build(_arm: ArmConfig, material: Material) -> Partner:
 
 EXPERIMENT = Experiment(
     name="baseline",
-    question=QUESTION,
-    decision_rule=RULE,
     arm_config=ArmConfig,
     arm_class=PolicyArm,
     build=build,
-    verdict=verdict,
-    sections=sections,
 )

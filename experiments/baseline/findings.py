@@ -1,36 +1,18 @@
-"""The decision rule of `baseline`, applied to collected results, and what only its report shows."""
+"""What only the report of `baseline` shows: published figures beside its own."""
 
 from math import isnan
 
 from common.metrics.statistics import Interval
-from common.report.decisions import NOT_MEASURED, arm_rows, seeds_named, stopped_early
 from common.report.markdown import ABSENT, bounds, fixed, table
-from common.report.paired import fve_over, measure_over, said, told
 from common.report.results import CONTROL, Results
 from common.report.section import Section
 from common.report.spoken import spoken_sections
-from common.report.tables import survival_table
-from common.schema import AV, AV_NEUTRAL_AR, TEACHER
+from common.report.tables import arm_table, survival_table
+from common.report.verdict import NOT_MEASURED
+from common.schema import AV, TEACHER
+from experiments.baseline.rule import WARM_START
 
-RULE = """\
-Written before the first run on a real model. All differences are paired on the same test
-activations. *Above* means: the whole 95 % interval of the difference above zero, and the difference
-above zero for every training seed.
-
-1. *The round trip improves* when the FVE of `control`, each AV's own text read by its own AR, is
-   above that of `warm_start`. *Learning to speak is part of it* when it is above that of
-   `frozen_av` too, where the AR learns alone.
-2. *The words carry more*, not only a partner that got used to them, when `control` is above
-   `warm_start` under the neutral AR, which was trained on as much text of each arm.
-3. *The AV's learning is the larger part* when `frozen_ar`, where only the AV learns, is above
-   `warm_start` and above `frozen_av`.
-4. *It learns to quote* when the share of explanation 4-grams that stand verbatim in the source
-   text is above that of `warm_start` in `control`.
-
-What does not meet a clause is reported as not shown. A run that was stopped early because it had
-collapsed counts as it is, and is named."""
-START, AV_ALONE, AR_ALONE = "warm_start", "frozen_ar", "frozen_av"
-PUBLISHED_FVE = {START: (0.37, 0.49), CONTROL: (0.67, 0.80)}
+PUBLISHED_FVE = {WARM_START: (0.37, 0.49), CONTROL: (0.67, 0.80)}
 """Of NLAs for targets of 7 to 70 billion parameters, before and after reinforcement learning."""
 PUBLISHED_TEACHER_FVE = (0.49, 0.64)
 """Of the AR that was warm-started, on its teacher's explanations."""
@@ -48,12 +30,6 @@ NOT_RUN = (
 )
 
 
-def verdict(results: Results) -> str:
-    """One paragraph per clause of the decision rule; the first is what the index shows."""
-    parts = [_works(results), _words(results), _who(results), _quotes(results)]
-    return "\n\n".join([*parts, *stopped_early(results)])
-
-
 def sections(results: Results) -> list[Section]:
     """What each arm's AV wrote, and the published figures beside these."""
     return [*spoken_sections(results), _beside_published(results)]
@@ -61,14 +37,15 @@ def sections(results: Results) -> list[Section]:
 
 def _beside_published(results: Results) -> Section:
     """Each published figure, the same quantity here, and whether the interval here holds it."""
-    measured, taught = arm_rows(results, AV), arm_rows(results, TEACHER)
-    reads = taught[START].fve if START in taught else None
+    spoken, taught = (
+        {row.arm: row.fve for row in arm_table(results, source)} for source in (AV, TEACHER)
+    )
     lines = [
-        _beside(f"FVE of `{arm}`", low, high, measured[arm].fve if arm in measured else None)
+        _beside(f"FVE of `{arm}`", low, high, spoken.get(arm))
         for arm, (low, high) in PUBLISHED_FVE.items()
     ]
-    title = f"FVE on the teacher's explanations, `{START}`"
-    lines.insert(1, _beside(title, *PUBLISHED_TEACHER_FVE, reads))
+    title = f"FVE on the teacher's explanations, `{WARM_START}`"
+    lines.insert(1, _beside(title, *PUBLISHED_TEACHER_FVE, taught.get(WARM_START)))
     shares = {row.transform: row.share for row in survival_table(results, AV) if row.arm == CONTROL}
     for name, share in PUBLISHED_SHARES.items():
         title = f"share of `{CONTROL}`'s FVE that `{name}` keeps"
@@ -89,49 +66,3 @@ def _beside(title: str, low: float, high: float, here: Interval | None) -> dict[
         found = "yes" if here.low <= high and here.high >= low else "no"
     cells = {"quantity": title, "published": published}
     return cells | {"here": bounds(here) if here else NOT_MEASURED, "replicates": found}
-
-
-def _works(results: Results) -> str:
-    """Clause 1."""
-    rows, gained = arm_rows(results, AV), fve_over(results, AV, CONTROL, START)
-    if gained is None:
-        return f"Whether the round trip improves: {NOT_MEASURED}."
-    spoken = fve_over(results, AV, CONTROL, AR_ALONE)
-    part = f"{said(spoken)}{told(spoken)}" if spoken else f"{NOT_MEASURED}, no `{AR_ALONE}`"
-    return (
-        f"The round trip improves, for {seeds_named(len(rows[CONTROL].seeds))}: {said(gained)}. FVE"
-        f" went from {bounds(rows[START].fve)} to {bounds(rows[CONTROL].fve)}{told(gained)}."
-        f" Learning to speak is part of it: {part}."
-    )
-
-
-def _words(results: Results) -> str:
-    """Clause 2."""
-    rows, over = arm_rows(results, AV_NEUTRAL_AR), fve_over(results, AV_NEUTRAL_AR, CONTROL, START)
-    if over is None:
-        return f"Whether the words carry more under a neutral AR: {NOT_MEASURED}."
-    return (
-        f"The words carry more under a neutral AR: {said(over)}. It reads"
-        f" {bounds(rows[START].fve)} before and {bounds(rows[CONTROL].fve)} after{told(over)}."
-    )
-
-
-def _who(results: Results) -> str:
-    """Clause 3."""
-    pairs = ((AV_ALONE, START), (AV_ALONE, AR_ALONE), (AR_ALONE, START))
-    alone, between, other = (fve_over(results, AV, *pair) for pair in pairs)
-    if alone is None or between is None or other is None:
-        return f"Who of the two learns: {NOT_MEASURED}."
-    found = "shown" if alone.shown and between.shown else "not shown"
-    return (
-        f"The AV's learning is the larger part: {found}. The AV alone gains"
-        f" {bounds(alone.gain)}, the AR alone {bounds(other.gain)}{told(between)}."
-    )
-
-
-def _quotes(results: Results) -> str:
-    """Clause 4."""
-    over = measure_over(results, "verbatim_4gram_share", CONTROL, START)
-    if over is None:
-        return f"Whether the AV learns to quote: {NOT_MEASURED}."
-    return f"It learns to quote: {said(over)}{told(over)} in the share of verbatim 4-grams."

@@ -5,13 +5,21 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from common.metrics.statistics import Interval
 from common.report.drawing import save_figure
 from common.report.results import Results
+from common.report.verdict import NOT_MEASURED, NOT_SHOWN, OTHER_WAY, SHOWN, Verdict
 from common.schema import AV, AV_NEUTRAL_AR
-from experiments.ar_small_rl.findings import _dominated, sections, verdict
-from tests.experiments.made import SEEDS, results_of
+from experiments.ar_small_rl.findings import sections
+from experiments.ar_small_rl.rule import (
+    NO_COPYING,
+    QUOTES_LESS,
+    QUOTES_LESS_THAN_BEFORE,
+    RULE,
+    SAYS_MORE,
+)
+from tests.experiments.made import SEEDS, results_of, row_of, statuses
 
+WORTH_IT = "Weakening the AR is worth it"
 ARMS = ("control", "blocks_1", "bag_of_words", "warm_start")
 SAME = dict.fromkeys(ARMS, 0.4)
 
@@ -40,24 +48,35 @@ WEAKER = {"control": 0.6, "blocks_1": 0.3, "bag_of_words": 0.6, "warm_start": 0.
 RICHER = {"control": 0.4, "blocks_1": 0.5, "bag_of_words": 0.3, "warm_start": 0.2}
 
 
-def verdict_where_it_stopped(run: str) -> str:
+def verdict(*args, **kwargs) -> Verdict:
+    return RULE.judge(results(*args, **kwargs))
+
+
+def verdict_where_it_stopped(run: str) -> Verdict:
     """Of an arm that would be worth it, had no run been stopped early."""
     found = results(WEAKER, RICHER)
-    return verdict(found._replace(facts=found.facts | {"stopped_early": {run: "why"}}))
+    return RULE.judge(found._replace(facts=found.facts | {"stopped_early": {run: "why"}}))
 
 
 def test_an_arm_that_quotes_less_and_says_more_is_worth_it():
-    less, more, worth, losses, chance = verdict(results(WEAKER, RICHER)).split("\n\n")
-    assert less.startswith("For these 3 seeds, a weaker AR makes the AV quote less: shown for")
-    assert "shown for `blocks_1` (less by 0.300 [" in less
-    assert "0.300 in the worst of 3 seeds" in less
-    assert "before reinforcement: shown for `blocks_1` (by 0.300 [" in less
-    assert "Not shown for `bag_of_words`" in less
-    assert "shown for `blocks_1` (above `control` by 0.100 [" in more
-    assert "before reinforcement: shown for `blocks_1` (by 0.300 [" in more
-    assert worth == "Weakening the AR is worth it: shown for `blocks_1`."
-    assert "`blocks_1` 0.000" in losses
-    assert chance.endswith("with a chance of 0.125.")
+    found = verdict(WEAKER, RICHER)
+    for clause in (QUOTES_LESS, SAYS_MORE, WORTH_IT):
+        assert statuses(found, clause)["blocks_1"] == SHOWN
+        assert statuses(found, clause)["bag_of_words"] != SHOWN
+    assert statuses(found, SAYS_MORE)["bag_of_words"] == OTHER_WAY
+    row = row_of(found, QUOTES_LESS, "blocks_1")
+    assert row.difference
+    assert row.difference.estimate == pytest.approx(-0.3)
+    assert row.seeds == "3 of 3"
+    assert row.p_value == pytest.approx(2 / 401)
+    assert found.key == row
+    assert found.sentence == (
+        "Weakening the AR to `blocks_1` makes the AV quote less; weakening it to `blocks_1` makes"
+        " the AV say more, as a neutral AR reads it; weakening it to `blocks_1` is worth it."
+    )
+    loses = "*What an arm loses under its own AR*: `blocks_1` - `control` 0.000"
+    assert any(note.startswith(loses) for note in found.notes)
+    assert found.notes[-1].endswith("with a chance of 0.125 (3 seeds).")
 
 
 @pytest.mark.parametrize(
@@ -68,59 +87,61 @@ def test_an_arm_that_quotes_less_and_says_more_is_worth_it():
 def test_one_clause_is_not_enough(
     quotes: dict[str, float], neutral: dict[str, float], bad_seed: float
 ):
-    assert "worth it: not shown" in verdict(results(quotes, neutral, bad_seed))
+    found = verdict(quotes, neutral, bad_seed)
+    assert statuses(found, WORTH_IT)["blocks_1"] == NOT_SHOWN
+    assert "weakening it is not shown to be worth it" in found.sentence
 
 
 def test_an_av_that_learned_nothing_says_no_more_beside_one_that_went_astray():
-    worse = RICHER | {"warm_start": 0.5}
-    less, more, worth, *_ = verdict(results(WEAKER, worse)).split("\n\n")
-    assert "quote less: shown for `blocks_1`" in less
-    assert "neutral AR: shown for no arm" in more
-    assert "not shown" in worth
+    found = verdict(WEAKER, RICHER | {"warm_start": 0.5})
+    assert statuses(found, QUOTES_LESS)["blocks_1"] == SHOWN
+    assert statuses(found, SAYS_MORE)["blocks_1"] == NOT_SHOWN
+    assert statuses(found, WORTH_IT)["blocks_1"] == NOT_SHOWN
 
 
 def test_an_av_that_quotes_as_before_quotes_no_less_beside_one_that_quotes_more():
-    less, *_ = verdict(results(WEAKER | {"warm_start": 0.3}, RICHER)).split("\n\n")
-    assert "quote less: shown for no arm. Not shown for `blocks_1` (less by 0.300 [" in less
-    assert "before reinforcement: shown for no arm" in less
-    assert "`bag_of_words` (by -0.300 [" in less
-    assert "the other way)" in less
+    found = verdict(WEAKER | {"warm_start": 0.3}, RICHER)
+    assert statuses(found, QUOTES_LESS)["blocks_1"] == NOT_SHOWN
+    before = statuses(found, QUOTES_LESS_THAN_BEFORE)
+    assert before == {"blocks_1": NOT_SHOWN, "bag_of_words": OTHER_WAY}
+    row = row_of(found, QUOTES_LESS_THAN_BEFORE, "bag_of_words")
+    assert row.difference
+    assert row.difference.estimate == pytest.approx(0.3)
 
 
 def test_copying_without_quotation_marks_is_no_less_quoting():
-    less, *_ = verdict(results(WEAKER, RICHER, verbatim=SAME | {"blocks_1": 0.5})).split("\n\n")
-    assert "quote less: shown for no arm" in less
-    assert less.endswith("Verbatim 4-grams beyond the margin: `blocks_1` (0.100 [0.100, 0.100]).")
+    found = verdict(WEAKER, RICHER, verbatim=SAME | {"blocks_1": 0.5})
+    assert statuses(found, QUOTES_LESS)["blocks_1"] == NOT_SHOWN
+    reason = f"*{NO_COPYING}* is not shown (0.100 [0.100, 0.100])."
+    assert f"*{QUOTES_LESS}*, `blocks_1` - `control`: not shown, {reason}" in found.notes
 
 
 def test_a_few_copied_words_more_decide_nothing():
-    less, *_ = verdict(results(WEAKER, RICHER, verbatim=SAME | {"blocks_1": 0.409})).split("\n\n")
-    assert "quote less: shown for `blocks_1`" in less
-    assert "margin" not in less
+    found = verdict(WEAKER, RICHER, verbatim=SAME | {"blocks_1": 0.409})
+    assert statuses(found, QUOTES_LESS)["blocks_1"] == SHOWN
 
 
 def test_nothing_is_shown_for_an_arm_that_collapsed():
-    told = verdict_where_it_stopped("blocks_1/2")
-    assert told.startswith("Nothing is shown for what collapsed: `blocks_1`. For these 3 seeds")
-    assert "quote less: shown for no arm" in told
-    assert "worth it: not shown" in told
+    found = verdict_where_it_stopped("blocks_1/2")
+    assert found.notes[0] == "Nothing is shown for what collapsed: `blocks_1`."
+    assert {row.status for row in found.findings if "`blocks_1`" in row.contrast} == {NOT_SHOWN}
+    assert found.sentence.startswith("No weaker AR is shown to make the AV quote less;")
 
 
 def test_every_seed_of_an_arm_must_have_its_like():
     found = results(WEAKER, RICHER)
     fewer = pl.col("arm").eq("warm_start") & pl.col("seed").gt(0)
     kept = found._replace(rows=found.rows.filter(~fewer), measures=found.measures.filter(~fewer))
-    less, *_ = verdict(kept).split("\n\n")
-    assert "before reinforcement: shown for no arm. Not shown for `blocks_1`" in less
-    assert "one seed" in less
+    row = row_of(RULE.judge(kept), QUOTES_LESS_THAN_BEFORE, "blocks_1")
+    assert row.status == NOT_SHOWN
+    assert row.seeds == "1 of 3"
 
 
 def test_nothing_is_shown_beside_a_control_that_collapsed():
-    told = verdict_where_it_stopped("control/1")
-    assert told.startswith("`control` collapsed, so that nothing is shown. ")
-    assert "quote less: shown for no arm" in told
-    assert "worth it: not shown" in told
-    assert told.endswith("`control/1` was stopped early: why.")
+    found = verdict_where_it_stopped("control/1")
+    assert found.notes[0] == "`control` collapsed, so that nothing is shown."
+    assert {row.status for row in found.findings} == {NOT_SHOWN}
+    assert found.notes[-1] == "`control/1` was stopped early: why."
 
 
 def test_nothing_is_measured_without_other_arms():
@@ -128,12 +149,9 @@ def test_nothing_is_measured_without_other_arms():
     alone = found._replace(
         rows=found.rows.filter(arm="control"), measures=found.measures.filter(arm="control")
     )
-    assert "not measured" in verdict(alone)
-
-
-def test_arms_that_are_alike_do_not_push_each_other_off_the_front():
-    point = (Interval(0.1, 0.0, 0.2), Interval(0.3, 0.2, 0.4))
-    assert not _dominated("one", {"one": point, "other": point})
+    verdict = RULE.judge(alone)
+    assert {row.status for row in verdict.findings} == {NOT_MEASURED}
+    assert verdict.sentence.startswith("Whether weakening the AR to any of the arms makes the AV")
 
 
 def test_the_front_leaves_out_what_another_arm_beats(tmp_path):
@@ -142,7 +160,7 @@ def test_the_front_leaves_out_what_another_arm_beats(tmp_path):
     (drawing,) = front.drawings
     save_figure(drawing.figure, tmp_path / "front.png")
     traded, *_ = sections(results(WEAKER, RICHER | {"control": 0.6}))
-    assert traded.markdown.endswith("several): `control`, `blocks_1`.")
+    assert traded.markdown.endswith("several): `control` and `blocks_1`.")
 
 
 def test_arms_stand_by_the_size_of_their_ar(tmp_path: Path):

@@ -2,19 +2,35 @@
 
 from pathlib import Path
 
+from common.report.clauses import GREATER, Clause, EachArm, Phrases, Seeds
+from common.report.measured import ROUND_TRIP
 from common.report.render import render_report
+from common.report.rule import Rule
 from common.report.section import Section
 from tests.report.synthetic import synthetic_results
 
+RULE = Rule(
+    question="Does an AR that also reads the input explain more?",
+    written="Written before the run.",
+    clauses=(
+        Clause(
+            "An arm reads more",
+            EachArm(),
+            ROUND_TRIP,
+            GREATER,
+            seeds=Seeds.SHARED,
+            phrases=Phrases("{arms} reads more than the control", "no arm reads more"),
+        ),
+    ),
+)
 GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"
 
 
 def render_synthetic(out: Path) -> None:
     render_report(
         synthetic_results(),
-        question="Does an AR that also reads the input explain more?",
-        decision_rule="Yes, if the interval of FVE minus control on AV text lies above zero.",
-        verdict="**Yes** for `input_aware`.\n`small` shows no difference.",
+        rule=RULE,
+        verdict=RULE.judge(synthetic_results()),
         sections=[Section("What the experiment adds", "A paragraph with *emphasis*.")],
         out=out,
     )

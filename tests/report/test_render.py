@@ -9,7 +9,7 @@ from common.report.render import fill_template, render_report
 from common.report.results import Results
 from common.report.section import Drawing, Section
 from common.report.tables import UNDEFINED, arm_table, prefix_table, survival_table
-from tests.report.golden import GOLDEN, render_synthetic
+from tests.report.golden import GOLDEN, RULE, render_synthetic
 from tests.report.synthetic import synthetic_results
 
 
@@ -21,7 +21,7 @@ def report(tmp_path_factory):
 
 
 def render(results: Results, out, sections=()) -> str:
-    render_report(results, "Question?", "Rule.", "Verdict.", sections, out)
+    render_report(results, RULE, RULE.judge(results), sections, out)
     return out.read_text()
 
 
@@ -118,7 +118,7 @@ def test_prefixes_tell_how_many_explanations_are_so_long(results: Results):
 def test_entry_for_the_index(report):
     entry = json.loads(report.with_suffix(".json").read_text())
     assert entry["experiment"] == "synthetic"
-    assert entry["verdict"].startswith("**Yes**")
+    assert entry["verdict"] == "`input_aware` reads more than the control."
 
 
 def test_an_experiment_without_rows_shows_its_own_sections(results: Results, tmp_path):

@@ -1,0 +1,127 @@
+"""A verdict in words: its sentence, from the phrases of the clauses, and its notes."""
+
+from collections.abc import Sequence
+
+from common.metrics.statistics import least_p_value
+from common.params import CONTROL
+from common.report.clauses import Clause, Correction, Seeds
+from common.report.markdown import amount, code
+from common.report.measured import Test
+from common.report.outcome import Outcome
+from common.report.results import Results
+from common.report.verdict import NOT_MEASURED, OTHER_WAY, SHOWN, Finding
+from common.report.wording import joined, listed
+
+ANY_ARM = "any of the arms"
+
+
+def verdict_sentence(outcomes: Sequence[Outcome]) -> str:
+    """One phrase per clause that has phrases; a capital and a full stop."""
+    words = "; ".join(_phrase(one) for one in outcomes if one.clause.phrases)
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
+
+
+def key_finding(outcome: Outcome) -> Finding:
+    """Of a clause's rows the one that answers it: shown, else measured, else any.
+
+    Of arms that are tested in a fixed order it is the last that is shown.
+    """
+    rows = outcome.findings()
+    shown = [row for row in rows if row.status == SHOWN]
+    if shown:
+        return shown[-1 if outcome.clause.correction is Correction.FIXED_ORDER else 0]
+    return next((row for row in rows if row.status != NOT_MEASURED), rows[0])
+
+
+def verdict_notes(outcomes: Sequence[Outcome], results: Results, collapsed: set[str]) -> list[str]:
+    """What the sentence and the table leave open, a sentence each."""
+    stopped = results.facts.get("stopped_early", {})
+    return [
+        *_collapse_note(collapsed),
+        *(note for one in outcomes for note in _notes_of(one)),
+        *(_least_note(one, results) for one in outcomes if _is_at_least(one, results)),
+        *_seeds_note(outcomes),
+        *(f"{code(run)} was stopped early: {reason}." for run, reason in stopped.items()),
+    ]
+
+
+def _phrase(outcome: Outcome) -> str:
+    phrases, statuses = outcome.clause.phrases, {one.status for one in outcome.judged}
+    assert phrases
+    if shown := outcome.arms(SHOWN):
+        return phrases.shown.format(arms=listed(shown), last=code(shown[-1]))
+    if statuses == {OTHER_WAY}:
+        return phrases.other_way or phrases.not_shown
+    if statuses <= {NOT_MEASURED}:
+        words = phrases.shown.format(arms=ANY_ARM, last=ANY_ARM)
+        return f"whether {words} was not measured"
+    return phrases.not_shown
+
+
+def _notes_of(outcome: Outcome) -> list[str]:
+    """Descriptive figures, and the reasons, each with the contrasts that share it."""
+    name = f"*{outcome.clause.name}*"
+    if not outcome.judged:
+        return [f"{name}: {NOT_MEASURED}, the results hold no arm that it speaks of."]
+    reasons = list(dict.fromkeys(one.reason for one in outcome.judged if one.reason))
+    notes = [_reason_note(outcome, reason) for reason in reasons]
+    if outcome.clause.is_descriptive:
+        figures = [f"{one.words} {one.figure}" for one in outcome.judged if one.gain]
+        notes += [f"{name}: {', '.join(figures)}."] if figures else []
+    return notes
+
+
+def _reason_note(outcome: Outcome, reason: str) -> str:
+    same = [one for one in outcome.judged if one.reason == reason]
+    arms = joined([one.words for one in same])
+    return f"*{outcome.clause.name}*, {arms}: {same[0].status}, {reason}."
+
+
+def _collapse_note(collapsed: set[str]) -> list[str]:
+    if CONTROL in collapsed:
+        return [f"{code(CONTROL)} collapsed, so that nothing is shown."]
+    return (
+        [f"Nothing is shown for what collapsed: {listed(sorted(collapsed))}."] if collapsed else []
+    )
+
+
+def _is_at_least(outcome: Outcome, results: Results) -> bool:
+    """Whether a p-value of the bootstrap is the smallest that so many resamples can give."""
+    p_values = [one.p_value for one in outcome.judged if one.p_value is not None]
+    if outcome.clause.test is not Test.BOOTSTRAP or not p_values:
+        return False
+    return min(p_values) <= _least(outcome.clause, len(p_values), results)
+
+
+def _least(clause: Clause, count: int, results: Results) -> float:
+    factor = count if clause.correction is Correction.HOLM else 1
+    return factor * least_p_value(results.facts["resamples"])
+
+
+def _least_note(outcome: Outcome, results: Results) -> str:
+    count = sum(one.p_value is not None for one in outcome.judged)
+    least = amount(_least(outcome.clause, count, results))
+    return f"*{outcome.clause.name}*: a p-value of {least} is one of at most that."
+
+
+def _seeds_note(outcomes: Sequence[Outcome]) -> list[str]:
+    """How little the signs of a few seeds tell, which no p-value of clusters holds."""
+    counts = {
+        len(one.gain.by_seed)
+        for outcome in outcomes
+        if outcome.clause.seeds is not Seeds.ANY
+        for one in outcome.judged
+        if one.gain
+    }
+    if not counts:
+        return []
+    chances = [f"{amount(0.5**count)} ({_seeds(count)})" for count in sorted(counts)]
+    return [
+        "Training runs of one arm differ as well, which no interval over items holds: two arms"
+        " that are alike point one given way in each training seed with a chance of"
+        f" {joined(chances)}."
+    ]
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seeds" if count > 1 else "one seed"
