@@ -1,7 +1,7 @@
 """Typed, frozen settings of every part; a profile (common/profile.py) holds one of each."""
 
 import re
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -18,9 +18,13 @@ class Config(BaseModel):
     operational: ClassVar[frozenset[str]] = frozenset()
     """Keys that say how fast something is made, not what."""
 
+    def decisive(self) -> dict[str, Any]:
+        """All values but operational ones."""
+        return self.model_dump(mode="json", exclude={*self.operational})
+
     def digest(self) -> str:
         """12 hex digits that change when any value changes, but for operational ones."""
-        return digest_of(self.model_dump(mode="json", exclude={*self.operational}))
+        return digest_of(self.decisive())
 
     def replace(self: ConfigT, **values: object) -> ConfigT:
         """A validated copy with some values changed."""

@@ -173,17 +173,14 @@ class Arm:
     def trained_with(self, seed: int) -> dict[str, Any]:
         """Settings and data that a training run depends on, but for what tuning chooses."""
         return {
-            "arm": self.settings.model_dump(mode="json"),
-            "tuned": self.tuned.model_dump(mode="json") if self.tuned else None,
+            "arm": self.settings.decisive(),
+            "tuned": self.tuned.decisive() if self.tuned else None,
             "data": {need.name: need.digest() for need in self.needs(seed)},
-        } | {name: getattr(self.profile, name).model_dump(mode="json") for name in self.sections}
+        } | {name: getattr(self.profile, name).decisive() for name in self.sections}
 
     def tested_with(self) -> dict[str, Any]:
         """Settings that only the test depends on."""
-        sections = {
-            name: getattr(self.profile, name).model_dump(mode="json")
-            for name in self.tested_sections
-        }
+        sections = {name: getattr(self.profile, name).decisive() for name in self.tested_sections}
         if "evaluation" in sections:
             for name in REPORT_ONLY:
                 del sections["evaluation"][name]

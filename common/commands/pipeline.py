@@ -18,7 +18,6 @@ PROFILE = "${profile}"
 PROFILE_FILE = f"common/profiles/{PROFILE}.yaml"
 KEPT = {"cache": False, "persist": True}
 """Of runs and activations: they go on where they were, and are too large for the cache."""
-AFTER = {"ar": ("explanations", "av_text"), "floors": ("av_text",)}
 Stages = dict[str, Any]
 
 
@@ -44,7 +43,7 @@ def root_stages(experiments: Sequence[str]) -> Stages:
     }
     places = TrunkPlaces(PROFILE)
     for stage in SECTIONS:
-        found[stage] = trunk_stage(stage, places, {f"stages.{stage}"})
+        found[stage] = trunk_stage(stage, places, f"stages.{stage}")
     for name in experiments:
         report = str(report_file(PROFILE, name))
         entry = {"cmd": f'echo "{report}"', "deps": [report]}
@@ -52,16 +51,15 @@ def root_stages(experiments: Sequence[str]) -> Stages:
     return found
 
 
-def trunk_stage(
-    stage: str, places: TrunkPlaces, code: set[str], own: Stages | None = None
-) -> Stages:
-    """One stage of a trunk; `own` are further entries of `params`."""
+def trunk_stage(stage: str, places: TrunkPlaces, code: str, own: Stages | None = None) -> Stages:
+    """One stage of a trunk; `own` is a further entry of `params`."""
     sections, after = SECTIONS[stage]
     trunk = f" --trunk {places.name}" if places.name else ""
+    deps = [file for earlier in after for file in _files(places.of(earlier))]
     return {
         "cmd": f"nla stage {stage}{trunk} --profile {PROFILE}",
-        "deps": [file for earlier in after for file in _files(places.of(earlier))],
-        "params": [{str(CODE): sorted(code)}, *([own] if own else []), {PROFILE_FILE: [*sections]}],
+        **({"deps": deps} if deps else {}),
+        "params": [{str(CODE): [code]}, *([own] if own else []), {PROFILE_FILE: [*sections]}],
         "outs": _outs(stage, places.of(stage)),
     }
 
@@ -80,9 +78,8 @@ def experiment_stages(experiment: Experiment, scale: Profile) -> Stages:
             stage = _evaluation_stage(experiment.name, evaluation, arms, runs)
             found[f"{experiment.name}-{evaluation.name}"] = stage
     places = [place for one in experiment.evaluations for place in one.places(arms)]
-    found[f"{experiment.name}-results"] = _results_stage(
-        experiment.name, [*runs, *map(str, places)]
-    )
+    gathered = [*runs, *map(str, places)]
+    found[f"{experiment.name}-results"] = _results_stage(experiment.name, gathered)
     found[f"{experiment.name}-report"] = _report_stage(experiment.name)
     return {name: {"wdir": "../.."} | stage for name, stage in found.items()}
 
@@ -93,9 +90,9 @@ def _trunk_stages(experiment: Experiment, scale: Profile) -> Stages:
         places = trunk_named(f"{name}/{trunk}", scale).places
         own = {f"experiments/{name}/params.yaml": [f"trunks.{trunk}"]}
         for stage in (stage for stage in SECTIONS if stage in places.own):
-            code = {f"stages.{stage}"}
+            code = f"stages.{stage}"
             if stage == "explanations":
-                code = {f"experiments.{name}.trunks.{trunk}"}
+                code = f"experiments.{name}.trunks.{trunk}"
             found[f"{name}-{trunk}-{stage}"] = trunk_stage(stage, places, code, own)
     return found
 
@@ -111,7 +108,7 @@ def _arm_stage(arm: Arm) -> Stages:
             {f"experiments/{experiment}/params.yaml": own},
             {PROFILE_FILE: arm.profile_keys()},
         ],
-        "outs": [{str(arm.run_folder(0).path.parent): KEPT}],
+        "outs": [{str(arm.run_folder(0).path.parent): {**KEPT}}],
     }
 
 
@@ -126,7 +123,7 @@ def _evaluation_stage(
             {f"experiments/{name}/params.yaml": ["arms", "only", "seeds"]},
             {PROFILE_FILE: [*evaluation.sections]},
         ],
-        "outs": [{str(place): KEPT} for place in evaluation.places(arms)],
+        "outs": [{str(place): {**KEPT}} for place in evaluation.places(arms)],
     }
 
 
@@ -166,4 +163,4 @@ def _files(place: Path) -> list[str]:
 def _outs(stage: str, place: Path) -> list[Any]:
     options = {"cache": False} if stage == "target" else KEPT
     small = place.suffix == ".parquet"
-    return [name if small else {name: options} for name in _files(place)]
+    return [name if small else {name: {**options}} for name in _files(place)]

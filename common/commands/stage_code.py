@@ -33,10 +33,10 @@ def stage_code(stage: str, teacher_format: str = "") -> str:
     """Of a stage of the trunk; `teacher_format` is `<module>:<function>` or empty."""
     if stage in WARM_STARTS:
         return code_digest(WARM_STARTS[stage], tests=False)
-    further = (
-        [teacher_format.partition(":")[0]] if stage == "explanations" and teacher_format else []
-    )
-    return code_digest(f"common.stages.{stage}", *further)
+    modules = [f"common.stages.{stage}"]
+    if stage == "explanations" and teacher_format:
+        modules.append(teacher_format.partition(":")[0])
+    return code_digest(*modules)
 
 
 def experiment_code(name: str) -> dict[str, object]:
@@ -44,9 +44,7 @@ def experiment_code(name: str) -> dict[str, object]:
     parts = [f"experiments.{name}.{part}" for part in ("rule", "findings")]
     there = [part for part in parts if ROOT.joinpath(*part.split(".")).with_suffix(".py").exists()]
     trunks = load_params(name).trunks
-    formats = {
-        trunk: (keys.get("teacher") or {}).get("format", "") for trunk, keys in trunks.items()
-    }
+    formats = {name: keys.get("teacher", {}).get("format", "") for name, keys in trunks.items()}
     return {
         "runs": code_digest(f"experiments.{name}.experiment"),
         "results": code_digest("common.commands.collect", f"experiments.{name}.experiment"),

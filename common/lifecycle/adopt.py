@@ -28,7 +28,7 @@ GOLDEN = "tests/training/test_golden.py"
 
 
 def adopt(arms: Sequence[Arm], reason: str) -> list[str]:
-    """Stamp the finished runs of some arms, and what they stand on, with the digest of today's code.
+    """Stamp finished runs of some arms, and what they stand on, with today's code.
 
     What differs in more than code is left alone. Returns a line for each that was stamped.
     NlaError when the golden curves differ, or the reason is empty.
@@ -61,10 +61,8 @@ def _adopt_trunk(choice: TrunkChoice, note: Mapping[str, str]) -> list[str]:
     for warm in (warm_start_av(choice), warm_start_ar(choice)):
         stamped += _adopt_arm(warm, note)
     for pair in range(choice.profile.warm_starts):
-        for stage, place in {
-            "av_text": places.av_text(pair),
-            "floors": places.floors(pair),
-        }.items():
+        made = {"av_text": places.av_text(pair), "floors": places.floors(pair)}
+        for stage, place in made.items():
             if _stamp(place, code_digest(f"common.stages.{stage}"), note):
                 stamped.append(str(place))
     return stamped

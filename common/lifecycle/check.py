@@ -15,7 +15,7 @@ def made_with(arm: Arm, seed: int, best: Best = NOTHING_TUNED) -> MadeWith:
     """All that a run of this seed, with what tuning chose, depends on."""
     trained = arm.trained_with(seed) | {"seed": seed}
     if arm.plan.search:
-        trained |= {"tuned": chosen(arm, best).model_dump(mode="json")}
+        trained |= {"tuned": chosen(arm, best).decisive()}
         trained |= {"study": sweep_of(arm).name}
     return MadeWith(trained, arm.tested_with(), code_of(arm), command(arm))
 
