@@ -94,5 +94,8 @@ def spawn_sweep(arm: Any, workers: int) -> None:
 
 
 def _leave_out(profile: str, experiment: str, arm: str) -> None:
-    """Leave the folder that the DVC stage of an arm must have written."""
-    run_folder(profile, experiment, arm, 0).parent.mkdir(parents=True, exist_ok=True)
+    """Leave a line in the folder that the DVC stage of an arm must have written."""
+    folder = run_folder(profile, experiment, arm, 0).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    told = f"{arm} is not among the arms that {profile} runs (`only` in params.yaml)\n"
+    (folder / "left_out.txt").write_text(told)
