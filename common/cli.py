@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from common.commands.options import ArmOption, ExperimentName, ProfileOption, WorkersOption
 from common.entry import begin, exit_cleanly, part_of_many
 from common.errors import NlaError
 from common.root import as_typed
@@ -19,18 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Natural Language Autoencoder lab.",
 )
-
-ProfileOption = Annotated[
-    str | None,
-    typer.Option("--profile", help="Scale of the run; default: the word in params.yaml."),
-]
-ArmOption = Annotated[
-    str | None, typer.Option("--arm", help="One arm; default: all, one after another.")
-]
-WorkersOption = Annotated[
-    int, typer.Option(min=1, help="Parallel tuning processes that share the budget of trials.")
-]
-ExperimentName = Annotated[str, typer.Argument(help="A folder of experiments/.")]
 
 
 @app.command()
@@ -64,6 +53,18 @@ def code(profile: ProfileOption = None) -> None:
     from common.commands.stage_code import write_code
 
     write_code(profile_read(profile))
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the folder below experiments/.")],
+    like: Annotated[str, typer.Option(help="The experiment that it begins as.")] = "ar_small",
+) -> None:
+    """Make the folder of a new experiment, and its entries in the pipeline."""
+    from common.commands.new import make_experiment
+
+    for file in make_experiment(name, like):
+        typer.echo(file)
 
 
 @app.command()
@@ -160,10 +161,10 @@ def collect(experiment: ExperimentName, profile: ProfileOption = None) -> None:
     """Gather finished runs into the tables that a report reads."""
     from common.commands.asked import experiment_asked
 
-    one, scale = experiment_asked(experiment, profile)
+    asked = experiment_asked(experiment, profile)
     from common.commands.collect import collect as gather
 
-    gather(one, scale)
+    gather(*asked)
 
 
 @app.command()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from common.commands.trunk import STAGES
 
 from common import warm_start
 from common.arms import arm
-from common.commands.trunk import STAGES
 from common.experiment import REPORT_ONLY, Experiment, load_experiment
 from common.report.readme import rule_of
 from common.report.results import CONTROL

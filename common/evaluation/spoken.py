@@ -30,10 +30,11 @@ from common.training.objectives import kl_estimate
 
 
 class Spoken(NamedTuple):
-    """An AV, what it says of each test activation, and how an AR reads it."""
+    """Who writes, what that says of each test activation, and how an AR reads it."""
 
     tests: TestSet
-    verbalizer: Verbalizer
+    verbalizer: Verbalizer | None
+    """None where no AV writes."""
     read: Predict
     texts: list[str]
     seed: int
@@ -45,18 +46,23 @@ def reader_of(model: Reconstructor, profile: Profile) -> Predict:
     return lambda texts: reconstruct(model.to(best_device()), texts, size, precision)
 
 
-def speak(tests: TestSet, verbalizer: Verbalizer) -> pl.DataFrame:
-    """Greedy explanations of the test activations and of those a neutral AR will train on.
+def explained(tests: TestSet) -> pl.DataFrame:
+    """The activations that every AV explains: those of the test, and some for a neutral AR.
 
-    Columns key, doc_id, split and explanation.
+    Columns key, doc_id, split, text and token_ids.
     """
-    trunk, profile = tests.trunk, tests.profile
-    test = tests.table.select(KEY, DOC_ID, pl.lit(TEST).alias(SPLIT))
-    others = trunk.activations([AR_SFT], [KEY, DOC_ID, SPLIT])
-    count = min(others.height, profile.evaluation.neutral_examples)
-    table = pl.concat([test, others.sample(count, seed=0).select(test.columns)])
+    columns = [KEY, DOC_ID, SPLIT, TEXT, TOKEN_IDS]
+    test = tests.table.with_columns(pl.lit(TEST).alias(SPLIT)).select(columns)
+    others = tests.trunk.activations([AR_SFT], columns)
+    count = min(others.height, tests.profile.evaluation.neutral_examples)
+    return pl.concat([test, others.sample(count, seed=0).select(columns)])
+
+
+def speak(tests: TestSet, verbalizer: Verbalizer) -> pl.DataFrame:
+    """Greedy explanations of these activations: key, doc_id, split, explanation."""
+    profile, table = tests.profile, explained(tests).select(KEY, DOC_ID, SPLIT)
     greedy, precision = profile.rollout.replace(temperature=0.0), profile.trainer.precision
-    vectors = trunk.store[table[KEY].to_list()]
+    vectors = tests.trunk.store[table[KEY].to_list()]
     texts = sample_explanations(verbalizer, vectors, greedy, precision=precision)
     return table.with_columns(pl.Series(EXPLANATION, texts))
 
@@ -98,6 +104,7 @@ def sampled_measures(spoken: Spoken) -> pl.DataFrame:
     KL(AV || AV before reinforcement) in nats per token, a mean over the samples.
     """
     tests, verbalizer = spoken.tests, spoken.verbalizer
+    assert verbalizer, "an AV is sampled"
     profile = tests.profile
     config, count = profile.rl, profile.rl.samples
     table = tests.table.head(profile.evaluation.best_of_activations)
@@ -136,6 +143,7 @@ def kl_to_warm_start(
 def loss_measures(spoken: Spoken) -> pl.DataFrame:
     """Nats per token of the teacher's text given its activation, and given another document's."""
     tests, model, device = spoken.tests, spoken.verbalizer, best_device()
+    assert model, "an AV has a loss"
     table, keys = tests.table, tests.keys
     swapped = [keys[row] for row in other_documents(table[DOC_ID].to_list())]
     texts, size = table[TEACHER].to_list(), tests.profile.evaluation.batch_size
