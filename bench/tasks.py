@@ -24,7 +24,15 @@ from common.material import Material
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
-from common.schema import AR_SFT, AV_SFT, SPLIT, TEACHER, ReconstructionBatch, TokenBatch
+from common.schema import (
+    AR_SFT,
+    AV_SFT,
+    SPLIT,
+    TEACHER,
+    ReconstructionBatch,
+    TokenBatch,
+    readings_of,
+)
 from common.tracking.tracker import Tracker
 from common.training.module import TrainingModule
 from common.training.sft_ar import ReconstructorModule
@@ -64,7 +72,7 @@ def ar_task(work: Workload) -> Task:
     first = model()
 
     def encode(texts: list[str], vectors: torch.Tensor) -> ReconstructionBatch:
-        return ReconstructionBatch(first.encode(texts), vectors)
+        return ReconstructionBatch(first.encode(readings_of(texts)), vectors)
 
     def ours(batches: Batches) -> Loop:
         module = ReconstructorModule(model(), config, len(batches), variance=1.0)

@@ -19,7 +19,7 @@ from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.processes import check_shares, everywhere
 from common.provenance import code_digest
 from common.runs import RunFolder
-from common.schema import AV, AV_SFT, SPLIT, TEACHER, ReconstructionBatch
+from common.schema import AV, AV_SFT, SPLIT, TEACHER, ReconstructionBatch, readings_of
 from common.tracking.tracker import Tracker, tracked_run
 
 CODE = (
@@ -182,13 +182,15 @@ def reading_lesson(
     keys = [example.key for example in first]
     model.to(best_device())
     model.prepare(
-        [example.text for example in first], material.store[keys], material.documents_of(keys)
+        readings_of([example.text for example in first]),
+        material.store[keys],
+        material.documents_of(keys),
     )
     half = config.validation_examples // 2
     dev = [example for source in (TEACHER, AV) for example in material.dev_examples(source, half)]
 
     def collate(texts: list[str], activations: torch.Tensor) -> ReconstructionBatch:
-        return ReconstructionBatch(model.encode(texts), activations)
+        return ReconstructionBatch(model.encode(readings_of(texts)), activations)
 
     variance = material.variance_of([example.key for example in dev])
     module = ReconstructorModule(model, config, len(plan), variance)

@@ -9,14 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.device import best_device, in_bfloat16
-from common.evaluation.roundtrip import Predict
 from common.material import Material
 from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share, unpaired_marks, verbatim_ngram_share
 from common.models.verbalizer import Verbalizer
 from common.rollout.engine import Rollouts
 from common.rollout.sampler import sample_rollouts, texts_of
-from common.schema import DOC_ID, KEY, TEXT, TOKEN_IDS
+from common.schema import DOC_ID, KEY, TEXT, TOKEN_IDS, Reader, readings_of
 from common.target.splice import spliced_kl
 from common.target.text import encode
 from common.training.objectives import kl_estimate
@@ -44,7 +43,7 @@ def splice_measures(material: Material, read: Float[Tensor, "rows d_model"]) -> 
 
 
 def sampled_measures(
-    material: Material, verbalizer: Verbalizer, read: Predict, seed: int
+    material: Material, verbalizer: Verbalizer, read: Reader, seed: int
 ) -> pl.DataFrame:
     """Of samples at one temperature: the best of the first n, and how far the AV has gone.
 
@@ -60,7 +59,8 @@ def sampled_measures(
     precision = material.profile.trainer.precision
     written = sample_rollouts(verbalizer, vectors, warm, seed, precision, count)
     texts = [text for _, rows in written for text in texts_of(verbalizer, rows)]
-    errors = squared_errors(read(texts), vectors.repeat_interleave(count, 0)).view(-1, count)
+    truth = vectors.repeat_interleave(count, 0)
+    errors = squared_errors(read(readings_of(texts)), truth).view(-1, count)
     sizes = [2**power for power in range(count.bit_length()) if 2**power <= count]
     columns = {f"best_of_{size}": errors[:, :size].min(1).values for size in sizes}
     return _measures(table, columns | {"sampled_kl": _gone(material, verbalizer, written)})

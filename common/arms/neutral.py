@@ -19,7 +19,6 @@ from common.evaluation.conditions import (
     Conditions,
     shuffled,
 )
-from common.evaluation.roundtrip import Predict
 from common.manifest import read_artefact, read_manifest, withdraw_manifest, write_artefact
 from common.material import Material
 from common.metrics.fve import squared_errors
@@ -38,6 +37,8 @@ from common.schema import (
     KEY,
     SPLIT,
     TEACHER,
+    Reader,
+    readings_of,
 )
 from common.warm_start import CODE, fit_ar, load_ar_of
 
@@ -157,9 +158,9 @@ def own_texts(run: RunFolder) -> pl.DataFrame:
 
 def _test(
     material: Material,
-    read: Predict,
+    read: Reader,
     spoken: dict[RunFolder, pl.DataFrame],
-    floors: Mapping[str, Predict],
+    floors: Mapping[str, Reader],
 ) -> pl.DataFrame:
     """What the neutral AR makes of the arms' test explanations, with floors beside it."""
     tested = {run: texts_of_test(material, table) for run, table in spoken.items()}
@@ -172,10 +173,10 @@ def _test(
     return pl.concat([*frames, *_floors(material, floors, tested)])
 
 
-def _reader(material: Material, folder: RunFolder) -> Predict:
+def _reader(material: Material, folder: RunFolder) -> Reader:
     model = load_ar_of(folder, material).to(best_device()).eval()
     size, precision = material.profile.evaluation.batch_size, material.profile.trainer.precision
-    return lambda texts: reconstruct(model, texts, size, precision)
+    return lambda readings: reconstruct(model, readings, size, precision)
 
 
 def texts_of_test(material: Material, spoken: pl.DataFrame) -> list[str]:
@@ -199,7 +200,7 @@ def _conditions(material: Material, run: RunFolder, texts: list[str]) -> Conditi
 
 
 def _floors(
-    material: Material, readers: Mapping[str, Predict], tested: dict[RunFolder, list[str]]
+    material: Material, readers: Mapping[str, Reader], tested: dict[RunFolder, list[str]]
 ) -> list[pl.DataFrame]:
     """What readers that are no language models get from the control's texts, and the teacher's.
 
@@ -236,10 +237,10 @@ def _looks(runs: list[RunFolder]) -> pl.DataFrame:
     return pl.concat(looks)
 
 
-def _read_looks(material: Material, read: Predict, looks: pl.DataFrame) -> pl.DataFrame:
+def _read_looks(material: Material, read: Reader, looks: pl.DataFrame) -> pl.DataFrame:
     """FVE of the explanations of the dev activations at every look of every run."""
     keys = looks[KEY].to_list()
-    errors = squared_errors(read(looks[EXPLANATION].to_list()), material.store[keys])
+    errors = squared_errors(read(readings_of(looks[EXPLANATION].to_list())), material.store[keys])
     variance = material.variance_of(sorted(set(keys)))
     means = (
         looks.with_columns(value=1 - pl.Series(errors.double().tolist()) / variance)

@@ -41,6 +41,8 @@ from common.schema import (
     TEST,
     TOKEN_IDS,
     PolicyBatch,
+    Reader,
+    readings_of,
 )
 from common.seeding import keyed_random, keyed_seed
 from common.target.splice import spliced_kl
@@ -181,7 +183,7 @@ class PolicyArm(Arm):
         write_rows(folder, rows, self.material.test_table.with_columns(pl.Series(AV, texts)))
         measures = [
             text_measures(self.material, texts),
-            splice_measures(self.material, read(texts)),
+            splice_measures(self.material, read(readings_of(texts))),
             sampled_measures(self.material, verbalizer, read, seed),
         ]
         write_atomically(pl.concat(measures).with_columns(**named), folder.measures_file)
@@ -227,9 +229,9 @@ class PolicyArm(Arm):
         keys = load_activations(self.material.trunk.activations, [DEV], [KEY])[KEY].to_list()
         return keyed_random("dev").sample(keys, min(limit, len(keys)))
 
-    def _reader(self, model: Reconstructor) -> Any:
+    def _reader(self, model: Reconstructor) -> Reader:
         size, precision = self.profile.evaluation.batch_size, self.profile.trainer.precision
-        return lambda texts: reconstruct(model.to(best_device()), texts, size, precision)
+        return lambda readings: reconstruct(model.to(best_device()), readings, size, precision)
 
     def _explain(self, verbalizer: Verbalizer) -> pl.DataFrame:
         """Greedy explanations of the test activations and of those a neutral AR will train on."""

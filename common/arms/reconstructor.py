@@ -15,7 +15,7 @@ from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
 from common.rollout.reading import reconstruct
 from common.runs import RunFolder
-from common.schema import AV, TEACHER
+from common.schema import AV, TEACHER, readings_of
 from common.seeding import keyed_seed
 from common.tracking.tracker import Tracker
 from common.warm_start import load_av, reading_lesson
@@ -52,7 +52,7 @@ class ReconstructorArm(Arm):
         trainer = self.profile.trainer
         fitted = fit(module, data, trainer, tracker, callbacks, resumable=trial is None)
         fitted["train_tokens"] = sum(
-            int(model.encode([e.text for e in batch]).mask.sum()) for batch in plan
+            int(model.encode(readings_of([e.text for e in batch])).mask.sum()) for batch in plan
         )
         return model, fitted
 
@@ -65,7 +65,7 @@ class ReconstructorArm(Arm):
         trained.to(best_device())
         frames = [
             self.material.judge.rows(
-                lambda texts: reconstruct(trained, texts, batch_size, precision),
+                lambda readings: reconstruct(trained, readings, batch_size, precision),
                 self.material.test_conditions(source),
                 source,
             )

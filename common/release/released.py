@@ -18,6 +18,7 @@ from common.models.verbalizer import Verbalizer
 from common.paths import RELEASED
 from common.release.deltas import Deltas, apply, factor
 from common.release.sensitivity import sensitivities
+from common.schema import readings_of
 from common.target.load import Target
 
 CARD = "README.md"
@@ -173,7 +174,7 @@ def _answered(reconstructor: TruncatedReconstructor, spoken: Spoken) -> Iterator
     random = torch.Generator().manual_seed(0)
     for texts, activations in spoken.batches():
         along = torch.randn(activations.shape, generator=random)
-        yield (normalize(reconstructor(reconstructor.encode(texts))) * along).sum()
+        yield (normalize(reconstructor(reconstructor.encode(readings_of(texts)))) * along).sum()
 
 
 def _build(

@@ -10,6 +10,7 @@ from common.errors import NlaError
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.release.released import CARD, MOST_BYTES, Spoken, load_released, save_released
+from common.schema import readings_of
 from common.target.load import Target
 
 TEXTS = ["On rivers, cold and deep.", "Music."]
@@ -46,7 +47,7 @@ def losses(verbalizer: Verbalizer) -> torch.Tensor:
 
 def answers(reconstructor: Reconstructor) -> torch.Tensor:
     with torch.no_grad():
-        return reconstructor(reconstructor.encode(TEXTS))
+        return reconstructor(reconstructor.encode(readings_of(TEXTS)))
 
 
 def test_what_is_released_comes_back(pair, target: Target, tmp_path: Path):
