@@ -25,6 +25,7 @@ from common.evaluation.paraphrase import api_paraphrases
 from common.evaluation.roundtrip import Judge
 from common.manifest import digest_of, read_artefact, read_manifest
 from common.metrics.fve import training_mean, variance
+from common.models.checkpoint import scheme_of
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
 from common.paths import Trunk
@@ -92,6 +93,7 @@ class Material:
     def speaking_metadata(self, model: Verbalizer) -> dict[str, str]:
         """What an AV's checkpoint must agree on to be loaded."""
         return {
+            **scheme_of(model.decomposition),
             "template": model.template.digest(),
             "tokenizer": self.manifest["tokenizer"],
             "layer": str(self.layer),

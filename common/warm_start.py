@@ -32,6 +32,7 @@ CODE = (
     "common/target",
     "common/training",
     "common/warm_start.py",
+    "decomposition",
 )
 """What the AV depends on, as its DVC stage says too."""
 AV_DATA = ("target", "activations", "explanations")

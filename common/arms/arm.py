@@ -47,6 +47,7 @@ CODE = (
     "common/training",
     "common/tuning",
     "common/warm_start.py",
+    "decomposition",
 )
 """What a run of an arm depends on, as its DVC stage says too."""
 NOT_OF_RUNS = {"resamples", "embedder", "embedder_sha256"}
