@@ -19,7 +19,7 @@ from common.report.results import CONTROL
 from common.report.rule import load_rule
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("common", "ar_variants", "experiments", "bench")
+PACKAGES = ("decomposition", "common", "ar_variants", "experiments", "bench")
 EXPERIMENTS = sorted(file.parent.name for file in ROOT.glob("experiments/*/experiment.py"))
 HEAVY = ("torch", "lightning", "transformers", "datasets", "mlflow", "optuna", "polars", "sklearn")
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "misc", "manager", "managers"}

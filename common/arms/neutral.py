@@ -44,9 +44,9 @@ class NeutralAR(Evaluation):
         neutral = _arm(arms)
         folder = _current(neutral, 0)
         facts = {"missing_floors": folder.summary["missing_floors"]}
-        return Collected(
-            folder.table(folder.rows_file), curves=folder.table(folder.curves_file), facts=facts
-        )
+        looked = folder.curves_file.exists()
+        curves = folder.table(folder.curves_file) if looked else None
+        return Collected(folder.table(folder.rows_file), curves=curves, facts=facts)
 
 
 class NeutralArm(ReconstructorArm):

@@ -15,7 +15,7 @@ from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.sizes import model_sizes
 from common.paths import WARM_START
 from common.runs import RunFolder
-from common.schema import AV, TEACHER, ReconstructionBatch
+from common.schema import AV, TEACHER, Reading, ReconstructionBatch, View, nothing
 from common.seeding import keyed_seed
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import TrunkChoice
@@ -30,6 +30,11 @@ class ReconstructorArm(Arm):
     sections = ("trainer",)
     data = ("target", "corpus", "activations", "explanations", "av_text")
     has_samples = True
+
+    @property
+    def view(self) -> View:
+        """What the AR may see of an input, besides the explanation: nothing."""
+        return nothing
 
     def build(self, trunk: Trunk) -> Reconstructor:
         """A fresh AR: the target's own blocks up to the layer that is read."""
@@ -61,16 +66,14 @@ class ReconstructorArm(Arm):
         model = self.build(trunk)
         examples = self.examples(trunk, self.profile.tuning.examples if trial else None)
         plan = plan_batches(examples, config.batch_size, config.epochs, seed)
-        module, data = reading_lesson(trunk, model, config, plan)
+        module, data = reading_lesson(trunk, model, config, plan, self.view)
         callbacks = [Pruning(trial)] if trial else []
         facts = fit(module, data, self.profile.trainer, run, callbacks, resumable=trial is None)
         facts |= {
             "learning_rate": config.learning_rate,
             "weight_decay": config.weight_decay,
             "examples": len(examples),
-            "train_tokens": sum(
-                int(model.encode([e.text for e in batch]).mask.sum()) for batch in plan
-            ),
+            "train_tokens": sum(model.tokens_in([e.text for e in batch]) for batch in data.train),
         }
         return model, facts
 
@@ -88,19 +91,12 @@ class ReconstructorArm(Arm):
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
         """Test the AR on both writers' test explanations."""
+        from common.evaluation.spoken import reader_of
         from common.evaluation.test_set import TestSet
-        from common.rollout.reading import reconstruct
 
-        tests, profile = TestSet(self.trunk(seed)), self.profile
-        trained.to(best_device())
+        tests, read = TestSet(self.trunk(seed)), reader_of(trained, self.profile)
         frames = [
-            tests.judge.rows(
-                lambda texts: reconstruct(
-                    trained, texts, profile.evaluation.batch_size, profile.trainer.precision
-                ),
-                tests.conditions_by(source),
-                source,
-            )
+            tests.judge.rows(read, tests.conditions_by(source), source, self.view)
             for source in (TEACHER, AV)
         ]
         return Outcome(rows=pl.concat(frames), facts=model_sizes(trained))
@@ -150,7 +146,11 @@ def build_ar(trunk: Trunk) -> Reconstructor:
 
 
 def reading_lesson(
-    trunk: Trunk, model: Reconstructor, config: ARConfig, plan: list[list[Example]]
+    trunk: Trunk,
+    model: Reconstructor,
+    config: ARConfig,
+    plan: list[list[Example]],
+    view: View = nothing,
 ) -> tuple[Any, Any]:
     """The LightningModule and the data that train a fresh AR on a plan of explanations.
 
@@ -159,6 +159,7 @@ def reading_lesson(
     from common.data.datamodule import NlaDataModule
     from common.training.sft_ar import ReconstructorModule
 
+    plan = with_sources(trunk, plan, view)
     first = list(itertools.islice(itertools.chain.from_iterable(plan), model.prepared_on))
     keys = [example.key for example in first]
     model.to(best_device())
@@ -166,10 +167,19 @@ def reading_lesson(
     half = config.validation_examples // 2
     dev = [example for source in (TEACHER, AV) for example in trunk.dev_examples(source, half)]
 
-    def collate(texts: list[str], activations: torch.Tensor) -> ReconstructionBatch:
-        return ReconstructionBatch(model.encode(texts), activations)
+    def collate(readings: list[Reading], activations: torch.Tensor) -> ReconstructionBatch:
+        return ReconstructionBatch(model.encode(readings), activations)
 
     variance = trunk.variance_of([example.key for example in dev])
     module = ReconstructorModule(model, config, len(plan), variance)
-    batches = in_order(dev, trunk.profile.evaluation.batch_size)
+    batches = with_sources(trunk, in_order(dev, trunk.profile.evaluation.batch_size), view)
     return module, NlaDataModule(plan, batches, trunk.store, collate)
+
+
+def with_sources(trunk: Trunk, plan: list[list[Example]], view: View) -> list[list[Example]]:
+    """A plan whose texts are readings: each explanation, and what may be seen of its input."""
+    sources = {} if view is nothing else trunk.sources
+    return [
+        [Example(e.key, Reading(e.text, view(sources.get(e.key, ())))) for e in batch]
+        for batch in plan
+    ]

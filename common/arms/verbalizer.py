@@ -19,6 +19,7 @@ from common.runs import RunFolder
 from common.schema import AV, AV_SFT, SPLIT, TEACHER
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import TrunkChoice
+from decomposition.protocol import Decomposition
 
 AV_FILE = "av.safetensors"
 DEV_BATCH = 32
@@ -139,11 +140,17 @@ class WarmStartAV(VerbalizerArm):
         return Outcome(facts=model_sizes(trained))
 
 
-def build_av(trunk: Trunk) -> Verbalizer:
-    """A fresh AV: a copy of the target; alpha from the profile or the activations' norms."""
+def build_av(trunk: Trunk, decomposition: Decomposition | None = None) -> Verbalizer:
+    """A fresh AV: a copy of the target; alpha from the profile or the activations' norms.
+
+    `decomposition`, by default as many times the activation as the profile has slots, is fitted to
+    the training activations.
+    """
     config, target = trunk.profile.av, trunk.target
     alpha = config.alpha or trunk.manifest["norm_percentiles"]["75"]
-    verbalizer = Verbalizer(target.model, target.tokenizer, config, alpha)
+    if decomposition:
+        decomposition.fit(trunk.training_activations)
+    verbalizer = Verbalizer(target.model, target.tokenizer, config, alpha, decomposition)
     if in_bfloat16(trunk.profile.trainer.precision):
         freeze_in_bfloat16(verbalizer)
     return verbalizer

@@ -17,7 +17,7 @@ from common.profile import Profile
 from common.progress import progress
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
-from common.schema import TokenBatch
+from common.schema import Reading, TokenBatch
 from common.target.residual import read_residual
 from common.target.text import CONTEXT, HALF, beginning, encode_document, pieces
 from common.trunk.artefacts import Trunk
@@ -144,7 +144,7 @@ def _explain(trunk: Trunk, pair: Pair, ids: Sequence[int], bar: Any) -> Found:
     greedy = profile.rollout.replace(temperature=0.0)
     (text,) = sample_explanations(pair.verbalizer, activation, greedy, precision=precision)
     _step(bar, "reading it back")
-    answer = reconstruct(pair.reconstructor, [text], 1, precision)
+    answer = reconstruct(pair.reconstructor, [Reading(text)], 1, precision)
     fve = 1 - float(squared_errors(answer, activation)[0]) / pair.variance
     new = float(novelty(activation, pair.standing.familiar)[0]) if pair.standing else None
     return Found(text, float(cosines(answer, activation)[0]), fve, new)

@@ -28,7 +28,7 @@ from common.report.render import fill_template
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
-from common.schema import AR_SFT, AV, DOC_ID, EXPLANATION, KEY, RL, SPLIT, TEXT
+from common.schema import AR_SFT, AV, DOC_ID, EXPLANATION, KEY, RL, SPLIT, TEXT, readings_of
 from common.tracking.note import commit_of
 
 EXAMPLES, SOURCE_CHARACTERS = 5, 200
@@ -101,7 +101,8 @@ def _test(tests: TestSet, found: Released) -> Result:
     vectors = tests.trunk.store[tests.keys]
     greedy = profile.rollout.replace(temperature=0.0)
     texts = sample_explanations(found.verbalizer, vectors, greedy, precision=precision)
-    read = reconstruct(found.reconstructor, texts, profile.evaluation.batch_size, precision)
+    size, readings = profile.evaluation.batch_size, readings_of(texts)
+    read = reconstruct(found.reconstructor, readings, size, precision)
     errors = squared_errors(read, vectors).numpy()
     fve = fve_interval(errors, table[DOC_ID].to_list(), variance, profile.evaluation.resamples)
     return Result(texts, cosines(read, vectors), fve)

@@ -6,13 +6,22 @@ from typing import NamedTuple
 import polars as pl
 
 from common.evaluation.conditions import ORIGINAL, SHUFFLED, SOURCE_TEXT, Conditions, shuffled
-from common.evaluation.roundtrip import Predict
 from common.evaluation.spoken import texts_of_test
 from common.evaluation.test_set import TestSet, ceiling
 from common.metrics.fve import squared_errors
 from common.params import CONTROL
 from common.runs import LOOKS, RunFolder
-from common.schema import AV, AV_NEUTRAL_AR, AV_UNTRAINED_AR, DOC_ID, EXPLANATION, KEY, TEACHER
+from common.schema import (
+    AV,
+    AV_NEUTRAL_AR,
+    AV_UNTRAINED_AR,
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    TEACHER,
+    Reader,
+    readings_of,
+)
 from common.trunk.artefacts import Trunk
 
 METRIC = "dev_fve_neutral_ar"
@@ -44,7 +53,7 @@ class Tested(NamedTuple):
 
 
 def read_tests(
-    read: Predict, tested: Sequence[Tested], floors: Mapping[str, Predict]
+    read: Reader, tested: Sequence[Tested], floors: Mapping[str, Reader]
 ) -> pl.DataFrame:
     """Rows of every run's test explanations, and of the floors beside the control's."""
     frames = [
@@ -55,9 +64,12 @@ def read_tests(
     return pl.concat([*frames, *beside])
 
 
-def read_dev_texts(trunk: Trunk, read: Predict, tested: Sequence[Tested]) -> pl.DataFrame:
-    """FVE of what each AV said of the dev activations at every look while it was trained."""
-    looks = pl.concat(
+def read_dev_texts(trunk: Trunk, read: Reader, tested: Sequence[Tested]) -> pl.DataFrame | None:
+    """FVE of what each AV said of the dev activations at every look while it was trained.
+
+    None where no arm looked, as where AVs are trained by supervision.
+    """
+    looks = [
         one.run.table(file, [KEY, EXPLANATION]).with_columns(
             # As in metrics.jsonl: the last step that was made.
             *one.named,
@@ -65,9 +77,12 @@ def read_dev_texts(trunk: Trunk, read: Predict, tested: Sequence[Tested]) -> pl.
         )
         for one in tested
         for file in sorted(one.run.dev_texts.glob(LOOKS))
-    )
+    ]
+    if not looks:
+        return None
+    looks = pl.concat(looks)
     keys = looks[KEY].to_list()
-    errors = squared_errors(read(looks[EXPLANATION].to_list()), trunk.store[keys])
+    errors = squared_errors(read(readings_of(looks[EXPLANATION].to_list())), trunk.store[keys])
     variance = trunk.variance_of(sorted(set(keys)))
     means = (
         looks.with_columns(value=1 - pl.Series(errors.double().tolist()) / variance)
@@ -87,7 +102,7 @@ def _conditions(one: Tested) -> Conditions:
     return found
 
 
-def _floors(one: Tested, readers: Mapping[str, Predict]) -> list[pl.DataFrame]:
+def _floors(one: Tested, readers: Mapping[str, Reader]) -> list[pl.DataFrame]:
     """What readers that are no language models get from the control's texts, and the teacher's.
 
     They are fitted to what the neutral AR is trained on. The target's own blocks are the ceiling.

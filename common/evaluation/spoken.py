@@ -13,7 +13,6 @@ from torch import Tensor
 
 from common.device import best_device, in_bfloat16
 from common.evaluation.conditions import other_documents
-from common.evaluation.roundtrip import Predict
 from common.evaluation.test_set import TestSet
 from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share, unpaired_marks, verbatim_ngram_share
@@ -23,7 +22,19 @@ from common.profile import Profile
 from common.rollout.engine import Rollouts
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations, sample_rollouts, texts_of
-from common.schema import AR_SFT, DOC_ID, EXPLANATION, KEY, SPLIT, TEACHER, TEST, TEXT, TOKEN_IDS
+from common.schema import (
+    AR_SFT,
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    SPLIT,
+    TEACHER,
+    TEST,
+    TEXT,
+    TOKEN_IDS,
+    Reader,
+    readings_of,
+)
 from common.target.splice import spliced_kl
 from common.target.text import encode
 from common.training.objectives import kl_estimate
@@ -35,15 +46,15 @@ class Spoken(NamedTuple):
     tests: TestSet
     verbalizer: Verbalizer | None
     """None where no AV writes."""
-    read: Predict
+    read: Reader
     texts: list[str]
     seed: int
 
 
-def reader_of(model: Reconstructor, profile: Profile) -> Predict:
+def reader_of(model: Reconstructor, profile: Profile) -> Reader:
     """How an AR reads in a test."""
     size, precision = profile.evaluation.batch_size, profile.trainer.precision
-    return lambda texts: reconstruct(model.to(best_device()), texts, size, precision)
+    return lambda readings: reconstruct(model.to(best_device()), readings, size, precision)
 
 
 def explained(tests: TestSet) -> pl.DataFrame:
@@ -89,7 +100,7 @@ def text_measures(spoken: Spoken) -> pl.DataFrame:
 def splice_measures(spoken: Spoken) -> pl.DataFrame:
     """KL of the next token with the reconstruction spliced in, and with the mean direction."""
     trunk, table = spoken.tests.trunk, spoken.tests.table
-    target, read = trunk.target.model.to(best_device()), spoken.read(spoken.texts)
+    target, read = trunk.target.model.to(best_device()), spoken.read(readings_of(spoken.texts))
     both = torch.stack([read, trunk.mean.to(read).expand_as(read)], 1)
     columns = spliced_kl(target, trunk.layer, table[TOKEN_IDS].to_list(), both)
     return _measures(table, {"splice_kl": columns[:, 0], "splice_kl_mean_direction": columns[:, 1]})
@@ -113,7 +124,7 @@ def sampled_measures(spoken: Spoken) -> pl.DataFrame:
     precision = profile.trainer.precision
     written = sample_rollouts(verbalizer, vectors, warm, spoken.seed, precision, count)
     texts = [text for _, rows in written for text in texts_of(verbalizer, rows)]
-    errors = squared_errors(spoken.read(texts), vectors.repeat_interleave(count, 0))
+    errors = squared_errors(spoken.read(readings_of(texts)), vectors.repeat_interleave(count, 0))
     errors = errors.view(-1, count)
     sizes = [2**power for power in range(count.bit_length()) if 2**power <= count]
     columns = {f"best_of_{size}": errors[:, :size].min(1).values for size in sizes}

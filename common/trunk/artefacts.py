@@ -12,8 +12,20 @@ from common.data.batches import Example, examples_of
 from common.data.store import ActivationStore
 from common.manifest import read_artefact, read_manifest
 from common.metrics.fve import training_mean, variance
+from common.models.checkpoint import scheme_of
 from common.runs import RunFolder
-from common.schema import AR_SFT, AV, DEV, DOC_ID, KEY, RL, SPLIT, TEACHER, TRAINING_SPLITS
+from common.schema import (
+    AR_SFT,
+    AV,
+    DEV,
+    DOC_ID,
+    KEY,
+    RL,
+    SPLIT,
+    TEACHER,
+    TOKEN_IDS,
+    TRAINING_SPLITS,
+)
 from common.target.load import Target, load_target, load_tokenizer
 from common.target.residual import check_layers
 from common.trunk.choice import TrunkChoice
@@ -69,6 +81,7 @@ class Trunk:
             "tokenizer": self.manifest["tokenizer"],
             "layer": str(self.layer),
             "alpha": f"{model.alpha:.4f}",
+            **scheme_of(model.decomposition),
         }
 
     @cached_property
@@ -101,6 +114,12 @@ class Trunk:
     def activations(self, splits: Sequence[str] = (), columns: Sequence[str] = ()) -> pl.DataFrame:
         """Rows and columns of the activations' table; all where none are named."""
         return load_activations(self.places.activations, splits, columns)
+
+    @cached_property
+    def sources(self) -> dict[str, tuple[int, ...]]:
+        """Token ids of each activation's input, up to its position."""
+        rows = self.activations(columns=[KEY, TOKEN_IDS]).iter_rows()
+        return {key: tuple(ids) for key, ids in rows}
 
     @cached_property
     def training_activations(self) -> Tensor:
