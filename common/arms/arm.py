@@ -190,7 +190,7 @@ class Arm:
         return sections
 
     @property
-    def batch_shares(self) -> dict[str, int]:
+    def global_batch_sizes(self) -> dict[str, int]:
         """Sizes of batches, by setting, that several processes divide among them."""
         return {}
 

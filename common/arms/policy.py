@@ -74,7 +74,7 @@ class PolicyArm(Arm):
         return self.tuned.steps > 0
 
     @property
-    def batch_shares(self) -> dict[str, int]:
+    def global_batch_sizes(self) -> dict[str, int]:
         """The activations of each part of a step."""
         rl = self.tuned
         parts = {"optimizer_steps": rl.optimizer_steps, "micro_batches": rl.micro_batches}

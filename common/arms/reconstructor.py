@@ -50,7 +50,7 @@ class ReconstructorArm(Arm):
         return self.profile.ar
 
     @property
-    def batch_shares(self) -> dict[str, int]:
+    def global_batch_sizes(self) -> dict[str, int]:
         """A batch of explanations."""
         return {"ar.batch_size": self.profile.ar.batch_size}
 

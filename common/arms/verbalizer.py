@@ -45,7 +45,7 @@ class VerbalizerArm(Arm):
         return self.profile.av
 
     @property
-    def batch_shares(self) -> dict[str, int]:
+    def global_batch_sizes(self) -> dict[str, int]:
         """A batch of explanations."""
         return {"av.batch_size": self.profile.av.batch_size}
 

@@ -38,7 +38,7 @@ def command(arm: Arm) -> str:
         stage = plan.name.rpartition(".")[2]
         return f"dvc repro {stage}" if stage == plan.name else f"dvc repro {plan.name}"
     if plan.experiment == NEUTRAL:
-        return f"nla neutral {plan.name} --profile {profile}"
+        return f"nla evaluate {plan.name} {NEUTRAL} --profile {profile}"
     return f"nla run {arguments(arm)}"
 
 

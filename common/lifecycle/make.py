@@ -41,7 +41,7 @@ def make_run(arm: Arm, seed: int, best: Best = NOTHING_TUNED, kind: str = "seed"
 
     A run of the same training is tested again where the test has changed, from its checkpoint.
     """
-    check_shares(arm.profile, **arm.batch_shares)
+    check_shares(arm.profile, **arm.global_batch_sizes)
     folder = arm.run_folder(seed)
     with folder.locked():
         made = made_with(arm, seed, best)
