@@ -40,6 +40,8 @@ NO_NUMBERS = {
     "common.progress": "bars",
 }
 """Modules (with all below them) at which a closure ends, and why no number depends on them."""
+EVALUATIONS = ("common.arms.floors", "common.arms.neutral")
+"""Made over finished runs, which do not depend on them: stages of their own."""
 TEST = re.compile("test(_.*)?")
 """Methods of an arm that nothing in its training calls."""
 
@@ -75,12 +77,17 @@ def closure(*modules: str, tests: bool = True) -> tuple[str, ...]:
     waiting = [part for name in modules for part in _with_parents(name)]
     while waiting:
         name = waiting.pop()
-        if name in seen or _carries_no_numbers(name):
+        if name in seen or (name not in modules and _is_end(name)):
             continue
         seen.add(name)
         found = _module(name)
         waiting += found.imports if tests else found.imports_untested
     return tuple(sorted(seen))
+
+
+def evaluations_of(module: str) -> list[str]:
+    """The evaluations that a module lists: those that it imports."""
+    return sorted(set(EVALUATIONS) & _module(module).imports)
 
 
 @cache
@@ -156,5 +163,6 @@ def _file(name: str) -> Path | None:
     return package if package.is_file() else None
 
 
-def _carries_no_numbers(name: str) -> bool:
-    return any(name == stop or name.startswith(f"{stop}.") for stop in NO_NUMBERS)
+def _is_end(name: str) -> bool:
+    ends = (*NO_NUMBERS, *EVALUATIONS)
+    return any(name == end or name.startswith(f"{end}.") for end in ends)

@@ -7,7 +7,7 @@ import polars as pl
 
 from common.arms.arm import Arm
 from common.arms.evaluation import Collected, Evaluation
-from common.evaluation.test_set import floors_made_of
+from common.evaluation.trunk_floors import floors_made_of
 from common.manifest import read_artefact, read_manifest
 
 

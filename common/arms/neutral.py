@@ -83,9 +83,10 @@ class NeutralArm(ReconstructorArm):
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
         """What it makes of the arms' test explanations, with floors, and of their dev texts."""
         from common.evaluation.neutral import Tested, read_dev_texts, read_tests
-        from common.evaluation.spoken import reader_of
-        from common.evaluation.test_set import TestSet, fit_floors
+        from common.evaluation.test_set import TestSet
+        from common.evaluation.trunk_floors import fit_floors
         from common.models.sizes import model_sizes
+        from common.rollout.reading import reader_of
 
         trunk, read = self.trunk(seed), reader_of(trained, self.profile)
         floors = fit_floors(trunk, self.examples(trunk))

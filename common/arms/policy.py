@@ -161,8 +161,9 @@ class PolicyArm(Arm):
     def test(self, trained: Pair, seed: int) -> Outcome:
         """Let the AV explain the test activations, and see how the ARs read that."""
         from common.evaluation.conditions import ORIGINAL
-        from common.evaluation.spoken import Spoken, reader_of, speak, texts_of_test
+        from common.evaluation.spoken import Spoken, speak, texts_of_test
         from common.evaluation.test_set import TestSet
+        from common.rollout.reading import reader_of
 
         tests = TestSet(self.trunk(seed))
         written = speak(tests, trained.verbalizer.to(best_device()))
@@ -188,7 +189,8 @@ class PolicyArm(Arm):
 
     def test_measures(self) -> Sequence[Any]:
         """What else is measured of what it says: functions of common/evaluation/spoken.py."""
-        from common.evaluation.spoken import sampled_measures, splice_measures, text_measures
+        from common.evaluation.sampled import sampled_measures
+        from common.evaluation.spoken import splice_measures, text_measures
 
         return text_measures, splice_measures, sampled_measures
 

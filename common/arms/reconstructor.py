@@ -91,8 +91,8 @@ class ReconstructorArm(Arm):
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
         """Test the AR on both writers' test explanations."""
-        from common.evaluation.spoken import reader_of
         from common.evaluation.test_set import TestSet
+        from common.rollout.reading import reader_of
 
         tests, read = TestSet(self.trunk(seed)), reader_of(trained, self.profile)
         frames = [

@@ -95,8 +95,9 @@ class VerbalizerArm(Arm):
     def test(self, trained: Verbalizer, seed: int) -> Outcome:
         """Greedy explanations of the test activations, and how the warm-started AR reads them."""
         from common.arms.reconstructor import load_ar
-        from common.evaluation.spoken import Spoken, reader_of, speak, texts_of_test
+        from common.evaluation.spoken import Spoken, speak, texts_of_test
         from common.evaluation.test_set import TestSet
+        from common.rollout.reading import reader_of
 
         tests = TestSet(self.trunk(seed))
         texts = speak(tests, trained.to(best_device()))

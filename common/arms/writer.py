@@ -47,8 +47,9 @@ class WriterArm(Arm):
     def test(self, trained: Writer, seed: int) -> Outcome:
         """Let it explain the test activations, and the pair's AR read that."""
         from common.arms.reconstructor import load_ar
-        from common.evaluation.spoken import Spoken, explained, reader_of, texts_of_test
+        from common.evaluation.spoken import Spoken, explained, texts_of_test
         from common.evaluation.test_set import TestSet
+        from common.rollout.reading import reader_of
 
         tests = TestSet(self.trunk(seed))
         items = explained(tests)

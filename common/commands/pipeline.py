@@ -119,7 +119,7 @@ def _evaluation_stage(
         "cmd": f"nla evaluate {name} {evaluation.name} --profile {PROFILE}",
         "deps": [*runs],
         "params": [
-            {str(CODE): [f"experiments.{name}.runs"]},
+            {str(CODE): [f"experiments.{name}.evaluations"]},
             {f"experiments/{name}/params.yaml": ["arms", "only", "seeds"]},
             {PROFILE_FILE: [*evaluation.sections]},
         ],

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from common.code import ROOT, code_digest
+from common.code import ROOT, code_digest, evaluations_of
 from common.commands.pipeline_files import check_files
 from common.files import replace_text
 from common.params import load_params
@@ -36,7 +36,7 @@ def stage_code(stage: str, teacher_format: str = "") -> str:
     modules = [f"common.stages.{stage}"]
     if stage == "explanations" and teacher_format:
         modules.append(teacher_format.partition(":")[0])
-    return code_digest(*modules)
+    return code_digest(*modules, tests=False)
 
 
 def experiment_code(name: str) -> dict[str, object]:
@@ -47,6 +47,7 @@ def experiment_code(name: str) -> dict[str, object]:
     formats = {name: keys.get("teacher", {}).get("format", "") for name, keys in trunks.items()}
     return {
         "runs": code_digest(f"experiments.{name}.experiment"),
+        "evaluations": code_digest(*evaluations_of(f"experiments.{name}.experiment")),
         "results": code_digest("common.commands.collect", f"experiments.{name}.experiment"),
         "report": f"{code_digest(*RENDERING, *there)} {_templates()}",
         "trunks": {trunk: stage_code("explanations", form) for trunk, form in formats.items()},

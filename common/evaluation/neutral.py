@@ -7,7 +7,8 @@ import polars as pl
 
 from common.evaluation.conditions import ORIGINAL, SHUFFLED, SOURCE_TEXT, Conditions, shuffled
 from common.evaluation.spoken import texts_of_test
-from common.evaluation.test_set import TestSet, ceiling
+from common.evaluation.test_set import TestSet
+from common.evaluation.trunk_floors import ceiling
 from common.metrics.fve import squared_errors
 from common.params import CONTROL
 from common.runs import LOOKS, RunFolder

@@ -8,20 +8,14 @@ from typing import NamedTuple
 
 import polars as pl
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from common.device import best_device, in_bfloat16
 from common.evaluation.conditions import other_documents
 from common.evaluation.test_set import TestSet
-from common.metrics.fve import squared_errors
 from common.metrics.quotes import quote_share, unpaired_marks, verbatim_ngram_share
-from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
-from common.profile import Profile
-from common.rollout.engine import Rollouts
-from common.rollout.reading import reconstruct
-from common.rollout.sampler import sample_explanations, sample_rollouts, texts_of
+from common.rollout.sampler import sample_explanations
 from common.schema import (
     AR_SFT,
     DOC_ID,
@@ -37,7 +31,6 @@ from common.schema import (
 )
 from common.target.splice import spliced_kl
 from common.target.text import encode
-from common.training.objectives import kl_estimate
 
 
 class Spoken(NamedTuple):
@@ -49,12 +42,6 @@ class Spoken(NamedTuple):
     read: Reader
     texts: list[str]
     seed: int
-
-
-def reader_of(model: Reconstructor, profile: Profile) -> Reader:
-    """How an AR reads in a test."""
-    size, precision = profile.evaluation.batch_size, profile.trainer.precision
-    return lambda readings: reconstruct(model.to(best_device()), readings, size, precision)
 
 
 def explained(tests: TestSet) -> pl.DataFrame:
@@ -94,7 +81,8 @@ def text_measures(spoken: Spoken) -> pl.DataFrame:
         "unpaired_marks": [unpaired_marks(text) for text in texts],
         "verbatim_4gram_share": [verbatim_ngram_share(*pair) for pair in pairs],
     }
-    return _measures(tests.table, {name: torch.tensor(values) for name, values in columns.items()})
+    tensors = {name: torch.tensor(values) for name, values in columns.items()}
+    return measures_of(tests.table, tensors)
 
 
 def splice_measures(spoken: Spoken) -> pl.DataFrame:
@@ -103,51 +91,8 @@ def splice_measures(spoken: Spoken) -> pl.DataFrame:
     target, read = trunk.target.model.to(best_device()), spoken.read(readings_of(spoken.texts))
     both = torch.stack([read, trunk.mean.to(read).expand_as(read)], 1)
     columns = spliced_kl(target, trunk.layer, table[TOKEN_IDS].to_list(), both)
-    return _measures(table, {"splice_kl": columns[:, 0], "splice_kl_mean_direction": columns[:, 1]})
-
-
-def sampled_measures(spoken: Spoken) -> pl.DataFrame:
-    """Of samples at one temperature: the best of the first n, and how far the AV has gone.
-
-    The temperature is the profile's, also for an arm that trains at another.
-
-    `best_of_n` is the squared error of the best, chosen by the AR that is asked. `sampled_kl` is
-    KL(AV || AV before reinforcement) in nats per token, a mean over the samples.
-    """
-    tests, verbalizer = spoken.tests, spoken.verbalizer
-    assert verbalizer, "an AV is sampled"
-    profile = tests.profile
-    config, count = profile.rl, profile.rl.samples
-    table = tests.table.head(profile.evaluation.best_of_activations)
-    vectors = tests.trunk.store[table[KEY].to_list()]
-    warm = profile.rollout.replace(temperature=config.temperature)
-    precision = profile.trainer.precision
-    written = sample_rollouts(verbalizer, vectors, warm, spoken.seed, precision, count)
-    texts = [text for _, rows in written for text in texts_of(verbalizer, rows)]
-    errors = squared_errors(spoken.read(readings_of(texts)), vectors.repeat_interleave(count, 0))
-    errors = errors.view(-1, count)
-    sizes = [2**power for power in range(count.bit_length()) if 2**power <= count]
-    columns = {f"best_of_{size}": errors[:, :size].min(1).values for size in sizes}
-    columns["sampled_kl"] = kl_to_warm_start(profile, verbalizer, written)
-    return _measures(table, columns)
-
-
-@torch.inference_mode()
-def kl_to_warm_start(
-    profile: Profile, verbalizer: Verbalizer, written: list[tuple[Tensor, Rollouts]]
-) -> Float[Tensor, " activations"]:
-    """KL of each activation's samples to the AV without the adapters of reinforcement."""
-    found, device = [], best_device()
-    low = in_bfloat16(profile.trainer.precision)
-    temperature, count = profile.rl.temperature, profile.rl.samples
-    for vectors, rows in written:
-        asked = (rows.ids, rows.mask, vectors, count, temperature)
-        with torch.autocast(device.type, torch.bfloat16, enabled=low):
-            now = verbalizer.sampled_log_probs(*asked)
-            with verbalizer.as_before():
-                before = verbalizer.sampled_log_probs(*asked)
-        found.append(kl_estimate(now, before, rows.mask).view(-1, count).mean(1))
-    return torch.cat(found)
+    named = {"splice_kl": columns[:, 0], "splice_kl_mean_direction": columns[:, 1]}
+    return measures_of(table, named)
 
 
 @torch.inference_mode()
@@ -168,10 +113,11 @@ def loss_measures(spoken: Spoken) -> pl.DataFrame:
             with torch.autocast(device.type, torch.bfloat16, enabled=low):
                 found.append(model(batch).float().cpu())
         columns[name] = torch.cat(found)
-    return _measures(table, columns)
+    return measures_of(table, columns)
 
 
-def _measures(table: pl.DataFrame, columns: dict[str, Tensor]) -> pl.DataFrame:
+def measures_of(table: pl.DataFrame, columns: dict[str, Tensor]) -> pl.DataFrame:
+    """A row for each activation of a table and each named column of numbers."""
     keys = table.select(KEY, cluster=pl.col(DOC_ID))
     return pl.concat(
         keys.with_columns(

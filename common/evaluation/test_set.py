@@ -1,18 +1,12 @@
 """The held-out activations of a trunk: their texts, what an AR is asked, and what judges it."""
 
-from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import polars as pl
 
-from common.data.batches import Example
 from common.data.corpus import load_corpus
-from common.device import best_device
-from common.evaluation import floors
 from common.evaluation.conditions import (
     FULL_PARAPHRASE,
-    ORIGINAL,
     SOURCE_TEXT,
     Conditions,
     conditions,
@@ -20,7 +14,6 @@ from common.evaluation.conditions import (
 )
 from common.evaluation.paraphrase import api_paraphrases
 from common.evaluation.roundtrip import Judge
-from common.manifest import digest_of
 from common.metrics.fve import variance
 from common.schema import AV, DOC_ID, EXPLANATION, KEY, TEACHER, TEST, TEXT, TOKEN_IDS, TOPIC
 from common.trunk.artefacts import Trunk
@@ -85,38 +78,3 @@ class TestSet:
         activations = self.judge.activations
         raw = (activations - self.trunk.training_activations.mean(0)).square().sum(1).mean()
         return variance(activations, self.trunk.mean), float(raw)
-
-
-def fit_floors(trunk: Trunk, examples: list[Example]) -> floors.Floors:
-    """Readers that are no language models, fitted to some explanations."""
-    keys, texts = zip(*examples, strict=True)
-    vectors, documents = trunk.store[list(keys)], trunk.documents_of(keys)
-    chosen = trunk.profile.evaluation
-    embed = floors.Embedder.load(chosen.embedder, chosen.embedder_sha256, trunk.target)
-    return floors.fit_all(
-        {
-            "mean_direction": lambda: floors.mean_direction(trunk.mean),
-            "tfidf_ridge": lambda: floors.tfidf_ridge(texts, vectors, documents),
-            "embedding_ridge": lambda: floors.embedding_ridge(texts, vectors, documents, embed),
-        }
-    )
-
-
-def ceiling(tests: TestSet, sources: Sequence[str]) -> pl.DataFrame:
-    """Rows of the target's own first blocks on the source text, beside each writer's."""
-    target, table = tests.trunk.target, tests.table
-    target.model.to(best_device())
-    own = floors.own_blocks(target, tests.trunk.layer, table[TOKEN_IDS].to_list())
-    asked = {ORIGINAL: tests.keys}
-    rows = tests.judge.rows(lambda _: own, asked, "").with_columns(arm=pl.lit("own_blocks"))
-    return pl.concat(rows.with_columns(source=pl.lit(source)) for source in sources)
-
-
-def floors_made_of(trunk: Trunk) -> dict[str, Any]:
-    """What the floors depend on: the data, the texts they are fitted to and the embedder."""
-    chosen = trunk.profile.evaluation
-    return trunk.digests() | {
-        "examples": digest_of([tuple(example) for example in trunk.ar_examples()]),
-        "embedder": [chosen.embedder, chosen.embedder_sha256],
-        "distractors": chosen.distractors,
-    }

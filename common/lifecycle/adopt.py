@@ -55,17 +55,21 @@ def check_golden_curves() -> None:
 
 def _adopt_trunk(choice: TrunkChoice, note: Mapping[str, str]) -> list[str]:
     places, stamped = choice.places, []
-    if _stamp(places.activations, code_digest("common.stages.activations"), note):
-        adopt_shards(places.activations, code_digest("common.stages.activations"))
+    if _stamp(places.activations, _stage_code("activations"), note):
+        adopt_shards(places.activations, _stage_code("activations"))
         stamped.append(str(places.activations))
     for warm in (warm_start_av(choice), warm_start_ar(choice)):
         stamped += _adopt_arm(warm, note)
     for pair in range(choice.profile.warm_starts):
         made = {"av_text": places.av_text(pair), "floors": places.floors(pair)}
         for stage, place in made.items():
-            if _stamp(place, code_digest(f"common.stages.{stage}"), note):
+            if _stamp(place, _stage_code(stage), note):
                 stamped.append(str(place))
     return stamped
+
+
+def _stage_code(stage: str) -> str:
+    return code_digest(f"common.stages.{stage}", tests=False)
 
 
 def _stamp(artefact: Path, code: str, note: Mapping[str, str]) -> bool:

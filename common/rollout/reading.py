@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from common.device import in_bfloat16
+from common.device import best_device, in_bfloat16
 from common.models.reconstructor import Reconstructor
-from common.schema import Reading
+from common.profile import Profile
+from common.schema import Reader, Reading
 
 CHARACTERS = 4
 """In a usual token: lengths of texts and of sources are compared in characters."""
@@ -47,3 +48,9 @@ def read_in_batches(
 
 def _by_length(reading: Reading) -> tuple[int, Reading]:
     return len(reading.text) + CHARACTERS * len(reading.source), reading
+
+
+def reader_of(model: Reconstructor, profile: Profile) -> Reader:
+    """How an AR reads in a test."""
+    size, precision = profile.evaluation.batch_size, profile.trainer.precision
+    return lambda readings: reconstruct(model.to(best_device()), readings, size, precision)

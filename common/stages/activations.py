@@ -15,5 +15,5 @@ def make(choice: TrunkChoice) -> None:
     documents, target = load_corpus(places.corpus), load_target(places.target)
     target.model.to(best_device())
     provenance = {"corpus": read_manifest(places.corpus, "corpus")["digest"]}
-    out, code = places.activations, code_digest(__name__)
+    out, code = places.activations, code_digest(__name__, tests=False)
     extract_activations(settings, documents, target, out, provenance, code)

@@ -20,7 +20,11 @@ def make(choice: TrunkChoice) -> None:
 
 
 def _write(trunk: Trunk) -> None:
-    place, profile, code = trunk.places.av_text(trunk.pair), trunk.profile, code_digest(__name__)
+    place, profile, code = (
+        trunk.places.av_text(trunk.pair),
+        trunk.profile,
+        code_digest(__name__, tests=False),
+    )
     made_from = {
         "tokenizer": trunk.manifest["tokenizer"],
         "activations": trunk.manifest["digest"],

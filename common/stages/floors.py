@@ -4,7 +4,8 @@ import polars as pl
 
 from common.code import code_digest
 from common.evaluation.conditions import ORIGINAL
-from common.evaluation.test_set import TestSet, ceiling, fit_floors, floors_made_of
+from common.evaluation.test_set import TestSet
+from common.evaluation.trunk_floors import ceiling, fit_floors, floors_made_of
 from common.manifest import is_current, write_artefact
 from common.schema import AV, TEACHER
 from common.trunk.artefacts import Trunk
@@ -21,7 +22,7 @@ def _write(trunk: Trunk) -> None:
     place, made_of, code = (
         trunk.places.floors(trunk.pair),
         floors_made_of(trunk),
-        code_digest(__name__),
+        code_digest(__name__, tests=False),
     )
     if is_current(place, code, kind="floors", **made_of):
         return
