@@ -1,5 +1,6 @@
 """ARs with less room: fewer blocks, a narrow head, or no blocks at all."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from common.evaluation.ridge import fit_by_document
 from common.metrics.fve import normalize
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.rollout.reading import read_in_batches
-from common.schema import TokenBatch
+from common.schema import Reading, TokenBatch
 
 READ_TOGETHER = 16
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -30,12 +31,12 @@ class ProbedReconstructor(Reconstructor):
 
     def prepare(
         self,
-        texts: list[str],
+        readings: Sequence[Reading],
         activations: Float[Tensor, "batch d_model"],
         documents: list[str],
     ) -> None:
         """Fit the head to the untrained states, at the scale that an identity's answers have."""
-        states = read_in_batches(self, self.last_state, texts, READ_TOGETHER)
+        states = read_in_batches(self, self.last_state, readings, READ_TOGETHER)
         start_at_probe(self.head, states, activations, documents)
 
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import lightning as L
 import polars as pl
 import torch
+from common.material import Material
+from common.warm_start import build_av
 
 from bench.plain_trainer import (
     Loop,
@@ -20,17 +22,23 @@ from bench.plain_trainer import (
 from bench.workload import Workload
 from common.data.batches import WINDOW, Example, examples_of, plan_batches
 from common.data.datamodule import Collate, NlaDataModule
-from common.material import Material
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
-from common.schema import AR_SFT, AV_SFT, SPLIT, TEACHER, ReconstructionBatch, TokenBatch
+from common.schema import (
+    AR_SFT,
+    AV_SFT,
+    SPLIT,
+    TEACHER,
+    ReconstructionBatch,
+    TokenBatch,
+    readings_of,
+)
 from common.tracking.tracker import Tracker
 from common.training.module import TrainingModule
 from common.training.sft_ar import ReconstructorModule
 from common.training.sft_av import VerbalizerModule
 from common.training.trainer import fit
-from common.warm_start import build_av
 
 Batches = list[list[Example]]
 
@@ -64,7 +72,7 @@ def ar_task(work: Workload) -> Task:
     first = model()
 
     def encode(texts: list[str], vectors: torch.Tensor) -> ReconstructionBatch:
-        return ReconstructionBatch(first.encode(texts), vectors)
+        return ReconstructionBatch(first.encode(readings_of(texts)), vectors)
 
     def ours(batches: Batches) -> Loop:
         module = ReconstructorModule(model(), config, len(batches), variance=1.0)

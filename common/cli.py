@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from common.commands.options import ArmOption, ExperimentName, ProfileOption, WorkersOption
 from common.entry import begin, exit_cleanly, part_of_many
 from common.errors import NlaError
 from common.root import as_typed
@@ -20,18 +21,6 @@ app = typer.Typer(
     help="Natural Language Autoencoder lab.",
 )
 
-ProfileOption = Annotated[
-    str | None,
-    typer.Option("--profile", help="Scale of the run; default: the word in params.yaml."),
-]
-ArmOption = Annotated[
-    str | None, typer.Option("--arm", help="One arm; default: all, one after another.")
-]
-WorkersOption = Annotated[
-    int, typer.Option(min=1, help="Parallel tuning processes that share the budget of trials.")
-]
-ExperimentName = Annotated[str, typer.Argument(help="A folder of experiments/.")]
-
 
 @app.command()
 def profile(
@@ -44,13 +33,47 @@ def profile(
 
 
 @app.command()
-def stage(name: str, profile: ProfileOption = None) -> None:
+def stage(
+    name: str,
+    trunk: Annotated[str, typer.Option(help="<experiment>/<trunk>; default: the profile's.")] = "",
+    profile: ProfileOption = None,
+) -> None:
     """Run one stage of the trunk: target, corpus, activations, explanations, av, ..."""
-    from common.commands.asked import profile_asked
-    from common.commands.trunk import check_stage, run_stage
+    from common.commands.asked import profile_asked, trunk_asked
+    from common.stages.run import check_stage, run_stage
 
     check_stage(name)
-    run_stage(name, profile_asked(profile))
+    run_stage(name, trunk_asked(trunk, profile_asked(profile)))
+
+
+@app.command()
+def code(profile: ProfileOption = None) -> None:
+    """Write data/code.json: digests of the code behind each stage, for DVC."""
+    from common.commands.asked import profile_read
+    from common.commands.stage_code import write_code
+
+    write_code(profile_read(profile))
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the folder below experiments/.")],
+    like: Annotated[str, typer.Option(help="The experiment that it begins as.")] = "ar_small",
+) -> None:
+    """Make the folder of a new experiment, and its entries in the pipeline."""
+    from common.commands.new import make_experiment
+
+    for file in make_experiment(name, like):
+        typer.echo(file)
+
+
+@app.command()
+def pipeline() -> None:
+    """Write all dvc.yaml files, after arms, trunks or experiments have come or gone."""
+    from common.commands.pipeline import write_pipeline
+
+    for file in write_pipeline():
+        typer.echo(file)
 
 
 @app.command()
@@ -65,13 +88,16 @@ def run(
     from common.commands.asked import arms_asked, spawn_sweep
 
     for one in arms_asked(experiment, arm, profile, seed):
+        from common.lifecycle.make import has_finished, make_run
+        from common.lifecycle.tune import tune
+
         seeds = one.seeds if seed is None else (seed,)
-        if one.has_finished(seeds):
+        if has_finished(one, seeds):
             continue
         spawn_sweep(one, workers)
-        best = one.tune()
+        best = tune(one)
         for each in seeds:
-            one.run_seed(each, best)
+            make_run(one, each, best)
 
 
 @app.command()
@@ -85,23 +111,49 @@ def sweep(
     from common.commands.asked import arms_asked, spawn_sweep
 
     for one in arms_asked(experiment, arm, profile):
+        from common.lifecycle.tune import tune
+
         spawn_sweep(one, workers)
-        best = one.tune()
-        told = "nothing is tuned (`search` in params.yaml is empty)"
+        best = tune(one)
+        found = "nothing is tuned (`search` in params.yaml is empty)"
         if best.values:
-            told = f"trial {best.number} of {best.trials}, {best.values[0]:.4f} with {best.params}"
-        typer.echo(f"{one.name}: {told}")
+            found = f"trial {best.number} of {best.trials}, {best.values[0]:.4f} with {best.params}"
+        typer.echo(f"{one.name}: {found}")
 
 
 @app.command()
-def neutral(experiment: ExperimentName, profile: ProfileOption = None) -> None:
-    """Train one AR on the explanations of all arms, so that it flatters none, and test it."""
-    from common.commands.asked import arms_asked
+def evaluate(
+    experiment: ExperimentName,
+    name: Annotated[str | None, typer.Argument(help="One evaluation; default: all.")] = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Make what is evaluated over all arms, such as the neutral AR that reads what all wrote."""
+    from common.commands.asked import experiment_asked
 
-    arms = arms_asked(experiment, None, profile)
-    from common.arms.neutral import run_neutral
+    one, scale = experiment_asked(experiment, profile)
+    known = {each.name: each for each in one.evaluations if each.has_stage}
+    if name not in (None, *known):
+        remedy = f"choose one of {', '.join(known) or 'none: it has none to run'}"
+        raise NlaError(f"{experiment} has no evaluation {name!r}", remedy=remedy)
+    arms = one.arms_at(scale)
+    for each in known.values() if name is None else [known[name]]:
+        each.run(arms)
 
-    run_neutral(arms)
+
+@app.command()
+def adopt(
+    experiment: ExperimentName,
+    reason: Annotated[str, typer.Option(help="Why the new code changes no number.")],
+    profile: ProfileOption = None,
+) -> None:
+    """Take finished runs over to new code that changes no number; the golden curves must pass."""
+    from common.commands.asked import experiment_asked
+
+    one, scale = experiment_asked(experiment, profile)
+    from common.lifecycle.adopt import adopt as stamp
+
+    for line in stamp(one.arms_at(scale), reason):
+        typer.echo(f"adopted {line}")
 
 
 @app.command()
@@ -109,10 +161,10 @@ def collect(experiment: ExperimentName, profile: ProfileOption = None) -> None:
     """Gather finished runs into the tables that a report reads."""
     from common.commands.asked import experiment_asked
 
-    one, scale = experiment_asked(experiment, profile)
+    asked = experiment_asked(experiment, profile)
     from common.commands.collect import collect as gather
 
-    gather(one, scale)
+    gather(*asked)
 
 
 @app.command()
@@ -216,11 +268,8 @@ def run_experiment(name: str) -> None:
         part_of_many(steps)()
 
     def steps() -> None:
-        from common.commands.asked import experiment_asked
-
         run(name)
-        if experiment_asked(name, None)[0].arm_class.has_own_texts:
-            neutral(name)
+        evaluate(name)
         collect(name)
         report(name)
 

@@ -1,6 +1,7 @@
 """Typed, frozen settings of every part; a profile (common/profile.py) holds one of each."""
 
-from typing import Annotated, ClassVar, Literal, TypeVar
+import re
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -17,9 +18,13 @@ class Config(BaseModel):
     operational: ClassVar[frozenset[str]] = frozenset()
     """Keys that say how fast something is made, not what."""
 
+    def decisive(self) -> dict[str, Any]:
+        """All values but operational ones."""
+        return self.model_dump(mode="json", exclude={*self.operational})
+
     def digest(self) -> str:
         """12 hex digits that change when any value changes, but for operational ones."""
-        return digest_of(self.model_dump(mode="json", exclude={*self.operational}))
+        return digest_of(self.decisive())
 
     def replace(self: ConfigT, **values: object) -> ConfigT:
         """A validated copy with some values changed."""
@@ -94,6 +99,9 @@ class TeacherConfig(Config):
     operational = frozenset({"concurrency", "max_retries"})
 
     kind: Literal["offline", "api"] = "offline"
+    format: str = ""
+    """How the offline teacher writes: `<module>:<function>`, of a row and the tokenizer; empty:
+    statements (common/data/offline_teacher.py)."""
     model: str = ""
     """litellm model name, such as `anthropic/...` or `openai/<name>` with `base_url`."""
     base_url: str | None = None
@@ -102,6 +110,12 @@ class TeacherConfig(Config):
     temperature: float = Field(default=0.7, ge=0)
     max_tokens: int = Field(default=160, ge=1)
 
+    @model_validator(mode="after")
+    def _format_is_offline(self) -> "TeacherConfig":
+        if self.format and (self.kind == "api" or not re.fullmatch(r"[\w.]+:\w+", self.format)):
+            raise ValueError("format is `<module>:<function>`, and for the offline teacher alone")
+        return self
+
     @property
     def name(self) -> str:
         """Who writes; offline, `model` may be there for paraphrases."""
@@ -109,7 +123,9 @@ class TeacherConfig(Config):
 
     def digest(self) -> str:
         """Of what decides the texts."""
-        return super().digest() if self.kind == "api" else digest_of(self.kind)
+        if self.kind == "api":
+            return super().digest()
+        return digest_of([self.kind, self.format] if self.format else self.kind)
 
 
 Schedule = Literal["constant", "cosine", "wsd"]
@@ -208,11 +224,6 @@ class RLConfig(TrainingConfig):
     splice: float = Field(default=0.0, ge=0)
     """Reward lost per nat of KL when the reconstruction takes the activation's place."""
 
-    spoken_examples: int = Field(default=400, ge=1)
-    """Explanations of training activations that each run leaves for a neutral AR."""
-    best_of_activations: int = Field(default=100, ge=1)
-    """Test activations that are explained several times, for the best of n."""
-
     @model_validator(mode="after")
     def _divides(self) -> "RLConfig":
         parts = self.optimizer_steps * self.micro_batches
@@ -261,6 +272,10 @@ class EvaluationConfig(Config):
     """`api`: full paraphrases by the teacher's language model besides the offline ones."""
     resamples: int = Field(default=2000, ge=100)
     batch_size: int = Field(default=64, ge=1)
+    neutral_examples: int = Field(default=400, ge=1)
+    """Explanations of training activations that each trained AV leaves for a neutral AR."""
+    best_of_activations: int = Field(default=100, ge=1)
+    """Test activations that are explained several times, for the best of n."""
     embedder: str = "target"
     """Encoder of the ridge floor: `target` (its mean state), a folder, a hub name or a package."""
     embedder_sha256: str | None = None

@@ -1,35 +1,32 @@
-"""What an experiment is: arms, and a way to build each."""
+"""What an experiment is: arms, and what is evaluated over all of them.
+
+Its question and its decision rule are in its rule.py, which no run imports.
+"""
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common.config import Config
+from common.arms.arm import Arm, ArmPlan
+from common.arms.evaluation import Evaluation
 from common.config_file import validated
-from common.material import Material
-from common.params import ExperimentParams, check_arm, load_params
+from common.errors import NlaError
+from common.params import ArmEntry, ExperimentParams, check_arm, load_params
 from common.paths import EXPERIMENTS
 from common.profile import Profile
-
-REPORT_ONLY = ("findings", "rule")
-"""Files of an experiment's folder that no run depends on."""
+from common.trunk.choice import TrunkChoice, choose_trunk
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One ablation.
-
-    `build` turns an arm's settings into what its class trains: a fresh AR, or a recipe. What is
-    asked of the results stands in rule.py beside it (common/report/rule.py).
-    """
+    """One ablation: `EXPERIMENT` in `experiments/<name>/experiment.py`."""
 
     name: str
-    arm_config: type[Config]
-    arm_class: Any
-    """A subclass of Arm (common/arms): what kind of model the arms train, and how."""
-    build: Callable[[Any, Material], Any]
+    arms: "type[Arm] | Mapping[str, type[Arm]]"
+    """The class of all arms, or one for each `kind` that arms in params.yaml name."""
+    evaluations: tuple[Evaluation, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process: loaded there."""
@@ -41,38 +38,70 @@ class Experiment:
         return EXPERIMENTS / self.name
 
     @property
-    def code(self) -> list[Path]:
-        """The files that a run of an arm depends on: all but what only the report needs."""
-        files = self.folder.glob("[!_]*.py")
-        return sorted(file for file in files if file.stem not in REPORT_ONLY)
-
-    @property
     def params(self) -> ExperimentParams:
         """params.yaml; NlaError for an unknown key or a missing control."""
         return load_params(self.name)
 
-    def arms_at(self, profile: str) -> list[str]:
+    def arms_at(self, profile: Profile) -> list[Arm]:
         """The arms that a profile runs, in the order of params.yaml."""
-        return self.params.arms_at(profile)
+        return [self.arm(name, profile) for name in self.params.arms_at(profile.name)]
 
-    def seeds_of(self, arm: str, profile: Profile) -> tuple[int, ...]:
-        """The training seeds of an arm."""
-        return self.params.seeds_of(arm, profile)
+    def arm(self, name: str, profile: Profile) -> Arm:
+        """An arm at a profile; NlaError for one that is unknown, or a wrong key.
 
-    def arms_of(self, material: Material) -> list[Any]:
-        """Those arms, ready to be tuned, run and checked."""
-        profile = material.profile
-        names = self.arms_at(profile.name)
-        return [self.arm_class(self, name, profile, material) for name in names]
-
-    def arm(self, name: str) -> Any:
-        """The validated settings of an arm; NlaError for one that is unknown, or a wrong key."""
+        One that is taken over is that of the other experiment, under the name that it has here.
+        """
         check_arm(self.name, name)
-        file, settings = self.folder / "params.yaml", self.params.arms[name]
-        return validated(self.arm_config, settings, file, inside=("arms", name))
+        params = self.params
+        entry = params.arms[name]
+        if entry.taken_from:
+            experiment, other = entry.taken_from
+            taken = load_experiment(experiment).arm(other, profile)
+            return type(taken)(replace(taken.plan, label=name))
+        kind, file = self._class_of(name, entry), self.folder / "params.yaml"
+        settings = validated(kind.settings_class, entry.settings, file, inside=("arms", name))
+        trunk = trunk_named(entry.trunk_in(self.name), profile)
+        seeds = params.seeds_of(name, profile)
+        return kind(ArmPlan(self.name, name, settings, trunk, seeds, params.search))
+
+    def _class_of(self, name: str, entry: ArmEntry) -> type[Arm]:
+        where, kinds = self.folder / "params.yaml", self.arms
+        if not isinstance(kinds, Mapping):
+            if entry.kind:
+                remedy = "leave `kind` out"
+                raise NlaError(f"arms.{name}: all arms are of one kind", where=where, remedy=remedy)
+            return kinds
+        if entry.kind not in kinds:
+            remedy = f"let `kind` be one of {', '.join(kinds)}"
+            raise NlaError(f"arms.{name}: no kind {entry.kind!r}", where=where, remedy=remedy)
+        return kinds[entry.kind]
 
 
 def load_experiment(name: str) -> Experiment:
     """The `EXPERIMENT` of `experiments/<name>/experiment.py`; NlaError lists the known ones."""
     load_params(name)
     return importlib.import_module(f"experiments.{name}.experiment").EXPERIMENT
+
+
+def trunk_named(name: str, profile: Profile) -> TrunkChoice:
+    """`<experiment>/<trunk>` at a profile, or, for an empty name, the profile's own."""
+    if not name:
+        return choose_trunk(profile)
+    experiment, _, trunk = name.partition("/")
+    params, where = load_params(experiment), EXPERIMENTS / experiment / "params.yaml"
+    if trunk not in params.trunks:
+        remedy = f"choose one of {', '.join(params.trunks) or 'none: there is no trunk'}"
+        raise NlaError(f"unknown trunk {trunk!r}", where=where, remedy=remedy)
+    replaced = params.trunks[trunk]
+    for section, keys in replaced.items():
+        if section not in Profile.model_fields or not isinstance(keys, Mapping):
+            remedy = "name a section of the profile, and its keys that are to differ"
+            raise NlaError(f"trunks.{trunk}.{section}", where=where, remedy=remedy)
+        before = getattr(profile, section)
+        validated(type(before), before.model_dump() | keys, where, ("trunks", trunk, section))
+    return choose_trunk(profile, name, replaced)
+
+
+def trunks_of(arms: Sequence[Arm]) -> dict[str, TrunkChoice]:
+    """{name: trunk} of the trunks that some arms stand on; the profile's own has no name."""
+    return {arm.plan.trunk.places.name: arm.plan.trunk for arm in arms}

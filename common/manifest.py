@@ -32,17 +32,41 @@ def manifest_file(artefact: Path) -> Path:
     return artefact / "manifest.json"
 
 
-def write_manifest(artefact: Path, **fields: object) -> None:
+def write_manifest(artefact: Path, code: str = "", **fields: object) -> None:
     """Write fields (config digest, tokenizer, layer, source digests, ...) beside an artefact.
 
     It is written last, after `withdraw_manifest` and the data. `files`, the digests of the data
     files, `content`, theirs together, and `digest` are added: the latter stands for all the fields,
-    and for the sources through their digests.
+    and for the sources through their digests. `code`, the digest of the code that made it, is no
+    part of it: what other code makes of the same is the same.
     """
     files = files_of(artefact)
     whole = {**fields, "files": files, "content": digest_of(files)}
-    text = json.dumps({**whole, "digest": digest_of(whole)}, indent=2, sort_keys=True, default=str)
+    _write_fields(
+        artefact, {**whole, "digest": digest_of(whole), **({"code": code} if code else {})}
+    )
+
+
+def stamp_manifest(artefact: Path, code: str, note: Mapping[str, str]) -> None:
+    """Say that other code would have made the same; the old digest, and the note, are kept."""
+    fields = json.loads(manifest_file(artefact).read_bytes())
+    kept = {"old": fields["code"], "new": code, **note}
+    _write_fields(artefact, {**fields, "code": code, "adopted": [*fields.get("adopted", []), kept]})
+
+
+def _write_fields(artefact: Path, fields: Mapping[str, Any]) -> None:
+    text = json.dumps(fields, indent=2, sort_keys=True, default=str)
     replace_text(manifest_file(artefact), text + "\n")
+
+
+def is_current(artefact: Path, code: str, **expected: object) -> bool:
+    """Whether an artefact was made by this code from what is expected, and is whole."""
+    try:
+        fields = read_manifest(artefact, "", **expected)
+        check_content(artefact, fields, "")
+    except NlaError:
+        return False
+    return fields.get("code") == code
 
 
 def withdraw_manifest(artefact: Path) -> None:
@@ -50,11 +74,11 @@ def withdraw_manifest(artefact: Path) -> None:
     manifest_file(artefact).unlink(missing_ok=True)
 
 
-def write_artefact(table: pl.DataFrame, file: Path, **fields: object) -> None:
+def write_artefact(table: pl.DataFrame, file: Path, code: str = "", **fields: object) -> None:
     """A table with a manifest."""
     withdraw_manifest(file)
     write_atomically(table, file)
-    write_manifest(file, **fields)
+    write_manifest(file, code, **fields)
 
 
 def content_of(artefact: Path) -> str:

@@ -5,9 +5,9 @@ Read before anything heavy is imported, so that a mistake in it, or in a command
 
 from typing import Any
 
-from pydantic import PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from common.config import ARConfig, Config, RLConfig
+from common.config import ARConfig, AVConfig, Config, RLConfig
 from common.config_file import load_config
 from common.errors import NlaError
 from common.paths import EXPERIMENTS
@@ -35,14 +35,50 @@ class Float(Config):
         return found
 
 
+RESERVED = ("kind", "trunk", "from")
+"""Keys of an arm that are not its own settings."""
 SearchSpace = dict[str, Float]
 
 
-class ExperimentParams(Config):
-    """An experiment's params.yaml. No key has a default, since DVC, which names all, knows none."""
+class ArmEntry(Config):
+    """What params.yaml says of an arm; keys that are not named here are the arm's own settings."""
 
-    arms: dict[str, dict[str, Any]]
-    """Name → settings of the arm, in the order of the report; `control` is one of them."""
+    kind: str = ""
+    """Which of the experiment's classes of arms; empty where there is one."""
+    trunk: str = ""
+    """A trunk of this experiment, or `<experiment>/<trunk>`; empty: the profile's own."""
+    taken_from: tuple[str, str] | None = None
+    """`from: <experiment>/<arm>`: an arm of another experiment is taken over, not made again."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sorted(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            raise ValueError("not a mapping of keys to values")
+        own = {name: value for name, value in values.items() if name not in RESERVED}
+        found = {name: values[name] for name in ("kind", "trunk") if name in values}
+        if "from" in values:
+            if len(values) > 1:
+                raise ValueError("`from` stands alone: the arm is taken over as it is")
+            experiment, _, arm = str(values["from"]).partition("/")
+            if not (experiment and arm):
+                raise ValueError("`from` is <experiment>/<arm>")
+            found["taken_from"] = (experiment, arm)
+        return {**found, "settings": own}
+
+    def trunk_in(self, experiment: str) -> str:
+        """`<experiment>/<trunk>`, or an empty name."""
+        return f"{experiment}/{self.trunk}" if self.trunk and "/" not in self.trunk else self.trunk
+
+
+class ExperimentParams(Config):
+    """An experiment's params.yaml. No key that DVC names has a default, since DVC knows none."""
+
+    arms: dict[str, ArmEntry]
+    """Name → the arm, in the order of the report; `control` is one of them."""
+    trunks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Name → section of the profile → keys that a trunk of the experiment's own replaces."""
     only: dict[str, tuple[str, ...]]
     """Profile → the arms that it runs; a profile that is not named runs all."""
     seeds: dict[str, dict[str, PositiveInt]]
@@ -52,12 +88,13 @@ class ExperimentParams(Config):
     `control`, which all are compared with.
     """
     search: SearchSpace
-    """Numbers of the profile's `ar` (or `rl`) that every arm's study searches; {}: no study."""
+    """Numbers of what the arms tune (the profile's `ar`, `av` or `rl`) that every arm's study
+    searches; {}: no study."""
 
     @field_validator("search")
     @classmethod
     def _known(cls, search: SearchSpace) -> SearchSpace:
-        fields = {**ARConfig.model_fields, **RLConfig.model_fields}
+        fields = {**AVConfig.model_fields, **ARConfig.model_fields, **RLConfig.model_fields}
         known = [name for name, field in fields.items() if field.annotation is float]
         if unknown := [name for name in search if name not in known]:
             raise ValueError(f"unknown setting {unknown[0]!r}, choose from {', '.join(known)}")

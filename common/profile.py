@@ -45,6 +45,9 @@ class Profile(Config):
     tuning: TuningConfig
     evaluation: EvaluationConfig
     trainer: TrainerConfig
+    warm_starts: int = Field(ge=1)
+    """Pairs of AV and AR, each of its own initialisation and order of examples. Training seed s of
+    an arm goes on with pair s modulo this."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of a process; None: all. Tiny tensors lose more to waiting than they gain."""
 

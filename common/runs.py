@@ -1,10 +1,15 @@
-"""A run folder is complete in itself: reports and MLflow are both made from it."""
+"""A run folder is complete in itself: reports and MLflow are both made from it.
+
+Its config.yaml keeps apart what a run is trained with and what it is tested with, and of both the
+values and the digest of the code: a change of the test loads the checkpoint and tests again.
+"""
 
 import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import polars as pl
 import yaml
@@ -13,19 +18,32 @@ from common.errors import NlaError
 from common.files import replace_text
 from common.json_lines import read_lines
 from common.manifest import changes, content_of, digest_of, file_digest, read_json, read_table
-from common.paths import NEUTRAL, WARM_START
 
 LOOKS = "*.parquet"
 """The files in `dev_texts/`: one for each validation, by the number of steps before it."""
+PARTS = ("trained", "tested", "code")
 CERTIFIED = (".parquet", ".safetensors", ".jsonl")
 """Kinds of files that a summary is written for."""
+
+
+class MadeWith(NamedTuple):
+    """All that a run depends on."""
+
+    trained: Mapping[str, Any]
+    """Settings, seed and digests of the data that it is trained with."""
+    tested: Mapping[str, Any]
+    code: Mapping[str, str]
+    """Digests of the code, `trained` and `tested`."""
+    remedy: str = ""
+    """The command that makes the run."""
 
 
 class RunFolder:
     """`runs/<profile>/<experiment>/<arm>/<seed>/`.
 
-    Holds config.yaml, metrics.jsonl, rows.parquet, samples.jsonl, checkpoint/, of arms with texts
-    of their own also measures.parquet and dev_texts/, and, once it is finished, summary.json.
+    Holds config.yaml, metrics.jsonl, checkpoint/, trained.json once that is there, what its test
+    leaves (rows.parquet, measures.parquet, texts.parquet, curves.parquet, samples.jsonl; an arm
+    leaves out what it has not), of reinforcement learning dev_texts/, and at last summary.json.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,9 +51,12 @@ class RunFolder:
         self.path = path
         self.config_file = path / "config.yaml"
         self.metrics_file = path / "metrics.jsonl"
+        self.trained_file = path / "trained.json"
         self.summary_file = path / "summary.json"
         self.rows_file = path / "rows.parquet"
         self.measures_file = path / "measures.parquet"
+        self.texts_file = path / "texts.parquet"
+        self.curves_file = path / "curves.parquet"
         self.samples_file = path / "samples.jsonl"
         self.checkpoint = path / "checkpoint"
         self.dev_texts = path / "dev_texts"
@@ -54,19 +75,22 @@ class RunFolder:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def begin(self, config: dict) -> None:
-        """Write config.yaml; what an earlier attempt with another config left behind is removed."""
-        if self.config_file.exists() and digest_of(self.config) != digest_of(config):
+    def begin(self, made: MadeWith) -> None:
+        """Write config.yaml; what an attempt at another training left behind is removed."""
+        if self.config_file.exists() and not self._trained_alike(made):
             for leftover in sorted(self.path.rglob("*"), reverse=True):
                 leftover.rmdir() if leftover.is_dir() else leftover.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
         self.summary_file.unlink(missing_ok=True)
-        plain = json.loads(json.dumps(config, default=str))
-        replace_text(self.config_file, yaml.safe_dump(plain))
+        adopted = self.adopted
+        config = {name: getattr(made, name) for name in PARTS} | {"remedy": made.remedy}
+        if adopted:
+            config["adopted"] = adopted
+        replace_text(self.config_file, yaml.safe_dump(_plain(config)))
 
     @property
     def config(self) -> dict:
-        """The settings of the run: {"digest": ..., plus whatever `begin` got}."""
+        """What `begin` got: trained, tested, code; and `adopted`, if it was."""
         if not self.config_file.exists():
             raise NlaError(
                 "not a run folder: no config.yaml",
@@ -89,16 +113,71 @@ class RunFolder:
         for values in read_lines(self.metrics_file):
             yield values.pop("step"), values
 
-    def finish(self, summary: dict) -> None:
+    @property
+    def adopted(self) -> list[dict[str, str]]:
+        """The changes of code, said to change no number, that the run was taken over through."""
+        return self.config.get("adopted", []) if self.config_file.exists() else []
+
+    def adopt(self, made: MadeWith, note: Mapping[str, str]) -> None:
+        """Stamp a run as made by other code; the old digests, and the note, are kept.
+
+        Its digest is that of its settings and weights; new options among them are written down.
+        """
+        config, summary = self.config, self.summary
+        kept = {"old": config["code"], "new": dict(made.code), **note}
+        parts = {name: _plain(getattr(made, name)) for name in PARTS}
+        config |= parts | {"adopted": [*self.adopted, kept]}
+        replace_text(self.config_file, yaml.safe_dump(_plain(config)))
+        text = json.dumps(summary, indent=2, sort_keys=True, default=str)
+        replace_text(self.summary_file, text + "\n")  # after config.yaml, which it stands for
+
+    def end_training(self, facts: Mapping[str, Any]) -> None:
+        """Write trained.json: from now on a test loads the checkpoint."""
+        kept = self._files(self.checkpoint)
+        text = json.dumps({**facts, "files": kept}, indent=2, sort_keys=True, default=str)
+        replace_text(self.trained_file, text + "\n")
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The facts that `end_training` got; NlaError when there are none."""
+        if not self.trained_file.exists():
+            raise NlaError("unfinished run", where=self.path, remedy=self._remedy)
+        facts = read_json(self.trained_file, self._remedy)
+        return {name: value for name, value in facts.items() if name != "files"}
+
+    def is_trained(self, made: MadeWith) -> bool:
+        """Whether what this run was trained with is the same, and its checkpoint is there."""
+        if not (self.trained_file.exists() and self.config_file.exists()):
+            return False
+        if not self._trained_alike(made):
+            return False
+        try:
+            expected = read_json(self.trained_file, self._remedy)["files"]
+        except (NlaError, KeyError):
+            return False
+        return not self._changes(expected)
+
+    def weights(self, name: str) -> Path:
+        """A file of the checkpoint; NlaError when it is not as the training left it."""
+        self.trained  # noqa: B018 - raises where there is none
+        kept = read_json(self.trained_file, self._remedy)["files"]
+        place = (self.checkpoint / name).relative_to(self.path).as_posix()
+        if changed := self._changes({place: kept.get(place, "")}):
+            what = f"{changed} since the run was trained"
+            raise NlaError(what, where=self.path, remedy=self._remedy)
+        return self.checkpoint / name
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json atomically: its presence is what makes a run finished.
 
-        Its `digest` is of the settings and of the weights, so that whatever was made from a run is
-        out of date when the run is made again and comes out otherwise. Its `files` are digests of
-        all that the run has written: who reads one of them asks `checked`.
+        Its `digest` is of the settings trained with and of the weights, so that whatever was made
+        from a run is out of date when the run is trained again and comes out otherwise; its code is
+        no part of it. Its `files` are digests of all that the run has written: who reads one of
+        them asks `checked`.
         """
         weights = content_of(self.checkpoint) if self.checkpoint.exists() else None
-        digest = digest_of([self.config, weights])
-        summary = {**summary, "digest": digest, "files": self._files()}
+        digest = digest_of([self.config["trained"], weights])
+        summary = {**summary, "digest": digest, "files": self._files(self.path)}
         text = json.dumps(summary, indent=2, sort_keys=True, default=str)
         replace_text(self.summary_file, text + "\n")
 
@@ -109,17 +188,31 @@ class RunFolder:
             raise NlaError("unfinished run", where=self.path, remedy=self._remedy)
         return read_json(self.summary_file, self._remedy)
 
-    def is_finished(self, config: dict) -> bool:
-        """Whether this run was finished with exactly this config, and all its files are there."""
+    def differs_from(self, made: MadeWith) -> list[str]:
+        """What of a run is other than expected, in words: names of settings, data or `code`."""
+        found, differ = self.config, []
+        for part in PARTS:
+            told, expected = found.get(part) or {}, _plain(getattr(made, part))
+            names = {n for n in {*told, *expected} if told.get(n) != expected.get(n)}
+            differ += ["code"] if part == "code" and names else sorted(names)
+        return list(dict.fromkeys(differ))
+
+    def is_finished(self, made: MadeWith) -> bool:
+        """Whether this run was finished with exactly this, and all its files are there."""
         if not (self.summary_file.exists() and self.config_file.exists()):
             return False
-        if digest_of(self.config) != digest_of(json.loads(json.dumps(config, default=str))):
+        if self.differs_from(made):
             return False
         try:
             expected = self.summary.get("files")
         except NlaError:
             return False
         return expected is not None and not self._changes(self._touched(expected))
+
+    def _trained_alike(self, made: MadeWith) -> bool:
+        found = self.config
+        code = (found.get("code") or {}).get("trained")
+        return found.get("trained") == _plain(made.trained) and code == made.code["trained"]
 
     def check_whole(self) -> None:
         """NlaError when a file that the run was finished with is gone."""
@@ -162,15 +255,18 @@ class RunFolder:
         found = {name: file_digest(place) for name, place in places.items() if place.exists()}
         return changes(expected, found)
 
-    def _files(self) -> dict[str, str]:
-        files = (file for file in sorted(self.path.rglob("*")) if file.suffix in CERTIFIED)
+    def _files(self, place: Path) -> dict[str, str]:
+        files = (file for file in sorted(place.rglob("*")) if file.suffix in CERTIFIED)
         return {file.relative_to(self.path).as_posix(): file_digest(file) for file in files}
 
     @property
     def _remedy(self) -> str:
+        if self.config_file.exists() and (command := self.config.get("remedy")):
+            return f"run `{command}` again"
         profile, experiment, arm, _ = self.path.absolute().parts[-4:]
-        if experiment == WARM_START:
-            return f"run `dvc repro {arm}` again"
-        if experiment == NEUTRAL:
-            return f"run `nla neutral {arm} --profile {profile}` again"
         return f"run `nla run {experiment} --arm {arm} --profile {profile}` again"
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from a file."""
+    return json.loads(json.dumps(value, default=str))

@@ -8,7 +8,8 @@ Axis names used in tensor annotations everywhere:
     vocab     tokens of the target's tokenizer
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,10 +51,38 @@ class TokenBatch(NamedTuple):
         return TokenBatch(self.ids.to(device), self.mask.to(device))
 
 
+class Reading(NamedTuple):
+    """What an AR reads: an explanation, and the input's tokens as far as the arm may see them."""
+
+    text: str
+    source: tuple[int, ...] = ()
+
+
+Reader = Callable[[Sequence[Reading]], Float[Tensor, "rows d_model"]]
+"""Readings → reconstructions: an AR, or a floor that stands in for one."""
+View = Callable[[tuple[int, ...]], tuple[int, ...]]
+"""All token ids of an input, up to the position → those that an arm's AR may see."""
+
+
+def nothing(source: tuple[int, ...]) -> tuple[int, ...]:
+    """The view of an AR that reads explanations alone."""
+    return ()
+
+
+def readings_of(
+    texts: Sequence[str], sources: Iterable[Sequence[int]] | None = None
+) -> list[Reading]:
+    """A reading of each text, with what is seen of its input (None: nothing, of any)."""
+    if sources is None:
+        return [Reading(text) for text in texts]
+    return [Reading(text, tuple(ids)) for text, ids in zip(texts, sources, strict=True)]
+
+
 class ReconstructionBatch(NamedTuple):
     """What the AR trains on: explanations and the raw activations they should give back."""
 
-    tokens: TokenBatch
+    tokens: Any
+    """What the AR's `encode` makes of its readings: a TokenBatch, or a batch of its own kind."""
     activations: Float[Tensor, "batch d_model"]
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from common.commands.trunk import STAGES
 
 from common import warm_start
 from common.arms import arm
-from common.commands.trunk import STAGES
 from common.experiment import REPORT_ONLY, Experiment, load_experiment
 from common.report.readme import rule_of
 from common.report.results import CONTROL
 from common.report.rule import load_rule
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("common", "ar_variants", "experiments", "bench")
+PACKAGES = ("decomposition", "common", "ar_variants", "experiments", "bench")
 EXPERIMENTS = sorted(file.parent.name for file in ROOT.glob("experiments/*/experiment.py"))
 HEAVY = ("torch", "lightning", "transformers", "datasets", "mlflow", "optuna", "polars", "sklearn")
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "misc", "manager", "managers"}

@@ -1,25 +1,17 @@
 """The pipeline through DVC in a fresh copy of the repository: killed, then to its end."""
 
-import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 import yaml
 
 from common.profile import Profile
+from tests.clone import ROOT, Clone
 
-ROOT = Path(__file__).parent.parent
 PROFILES = sorted(file.stem for file in (ROOT / "common" / "profiles").glob("*.yaml"))
 ARMS = list(yaml.safe_load((ROOT / "experiments/ar_small/params.yaml").read_text())["arms"])
 OWN = "experiments/ar_small/dvc.yaml:ar_small"
@@ -67,84 +59,6 @@ def test_every_profile_states_what_the_stages_depend_on(profile: str):
             section = section[part]
 
 
-class Clone:
-    """A copy of the working tree with a git of its own, where commands run as a user runs them."""
-
-    def __init__(self, place: Path) -> None:
-        listed = subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        ).stdout.splitlines()  # fmt: skip
-        for name in listed:
-            if (ROOT / name).exists() and Path(name).name != "dvc.lock":
-                (place / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, place / name)
-        self.place = place
-        self.environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(place),
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-        self.run("git", "init", "--quiet")
-
-    def run(self, *command: str) -> str:
-        """Standard output and error of a command that must succeed."""
-        done = subprocess.run(
-            command,
-            cwd=self.place,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    def repro(self, *arguments: str) -> list[str]:
-        """`dvc repro`; the stages that ran."""
-        told = self.run("dvc", "repro", *arguments)
-        return re.findall(r"^Running stage '(.*)':$", told, re.MULTILINE)
-
-    def changed(self) -> set[str]:
-        """Stages on the experiment's way that DVC would run for something they depend on."""
-        told = self.run("dvc", "status", "--json", "--with-deps", "experiments/ar_small")
-        return set(json.loads(told))
-
-    def killed_when(self, pattern: str, *command: str) -> Path:
-        """Run a command and kill all its processes as soon as a file of this pattern exists."""
-        process = subprocess.Popen(
-            command,
-            cwd=self.place,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            while not (found := sorted(self.place.glob(pattern))):
-                assert process.poll() is None, f"{command} ended before {pattern} existed"
-                time.sleep(0.005)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        return found[0]
-
-    def edit(self, name: str, change: Callable[[dict], None]) -> Callable[[], None]:
-        """Change a YAML file; returns what undoes it."""
-        file = self.place / name
-        before = file.read_text()
-        values = yaml.safe_load(before)
-        change(values)
-        file.write_text(yaml.safe_dump(values, sort_keys=False))
-        return lambda: file.write_text(before) and None
-
-    def written(self, pattern: str) -> dict[Path, int]:
-        """When each file of a pattern was written."""
-        return {file: file.stat().st_mtime_ns for file in self.place.glob(pattern)}
-
-
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """Reproduced after a kill during the activations and another one during an arm's training."""
@@ -167,7 +81,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
     ran = copy.repro("experiments/ar_small")
     assert "activations" not in ran
-    assert {f"{OWN}@{arm}" for arm in ARMS} <= set(ran)
+    assert {f"{OWN}-{arm}" for arm in ARMS} <= set(ran)
     assert finished.items() <= copy.written("runs/smoke/*/*/*/summary.json").items()
     return copy
 
@@ -243,10 +157,10 @@ def test_a_killed_reinforcement_learning_run_ends_as_if_it_had_not_been(clone: C
         (
             PARAMS,
             {"search": {"learning_rate": {"low": 1e-4, "high": 1e-3}}},
-            {f"{OWN}@{arm}" for arm in ARMS},
+            {f"{OWN}-{arm}" for arm in ARMS},
         ),
-        (PARAMS, {"only": {"smoke": ["control"]}}, {f"{OWN}@{arm}" for arm in ARMS}),
-        (SMOKE, {"tuning": {"trials": 3}}, {f"{OWN}@{arm}" for arm in ARMS}),
+        (PARAMS, {"only": {"smoke": ["control"]}}, {f"{OWN}-{arm}" for arm in ARMS}),
+        (SMOKE, {"tuning": {"trials": 3}}, {f"{OWN}-{arm}" for arm in ARMS}),
         (SMOKE, {"teacher": {"kind": "api"}}, {"explanations"}),
         (SMOKE, {"rollout": {"temperature": 1.0}}, {"av_text"}),
         (SMOKE, {"activations": {"layers": [7]}}, {"activations"}),
@@ -261,7 +175,7 @@ def test_a_changed_key_makes_only_what_reads_it_stale(
             values[section].update(settings)
 
     undo = clone.edit(file, update)
-    assert clone.changed() - {f"{OWN}_results"} == stages
+    assert clone.changed() - {f"{OWN}-results"} == stages
     undo()
     assert clone.changed() == set()
 
@@ -271,7 +185,7 @@ def test_a_changed_arm_runs_alone(clone: Clone):
     runs = clone.written("runs/smoke/*/*/*/summary.json")
     clone.edit(PARAMS, lambda values: values["arms"].update(blocks_1={"blocks": 3}))
     ran = set(clone.repro("experiments/ar_small"))
-    assert ran == {f"{OWN}@blocks_1", f"{OWN}_results", f"{OWN}_report", "experiments/ar_small"}
+    assert ran == {f"{OWN}-blocks_1", f"{OWN}-results", f"{OWN}-report", "experiments/ar_small"}
     now = clone.written("runs/smoke/*/*/*/summary.json")
     moved = {file.parent.parent.name for file, at in now.items() if runs.get(file) != at}
     assert moved == {"blocks_1"}
@@ -311,5 +225,5 @@ def test_a_run_on_two_processes_however_they_are_started(clone: Clone):
         config = yaml.safe_load(
             (clone.place / f"runs/smoke/ar_small/{arm}/0/config.yaml").read_text()
         )
-        assert config["trainer"]["devices"] == 2
+        assert config["trained"]["trainer"]["devices"] == 2
         assert (clone.place / f"runs/smoke/ar_small/{arm}/0/summary.json").exists()

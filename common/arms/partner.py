@@ -3,34 +3,49 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from common.arms.reconstructor import ReconstructorArm
-from common.experiment import load_experiment
-from common.material import Material
+from common.arms.arm import Need
+from common.arms.needs import ar_need
+from common.arms.reconstructor import load_ar
 from common.models.reconstructor import Reconstructor
 from common.runs import RunFolder
-from common.warm_start import load_ar
+from common.trunk.artefacts import Trunk
 
 
 class Partner(NamedTuple):
     """An AR that has learned to read the warm-started AV and its teacher."""
 
     run: RunFolder
-    """Where it was trained; what is trained on from here names this run's digest."""
+    """Where it was trained."""
+    need: Need
     load: Callable[[], Reconstructor]
     """A fresh copy from the checkpoint."""
-    pace: float = 1.0
-    """The rate that it learned best with, in units of the profile's; rl.ar_learning_rate scales."""
+    learning_rate_factor: Callable[[], float] = lambda: 1.0
+    """The rate that it learned best with, in units of the profile's: scales rl.ar_learning_rate."""
 
 
-def warm_started(material: Material) -> Partner:
+def warm_started(trunk: Trunk) -> Partner:
     """The AR of stage `ar`."""
-    return Partner(material.ar_run, lambda: load_ar(material))
+    return Partner(trunk.ar_run, ar_need(trunk), lambda: load_ar(trunk))
 
 
-def finished(experiment: str, arm: str, material: Material) -> Partner:
-    """The AR of an arm's first seed in another experiment; NlaError when missing or outdated."""
-    trained = ReconstructorArm(load_experiment(experiment), arm, material.profile, material)
-    run = trained.run_folder(trained.seeds[0])
-    trained.check(run)
-    pace = run.summary["learning_rate"] / material.profile.ar.learning_rate
-    return Partner(run, lambda: trained.load_reconstructor(run), pace)
+def finished(experiment: str, arm: str, trunk: Trunk, seed: int) -> Partner:
+    """The AR of an arm of another experiment, of this seed if it has that, else of its first.
+
+    NlaError, once it is asked for, when the run is missing or not as it would be made today.
+    """
+    from common.experiment import load_experiment
+    from common.lifecycle.check import check_run
+
+    trained = load_experiment(experiment).arm(arm, trunk.choice.profile)
+    own = seed if seed in trained.seeds else trained.seeds[0]
+    run = trained.run_folder(own)
+    place = run.path.parent
+
+    def digest() -> str:
+        check_run(trained, own)
+        return run.summary["digest"]
+
+    def factor() -> float:
+        return run.summary["learning_rate"] / trained.profile.ar.learning_rate
+
+    return Partner(run, Need("ar", place, digest), lambda: trained.load(run), factor)

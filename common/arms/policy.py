@@ -1,54 +1,35 @@
 """Arms that train an AV by reinforcement learning, each run tested on texts of its own."""
 
 import math
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
 import torch
-from optuna.trial import BaseTrial
 from torch import Tensor
 
-from common.arms.arm import TRIAL_SEED, Arm
-from common.arms.measures import sampled_measures, splice_measures, text_measures
-from common.arms.partner import Partner
-from common.arms.record import OWN_TEXTS, model_sizes, write_rows
+from common.arms.arm import Arm, Need, Outcome
+from common.arms.needs import av_need
+from common.arms.partner import Partner, warm_started
+from common.arms.reconstructor import AR_FILE
+from common.arms.verbalizer import AV_FILE, load_av
 from common.config import RLConfig
-from common.data.activations import load_activations
 from common.data.batches import Example, in_order, plan_rollouts
 from common.device import best_device, in_bfloat16
 from common.errors import NlaError
-from common.evaluation.conditions import ORIGINAL
-from common.files import write_atomically
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.learners import prepare_learners
 from common.models.reconstructor import Reconstructor
-from common.models.verbalizer import Verbalizer
-from common.rollout.reading import reconstruct
-from common.rollout.sampler import engine_of, sample_explanations
+from common.models.sizes import model_sizes
+from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.runs import RunFolder
-from common.schema import (
-    AR_SFT,
-    AV,
-    AV_UNTRAINED_AR,
-    DEV,
-    DOC_ID,
-    EXPLANATION,
-    KEY,
-    RL,
-    SPLIT,
-    TEACHER,
-    TEST,
-    TOKEN_IDS,
-    PolicyBatch,
-)
+from common.schema import AV, AV_UNTRAINED_AR, DEV, KEY, RL, TEACHER, TOKEN_IDS, PolicyBatch
 from common.seeding import keyed_random, keyed_seed
 from common.target.splice import spliced_kl
-from common.tracking.tracker import Tracker
-from common.warm_start import load_av
+from common.trunk.artefacts import Trunk
 
 
-class Trained(NamedTuple):
+class Pair(NamedTuple):
     """The models after reinforcement learning, and the AR as it was before."""
 
     verbalizer: Verbalizer
@@ -57,12 +38,12 @@ class Trained(NamedTuple):
 
 
 class PolicyArm(Arm):
-    """`build(settings, material)` of the experiment gives a `Partner`; the AV is the warm start.
+    """Trains the warm-started AV against `partner`, by default the warm-started AR."""
 
-    `settings.changed(config)` is the profile's `rl` as the arm does it.
-    """
-
-    has_own_texts = True
+    tuned_section = "rl"
+    sections = ("trainer",)
+    data = ("target", "corpus", "activations", "explanations", "av_text")
+    has_samples = True
     curves = (
         "dev_fve",
         "dev_fve_untrained_ar",
@@ -74,10 +55,18 @@ class PolicyArm(Arm):
         "rl_cap_hit",
     )
 
+    def changed(self, config: RLConfig) -> RLConfig:
+        """The profile's `rl` as the arm does it."""
+        return config
+
+    def partner(self, seed: int) -> Partner:
+        """The AR that the AV is trained against."""
+        return warm_started(self.trunk(seed))
+
     @property
     def tuned(self) -> RLConfig:
         """The profile's `rl` with the arm's own changes."""
-        return self.settings.changed(self.profile.rl)
+        return self.changed(self.profile.rl)
 
     @property
     def learns(self) -> bool:
@@ -85,37 +74,35 @@ class PolicyArm(Arm):
         return self.tuned.steps > 0
 
     @property
-    def shared_out(self) -> dict[str, int]:
-        """Also the activations of each part of a step."""
+    def global_batch_sizes(self) -> dict[str, int]:
+        """The activations of each part of a step."""
         rl = self.tuned
         parts = {"optimizer_steps": rl.optimizer_steps, "micro_batches": rl.micro_batches}
         name = " / ".join(["rl.activations", *(f"{n} {size}" for n, size in parts.items())])
-        return super().shared_out | {name: rl.activations // math.prod(parts.values())}
+        return {name: rl.activations // math.prod(parts.values())}
 
-    @cached_property
-    def partner(self) -> Partner:
-        """The AR that the AV is trained against."""
-        return self.experiment.build(self.settings, self.material)
+    def needs(self, seed: int) -> Sequence[Need]:
+        """Also the AV that it begins with, and the AR."""
+        return [*super().needs(seed), av_need(self.trunk(seed)), self.partner(seed).need]
 
-    def base_config(self) -> dict[str, Any]:
-        """Also the warm start that it begins with, the AR's pace, and what samples."""
-        return super().base_config() | {
-            "warm_start": self._starts(),
-            "pace": self.partner.pace,
+    def trained_with(self, seed: int) -> dict[str, Any]:
+        """Also the factor of the AR's rate, and what samples."""
+        return super().trained_with(seed) | {
+            "learning_rate_factor": self.partner(seed).learning_rate_factor(),
             "engine": self.profile.rollout.engine,
         }
 
-    def train(
-        self,
-        tracker: Tracker,
-        config: RLConfig,
-        seed: int,
-        trial: BaseTrial | None = None,
-    ) -> tuple[Trained, dict[str, Any]]:
-        """Train by reinforcement; a trial is a whole run with a seed of its own."""
+    def tested_with(self) -> dict[str, Any]:
+        """Also how the profile samples, which is the same for all arms."""
+        rl = self.profile.rl
+        return super().tested_with() | {"samples": rl.samples, "temperature": rl.temperature}
+
+    def train(self, run: Any, config: RLConfig, seed: int, trial: Any = None) -> tuple[Any, dict]:
+        """Reinforcement learning from the warm start; no steps leave it as it is."""
         from lightning.pytorch.callbacks import Callback
 
         from common.data.datamodule import NlaDataModule
+        from common.rollout.sampler import engine_of
         from common.training.dev_texts import DevTexts
         from common.training.plateau import Plateau
         from common.training.policy import PolicyModule
@@ -123,138 +110,144 @@ class PolicyArm(Arm):
         from common.training.reward import Surroundings
         from common.training.trainer import fit
 
-        verbalizer, reconstructor = load_av(self.material), self.partner.load()
-        config = config.replace(ar_learning_rate=config.ar_learning_rate * self.partner.pace)
-        dev = self._dev_keys(config.validation_examples)
-        around = Surroundings(
-            variance=self.material.variance_of(dev),
-            seed=TRIAL_SEED if trial else seed,
-            precision=self.profile.trainer.precision,
-            engine=engine_of(self.profile.rollout),
-            splice=self._splice if config.splice else None,
+        trunk, partner, profile = self.trunk(seed), self.partner(seed), self.profile
+        factor = partner.learning_rate_factor()
+        config = config.replace(ar_learning_rate=config.ar_learning_rate * factor)
+        dev = _dev_keys(trunk, config.validation_examples)
+        context = Surroundings(
+            variance=trunk.variance_of(dev),
+            seed=seed,
+            precision=profile.trainer.precision,
+            engine=engine_of(profile.rollout),
+            splice=Splice(trunk) if config.splice else None,
         )
         torch.manual_seed(keyed_seed("adapters", seed) % 2**31)
-        module = PolicyModule(verbalizer, reconstructor, config, around)
+        module = PolicyModule(load_av(trunk), partner.load(), config, context)
         shape = (config.activations, config.steps, module.batches_together)
-        plan = plan_rollouts(self._unread_keys(), *shape, seed=around.seed)
-        batches = in_order([Example(key, key) for key in dev], self.profile.rollout.batch_size)
-        data = NlaDataModule(plan, batches, self.material.store, PolicyBatch)
-        callbacks: list[Callback] = [Pruning(trial)] if trial else [DevTexts(tracker.folder)]
+        plan = plan_rollouts(_unread_keys(trunk), *shape, seed=seed)
+        batches = in_order([Example(key, key) for key in dev], profile.rollout.batch_size)
+        data = NlaDataModule(plan, batches, trunk.store, PolicyBatch)
         plateau = Plateau(config.patience) if config.patience else None
-        if plateau:
-            callbacks.append(plateau)
-        trainer = self.profile.trainer
-        fitted = fit(module, data, trainer, tracker, callbacks, resumable=trial is None)
-        lengths = [v["rl_length"] for _, v in tracker.folder.metrics() if "rl_length" in v]
-        rows = config.activations * config.samples / config.optimizer_steps
-        learns = config.trained if config.steps else "nobody"
-        fitted["learning_rate"] = config.learning_rate if learns in ("both", "av") else None
-        fitted["ar_learning_rate"] = config.ar_learning_rate if learns in ("both", "ar") else None
-        fitted["train_tokens"] = round(sum(lengths) * rows)
-        fitted |= plateau.facts if plateau else {}
-        return Trained(verbalizer, reconstructor, module.untrained), fitted
+        callbacks: list[Callback] = [Pruning(trial)] if trial else [DevTexts(run.folder)]
+        callbacks += [plateau] if plateau else []
+        facts = fit(module, data, profile.trainer, run, callbacks, resumable=trial is None)
+        facts |= _learned(config, run.folder) | (plateau.facts if plateau else {})
+        return Pair(module.verbalizer, module.reconstructor, module.untrained), facts
 
-    def finish(self, trained: Trained, folder: RunFolder, seed: int) -> dict[str, Any]:
-        """Let the AV explain the test activations, and see how the ARs read that."""
-        verbalizer, reconstructor, untrained = trained
-        # Small steps from the warm start would vanish between neighbouring bfloat16 weights.
+    def save(self, trained: Pair, run: RunFolder) -> None:
+        """Both models, in bfloat16 where they were trained in it.
+
+        Small steps from the warm start would vanish between neighbouring bfloat16 weights.
+        """
         low = in_bfloat16(self.profile.trainer.precision)
         dtype = torch.bfloat16 if low else torch.float32
-        for name, model, metadata in self._checkpoints(verbalizer, reconstructor):
-            save_trainable(model, folder.checkpoint / name, metadata, dtype)
-            load_trainable(model, folder.checkpoint / name, metadata)  # test what can be loaded
-            model.to(best_device()).eval()
-        spoken = self._explain(verbalizer)
-        write_atomically(spoken, folder.path / OWN_TEXTS)
-        texts = spoken.filter(pl.col(SPLIT) == TEST)[EXPLANATION].to_list()
-        conditions = self.material.conditions_of(texts)
-        named = {"arm": pl.lit(self.name), "seed": pl.lit(seed, pl.Int64)}
-        judge = self.material.judge
-        taught = {ORIGINAL: self.material.test_table[TEACHER].to_list()}
-        read = self._reader(reconstructor)
-        frames = [
-            judge.rows(read, conditions, AV),
-            judge.rows(self._reader(untrained), {ORIGINAL: texts}, AV_UNTRAINED_AR),
-            judge.rows(read, taught, TEACHER),
+        for name, model, metadata in self._files(trained, int(run.identity[3])):
+            save_trainable(model, run.checkpoint / name, metadata, dtype)
+
+    def load(self, run: RunFolder) -> Pair:
+        """AV (the warm start under the run's adapters) and AR of a run, and the AR before it."""
+        seed = int(run.identity[3])
+        partner = self.partner(seed)
+        pair = Pair(load_av(self.trunk(seed)), partner.load(), partner.load())
+        prepare_learners(pair.verbalizer, pair.reconstructor, self.tuned)
+        for name, model, metadata in self._files(pair, seed):
+            load_trainable(model, run.weights(name), metadata)
+        if in_bfloat16(self.profile.trainer.precision):
+            freeze_in_bfloat16(pair.verbalizer)
+        for model in pair:
+            model.eval()
+        return pair
+
+    def test(self, trained: Pair, seed: int) -> Outcome:
+        """Let the AV explain the test activations, and see how the ARs read that."""
+        from common.evaluation.conditions import ORIGINAL
+        from common.evaluation.spoken import Spoken, speak, texts_of_test
+        from common.evaluation.test_set import TestSet
+        from common.rollout.reading import reader_of
+
+        tests = TestSet(self.trunk(seed))
+        written = speak(tests, trained.verbalizer.to(best_device()))
+        texts = texts_of_test(tests, written)
+        taught = tests.table[TEACHER].to_list()
+        read, judge = reader_of(trained.reconstructor, self.profile), tests.judge
+        untrained = reader_of(trained.untrained, self.profile)
+        rows = [
+            judge.rows(read, tests.conditions_of(texts), AV),
+            judge.rows(untrained, {ORIGINAL: texts}, AV_UNTRAINED_AR),
+            judge.rows(read, {ORIGINAL: taught}, TEACHER),
         ]
-        rows = pl.concat(frames).with_columns(**named)
-        write_rows(folder, rows, self.material.test_table.with_columns(pl.Series(AV, texts)))
-        measures = [
-            text_measures(self.material, texts),
-            splice_measures(self.material, read(texts)),
-            sampled_measures(self.material, verbalizer, read, seed),
-        ]
-        write_atomically(pl.concat(measures).with_columns(**named), folder.measures_file)
-        sizes = [model_sizes(verbalizer), model_sizes(reconstructor)]
+        spoken = Spoken(tests, trained.verbalizer, read, texts, seed)
+        measures = pl.concat(measure(spoken) for measure in self.test_measures())
+        sizes = [model_sizes(model) for model in trained[:2]]
         both = {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
-        return both | {"ar_parameters": sizes[1]["parameters"]}
+        facts = both | {"ar_parameters": sizes[1]["parameters"]}
+        return Outcome(pl.concat(rows), measures, written, facts=facts)
 
-    def load(self, folder: RunFolder) -> tuple[Verbalizer, Reconstructor]:
-        """AV (the warm start under the run's adapters) and AR of the run."""
-        verbalizer, reconstructor = load_av(self.material), self.partner.load()
-        prepare_learners(verbalizer, reconstructor, self.tuned)
-        for name, model, metadata in self._checkpoints(verbalizer, reconstructor):
-            load_trainable(model, folder.checked(folder.checkpoint / name), metadata)
-        return verbalizer.eval(), reconstructor.eval()
+    def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
+        """Those of the run."""
+        return self.load(run)[:2]
 
-    def _checkpoints(
-        self, verbalizer: Verbalizer, reconstructor: Reconstructor
-    ) -> list[tuple[str, Any, dict[str, str]]]:
+    def test_measures(self) -> Sequence[Any]:
+        """What else is measured of what it says: functions of common/evaluation/spoken.py."""
+        from common.evaluation.sampled import sampled_measures
+        from common.evaluation.spoken import splice_measures, text_measures
+
+        return text_measures, splice_measures, sampled_measures
+
+    def _files(self, pair: Pair, seed: int) -> list[tuple[str, Any, dict[str, str]]]:
         """File, model and what the file must agree on: weights mean nothing on another start."""
-        starts = self._starts()
-        speaking = self.material.speaking_metadata(verbalizer) | {"warm_start": starts["av"]}
-        reading = self.material.reading_metadata(reconstructor) | {"warm_start": starts["ar"]}
+        trunk, partner = self.trunk(seed), self.partner(seed)
+        begun = {"av": trunk.av_run, "ar": partner.run}
+        starts = {name: {"warm_start": run.summary["digest"]} for name, run in begun.items()}
         return [
-            ("av.safetensors", verbalizer, speaking),
-            ("ar.safetensors", reconstructor, reading),
+            (AV_FILE, pair.verbalizer, trunk.speaking_metadata(pair.verbalizer) | starts["av"]),
+            (
+                AR_FILE,
+                pair.reconstructor,
+                trunk.reading_metadata(pair.reconstructor) | starts["ar"],
+            ),
         ]
 
-    def _starts(self) -> dict[str, str]:
-        """Digests of the warm-started AV and AR."""
-        begun = {"av": self.material.av_run, "ar": self.partner.run}
-        return {name: run.summary["digest"] for name, run in begun.items()}
 
-    def _unread_keys(self) -> list[str]:
-        """The rl activations whose explanations the warm-started AR has not trained on."""
-        read = {example.key for example in self.material.ar_examples()}
-        table = load_activations(self.material.trunk.activations, [RL], [KEY])
-        if keys := [key for key in table[KEY].to_list() if key not in read]:
-            return keys
-        remedy = "raise activations.documents.rl, or lower ar.av_examples"
-        raise NlaError("no rl activation is left to explain", where="profile", remedy=remedy)
+class Splice:
+    """KL of each reconstruction, some for each key, for a reward."""
 
-    def _dev_keys(self, limit: int) -> list[str]:
-        keys = load_activations(self.material.trunk.activations, [DEV], [KEY])[KEY].to_list()
-        return keyed_random("dev").sample(keys, min(limit, len(keys)))
+    def __init__(self, trunk: Trunk) -> None:
+        """Source tokens of the rl activations are read once: asked for at every rollout."""
+        self.trunk = trunk
+        self.token_ids = dict(trunk.activations([RL], [KEY, TOKEN_IDS]).iter_rows())
 
-    def _reader(self, model: Reconstructor) -> Any:
-        size, precision = self.profile.evaluation.batch_size, self.profile.trainer.precision
-        return lambda texts: reconstruct(model.to(best_device()), texts, size, precision)
-
-    def _explain(self, verbalizer: Verbalizer) -> pl.DataFrame:
-        """Greedy explanations of the test activations and of those a neutral AR will train on."""
-        columns = [KEY, DOC_ID, SPLIT]
-        test = self.material.test_table.select(KEY, DOC_ID, pl.lit(TEST).alias(SPLIT))
-        others = load_activations(self.material.trunk.activations, [AR_SFT], columns)
-        count = min(others.height, self.profile.rl.spoken_examples)
-        table = pl.concat([test, others.sample(count, seed=0).select(test.columns)])
-        vectors = self.material.store[table[KEY].to_list()]
-        greedy = self.profile.rollout.replace(temperature=0.0)
-        precision = self.profile.trainer.precision
-        texts = sample_explanations(verbalizer, vectors, greedy, precision=precision)
-        return table.with_columns(pl.Series(EXPLANATION, texts))
-
-    def _splice(self, keys: list[str], read: Tensor) -> Tensor:
-        """KL of each reconstruction, some for each key, for a reward."""
-        texts = self._token_ids
+    def __call__(self, keys: list[str], read: Tensor) -> Tensor:
+        """In nats, a row for each reconstruction."""
         groups = read.view(len(keys), -1, read.shape[1])
-        target = self.material.target.model.to(read.device)
-        return spliced_kl(
-            target, self.material.layer, [texts[key] for key in keys], groups
-        ).flatten()
+        target = self.trunk.target.model.to(read.device)
+        ids = [self.token_ids[key] for key in keys]
+        return spliced_kl(target, self.trunk.layer, ids, groups).flatten()
 
-    @cached_property
-    def _token_ids(self) -> dict[str, list[int]]:
-        """Source tokens of the rl activations: read once, asked for at every rollout."""
-        table = load_activations(self.material.trunk.activations, [RL], [KEY, TOKEN_IDS])
-        return dict(table.iter_rows())
+
+def _learned(config: RLConfig, folder: RunFolder) -> dict[str, Any]:
+    """Rates of those who learned, and how many tokens were sampled."""
+    learns = config.trained if config.steps else "nobody"
+    lengths = [v["rl_length"] for _, v in folder.metrics() if "rl_length" in v]
+    rows = config.activations * config.samples / config.optimizer_steps
+    return {
+        "learning_rate": config.learning_rate if learns in ("both", "av") else None,
+        "ar_learning_rate": config.ar_learning_rate if learns in ("both", "ar") else None,
+        "weight_decay": config.weight_decay,
+        "train_tokens": round(sum(lengths) * rows),
+    }
+
+
+def _unread_keys(trunk: Trunk) -> list[str]:
+    """The rl activations whose explanations the warm-started AR has not trained on."""
+    read = {example.key for example in trunk.ar_examples()}
+    table = trunk.activations([RL], [KEY])
+    if keys := [key for key in table[KEY].to_list() if key not in read]:
+        return keys
+    remedy = "raise activations.documents.rl, or lower ar.av_examples"
+    raise NlaError("no rl activation is left to explain", where="profile", remedy=remedy)
+
+
+def _dev_keys(trunk: Trunk, limit: int) -> list[str]:
+    keys = trunk.activations([DEV], [KEY])[KEY].to_list()
+    return keyed_random("dev").sample(keys, min(limit, len(keys)))

@@ -1,41 +1,60 @@
 """Arms that compare reconstructors: each trains one AR on the same texts and tests it."""
 
+import itertools
 from typing import Any
 
 import polars as pl
-from optuna.trial import BaseTrial
+import torch
 
-from common.arms.arm import Arm
-from common.arms.record import model_sizes, write_rows
+from common.arms.arm import Arm, ArmPlan, NoSettings, Outcome
 from common.config import ARConfig
-from common.data.batches import plan_batches
+from common.data.batches import Example, in_order, plan_batches
 from common.device import best_device
 from common.models.checkpoint import load_trainable, save_trainable
-from common.models.reconstructor import Reconstructor
-from common.models.verbalizer import Verbalizer
-from common.rollout.reading import reconstruct
+from common.models.reconstructor import Reconstructor, TruncatedReconstructor
+from common.models.sizes import model_sizes
+from common.paths import WARM_START
 from common.runs import RunFolder
-from common.schema import AV, TEACHER
+from common.schema import AV, TEACHER, Reading, ReconstructionBatch, View, nothing
 from common.seeding import keyed_seed
-from common.tracking.tracker import Tracker
-from common.warm_start import load_av, reading_lesson
+from common.trunk.artefacts import Trunk
+from common.trunk.choice import TrunkChoice
+
+AR_FILE = "ar.safetensors"
 
 
 class ReconstructorArm(Arm):
-    """`build(settings, material)` of the experiment gives a fresh AR."""
+    """Trains the published AR, unless `build` says otherwise."""
+
+    tuned_section = "ar"
+    sections = ("trainer",)
+    data = ("target", "corpus", "activations", "explanations", "av_text")
+    has_samples = True
+
+    @property
+    def view(self) -> View:
+        """What the AR may see of an input, besides the explanation: nothing."""
+        return nothing
+
+    def build(self, trunk: Trunk) -> Reconstructor:
+        """A fresh AR: the target's own blocks up to the layer that is read."""
+        return build_ar(trunk)
+
+    def examples(self, trunk: Trunk, limit: int | None = None) -> list[Example]:
+        """What it is trained on; a trial gets fewer."""
+        return trunk.ar_examples(limit)
 
     @property
     def tuned(self) -> ARConfig:
         """The profile's `ar`."""
         return self.profile.ar
 
-    def train(
-        self,
-        tracker: Tracker,
-        config: ARConfig,
-        seed: int,
-        trial: BaseTrial | None = None,
-    ) -> tuple[Reconstructor, dict[str, Any]]:
+    @property
+    def global_batch_sizes(self) -> dict[str, int]:
+        """A batch of explanations."""
+        return {"ar.batch_size": self.profile.ar.batch_size}
+
+    def train(self, run: Any, config: ARConfig, seed: int, trial: Any = None) -> tuple[Any, dict]:
         """Train the AR; a trial sees fewer examples and may be pruned."""
         from lightning import seed_everything
 
@@ -43,49 +62,124 @@ class ReconstructorArm(Arm):
         from common.training.trainer import fit
 
         seed_everything(keyed_seed("train", seed) % 2**31, verbose=False)
-        model = self.experiment.build(self.settings, self.material)
-        limit = self.profile.tuning.examples if trial else None
-        examples = self.material.ar_examples(limit)
+        trunk = self.trunk(seed)
+        model = self.build(trunk)
+        examples = self.examples(trunk, self.profile.tuning.examples if trial else None)
         plan = plan_batches(examples, config.batch_size, config.epochs, seed)
-        module, data = reading_lesson(self.material, model, config, plan)
+        module, data = reading_lesson(trunk, model, config, plan, self.view)
         callbacks = [Pruning(trial)] if trial else []
-        trainer = self.profile.trainer
-        fitted = fit(module, data, trainer, tracker, callbacks, resumable=trial is None)
-        fitted["train_tokens"] = sum(
-            int(model.encode([e.text for e in batch]).mask.sum()) for batch in plan
-        )
-        return model, fitted
+        facts = fit(module, data, self.profile.trainer, run, callbacks, resumable=trial is None)
+        facts |= {
+            "learning_rate": config.learning_rate,
+            "weight_decay": config.weight_decay,
+            "examples": len(examples),
+            "train_tokens": sum(model.tokens_in([e.text for e in batch]) for batch in data.train),
+        }
+        return model, facts
 
-    def finish(self, trained: Reconstructor, folder: RunFolder, seed: int) -> dict[str, Any]:
-        """Test the AR on both writers' test explanations."""
-        kept = (folder.checkpoint / "ar.safetensors", self.metadata(trained))
-        save_trainable(trained, *kept)
-        load_trainable(trained, *kept)  # rounded: what is tested is what can be loaded
-        batch_size, precision = self.profile.evaluation.batch_size, self.profile.trainer.precision
-        trained.to(best_device())
-        frames = [
-            self.material.judge.rows(
-                lambda texts: reconstruct(trained, texts, batch_size, precision),
-                self.material.test_conditions(source),
-                source,
-            )
-            for source in (TEACHER, AV)
-        ]
-        rows = pl.concat(frames).with_columns(arm=pl.lit(self.name), seed=pl.lit(seed, pl.Int64))
-        write_rows(folder, rows, self.material.test_table)
-        return model_sizes(trained)
+    def save(self, trained: Reconstructor, run: RunFolder) -> None:
+        """`checkpoint/ar.safetensors`."""
+        seed = int(run.identity[3])
+        save_trainable(trained, run.checkpoint / AR_FILE, self.metadata(trained, self.trunk(seed)))
 
-    def load(self, folder: RunFolder) -> tuple[Verbalizer, Reconstructor]:
-        """The warm-started AV, and the AR of the run."""
-        return load_av(self.material), self.load_reconstructor(folder)
-
-    def load_reconstructor(self, folder: RunFolder) -> Reconstructor:
-        """The AR of the run."""
-        model = self.experiment.build(self.settings, self.material)
-        weights = folder.checked(folder.checkpoint / "ar.safetensors")
-        load_trainable(model, weights, self.metadata(model))
+    def load(self, run: RunFolder) -> Reconstructor:
+        """The AR of a run."""
+        trunk = self.trunk(int(run.identity[3]))
+        model = self.build(trunk)
+        load_trainable(model, run.weights(AR_FILE), self.metadata(model, trunk))
         return model.eval()
 
-    def metadata(self, model: Reconstructor) -> dict[str, str]:
+    def test(self, trained: Reconstructor, seed: int) -> Outcome:
+        """Test the AR on both writers' test explanations."""
+        from common.evaluation.test_set import TestSet
+        from common.rollout.reading import reader_of
+
+        tests, read = TestSet(self.trunk(seed)), reader_of(trained, self.profile)
+        frames = [
+            tests.judge.rows(read, tests.conditions_by(source), source, self.view)
+            for source in (TEACHER, AV)
+        ]
+        return Outcome(rows=pl.concat(frames), facts=model_sizes(trained))
+
+    def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
+        """The pair's warm-started AV, and the AR of the run."""
+        from common.arms.verbalizer import load_av
+
+        return load_av(self.trunk(int(run.identity[3]))), self.load(run)
+
+    def metadata(self, model: Reconstructor, trunk: Trunk) -> dict[str, str]:
         """What a checkpoint must agree on to be loaded."""
-        return {**self.material.reading_metadata(model), "arm": self.settings.digest()}
+        return {**trunk.reading_metadata(model), "arm": self.settings.digest()}
+
+
+class WarmStartAR(ReconstructorArm):
+    """The AR that reinforcement learning goes on with; it is tested as part of what it becomes."""
+
+    tested_sections = ()
+    has_test = False
+    has_samples = False
+
+    def test(self, trained: Reconstructor, seed: int) -> Outcome:
+        """Nothing but its size."""
+        return Outcome(facts=model_sizes(trained))
+
+
+def warm_start_ar(choice: TrunkChoice) -> WarmStartAR:
+    """The arm of stage `ar`, whose seeds are the pairs."""
+    name, pairs = choice.places.ar_runs.name, tuple(range(choice.profile.warm_starts))
+    return WarmStartAR(ArmPlan(WARM_START, name, NoSettings(), choice, pairs))
+
+
+def load_ar(trunk: Trunk) -> Reconstructor:
+    """The pair's AR; NlaError when it was not trained with today's settings and data."""
+    from common.lifecycle.check import check_run
+
+    arm = warm_start_ar(trunk.choice)
+    check_run(arm, trunk.pair)
+    return arm.load(trunk.ar_run)
+
+
+def build_ar(trunk: Trunk) -> Reconstructor:
+    """A fresh published AR: the target's own blocks up to the layer that is read."""
+    limit, target = trunk.profile.ar.max_explanation_tokens, trunk.target
+    return TruncatedReconstructor(target.model, target.tokenizer, trunk.layer + 1, limit)
+
+
+def reading_lesson(
+    trunk: Trunk,
+    model: Reconstructor,
+    config: ARConfig,
+    plan: list[list[Example]],
+    view: View = nothing,
+) -> tuple[Any, Any]:
+    """The LightningModule and the data that train a fresh AR on a plan of explanations.
+
+    The AR is prepared on the plan's first ones.
+    """
+    from common.data.datamodule import NlaDataModule
+    from common.training.sft_ar import ReconstructorModule
+
+    plan = with_sources(trunk, plan, view)
+    first = list(itertools.islice(itertools.chain.from_iterable(plan), model.prepared_on))
+    keys = [example.key for example in first]
+    model.to(best_device())
+    model.prepare([example.text for example in first], trunk.store[keys], trunk.documents_of(keys))
+    half = config.validation_examples // 2
+    dev = [example for source in (TEACHER, AV) for example in trunk.dev_examples(source, half)]
+
+    def collate(readings: list[Reading], activations: torch.Tensor) -> ReconstructionBatch:
+        return ReconstructionBatch(model.encode(readings), activations)
+
+    variance = trunk.variance_of([example.key for example in dev])
+    module = ReconstructorModule(model, config, len(plan), variance)
+    batches = with_sources(trunk, in_order(dev, trunk.profile.evaluation.batch_size), view)
+    return module, NlaDataModule(plan, batches, trunk.store, collate)
+
+
+def with_sources(trunk: Trunk, plan: list[list[Example]], view: View) -> list[list[Example]]:
+    """A plan whose texts are readings: each explanation, and what may be seen of its input."""
+    sources = {} if view is nothing else trunk.sources
+    return [
+        [Example(e.key, Reading(e.text, view(sources.get(e.key, ())))) for e in batch]
+        for batch in plan
+    ]

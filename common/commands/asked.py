@@ -37,7 +37,10 @@ def experiment_asked(name: str, profile: str | None) -> tuple[Any, Profile]:
 def arms_asked(
     experiment: str, arm: str | None, profile: str | None, seed: int | None = None
 ) -> list[Any]:
-    """The arms that are asked for and have such a seed; NlaError where none has it."""
+    """The arms that are asked for and have such a seed; NlaError where none has it.
+
+    Those that are taken over from another experiment are left out: they are made there.
+    """
     params, scale = load_params(experiment), profile_read(profile)
     names = params.arms_at(scale.name)
     if arm is not None:
@@ -46,11 +49,14 @@ def arms_asked(
             _leave_out(scale.name, experiment, arm)
             return []
         names = [arm]
+    for name in [name for name in names if params.arms[name].taken_from]:
+        typer.echo(f"{name}: taken over from {'/'.join(params.arms[name].taken_from or ())}")
+        names.remove(name)
+    if not names:
+        return []
     check_seed(seed, {name: params.seeds_of(name, scale) for name in names}, experiment)
     one, scale = experiment_asked(experiment, profile)
-    from common.material import Material
-
-    found = {each.name: each for each in one.arms_of(Material(scale)) if each.name in names}
+    found = {name: one.arm(name, scale) for name in names}
     check_seed(seed, {name: each.seeds for name, each in found.items()}, experiment)
     for name, each in found.items():
         if seed not in (None, *each.seeds):
@@ -58,23 +64,38 @@ def arms_asked(
     return [each for each in found.values() if seed in (None, *each.seeds)]
 
 
+def trunk_asked(name: str, profile: Profile) -> Any:
+    """The trunk that is named, or the profile's own."""
+    if not name:
+        from common.trunk.choice import choose_trunk
+
+        return choose_trunk(profile)
+    from common.experiment import trunk_named
+
+    return trunk_named(name, profile)
+
+
 def spawn_sweep(arm: Any, workers: int) -> None:
     """Spend the arm's budget in several processes, if there is a budget and more than one."""
-    if workers <= 1 or not arm.experiment.params.search:
+    if workers <= 1 or not arm.plan.search:
         return
     import torch
 
+    from common.lifecycle.check import arguments
+    from common.lifecycle.tune import sweep_of
     from common.processes import check_workers
     from common.tuning.study import open_study
     from common.tuning.sweep import spawn_workers
 
     check_workers(workers, arm.profile)
-    open_study(arm.sweep())  # one process makes the tables, before several want them
-    command = [sys.executable, "-m", "common.cli", "sweep", *arm.words.split()]
+    open_study(sweep_of(arm))  # one process makes the tables, before several want them
+    command = [sys.executable, "-m", "common.cli", "sweep", *arguments(arm).split()]
     spawn_workers(command, workers, torch.cuda.device_count())
 
 
 def _leave_out(profile: str, experiment: str, arm: str) -> None:
-    """Say so, and leave the folder that the DVC stage of the arm must have written."""
-    typer.echo(f"{arm} is not among the arms that {profile} runs (`only` in params.yaml)")
-    run_folder(profile, experiment, arm, 0).parent.mkdir(parents=True, exist_ok=True)
+    """Leave a line in the folder that the DVC stage of an arm must have written."""
+    folder = run_folder(profile, experiment, arm, 0).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    told = f"{arm} is not among the arms that {profile} runs (`only` in params.yaml)\n"
+    (folder / "left_out.txt").write_text(told)

@@ -15,7 +15,7 @@ from common.device import device_name, in_bfloat16, multiplication_speed
 from common.errors import NlaError
 from common.manifest import check_content, read_manifest
 from common.packages import is_package, package_path
-from common.paths import Trunk
+from common.paths import TrunkPlaces
 from common.profile import Profile, is_active
 
 LIBRARIES = (
@@ -121,15 +121,15 @@ def _sources(profile: Profile) -> Iterator[Finding]:
 
 
 def _artefacts(profile: str) -> Iterator[Finding]:
-    trunk = Trunk(profile)
+    trunk = TrunkPlaces(profile)
     make = "dvc repro" if is_active(profile) else f"nla profile {profile} && dvc repro"
     places = {
         "target": trunk.target,
         "corpus": trunk.corpus,
         "activations": trunk.activations,
         "explanations": trunk.explanations,
-        "av_text": trunk.av_text,
-        "floors": trunk.floors,
+        "av_text": trunk.av_text(0),
+        "floors": trunk.floors(0),
     }
     for stage, path in places.items():
         try:
@@ -137,5 +137,5 @@ def _artefacts(profile: str) -> Iterator[Finding]:
             yield Finding(f"artefact {path}")
         except NlaError:
             yield Finding(f"artefact {path}", f"{make} {stage}")
-    finished = (trunk.av_run / "summary.json").exists()
-    yield Finding(f"trained AV {trunk.av_run}", "" if finished else f"{make} av")
+    finished = (trunk.av_run(0) / "summary.json").exists()
+    yield Finding(f"trained AV {trunk.av_run(0)}", "" if finished else f"{make} av")

@@ -10,17 +10,18 @@ from rich.table import Table
 
 from common.commands.pair import Pair, load_pair, make_target, reads_of
 from common.errors import NlaError
-from common.material import Material
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.standing import Standing, novelty, percent_below
-from common.paths import Trunk
+from common.paths import TrunkPlaces
 from common.profile import Profile
 from common.progress import progress
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
-from common.schema import TokenBatch
+from common.schema import Reading, TokenBatch
 from common.target.residual import read_residual
 from common.target.text import CONTEXT, HALF, beginning, encode_document, pieces
+from common.trunk.artefacts import Trunk
+from common.trunk.choice import choose_trunk
 
 TOKENS_BEFORE, TOKENS_AFTER = 24, 8
 """Shown of the text around the position."""
@@ -48,17 +49,17 @@ def explain_text(text: str, position: int, place: Path, profile: Profile) -> Non
     that is too short or a position outside of it.
     """
     make_target(profile)
-    if sum(file.stat().st_size for file in Trunk(profile.name).target.iterdir()) < SMALL:
+    if sum(file.stat().st_size for file in TrunkPlaces(profile.name).target.iterdir()) < SMALL:
         torch.set_num_threads(1)
-    material, (first, most) = Material(profile), reads_of(place, profile)
-    tokenizer = material.tokenizer
+    trunk, (first, most) = Trunk(choose_trunk(profile)), reads_of(place, profile)
+    tokenizer = trunk.tokenizer
     ids = encode_document(tokenizer, text)
     column = check_position(position, len(ids), first)
     read = last_tokens(ids[: column + 1], most, beginning(tokenizer))
     with progress("explain", 3, "step") as bar:
         bar.set_postfix_str("loading the models")
-        pair = load_pair(material, place)
-        found = _explain(material, pair, read, bar)
+        pair = load_pair(trunk, place)
+        found = _explain(trunk, pair, read, bar)
     counted = f"token {column + 1} of {len(ids)} (--position {column}), layer {pair.layer}"
     if len(read) <= column:
         counted += f"; of what is before it the last {len(read) - 1} are read, as in training"
@@ -133,17 +134,17 @@ def judged(found: Found, standing: Standing | None) -> dict[str, str]:
     return rows
 
 
-def _explain(material: Material, pair: Pair, ids: Sequence[int], bar: Any) -> Found:
+def _explain(trunk: Trunk, pair: Pair, ids: Sequence[int], bar: Any) -> Found:
     """Read the activation after the last token, let the AV write, and the AR read that."""
-    profile = material.profile
+    profile = trunk.profile
     _step(bar, "reading the activation")
-    activation = _activation(material.target.model, ids, pair.layer)
+    activation = _activation(trunk.target.model, ids, pair.layer)
     _step(bar, "writing the explanation")
     precision = profile.trainer.precision
     greedy = profile.rollout.replace(temperature=0.0)
     (text,) = sample_explanations(pair.verbalizer, activation, greedy, precision=precision)
     _step(bar, "reading it back")
-    answer = reconstruct(pair.reconstructor, [text], 1, precision)
+    answer = reconstruct(pair.reconstructor, [Reading(text)], 1, precision)
     fve = 1 - float(squared_errors(answer, activation)[0]) / pair.variance
     new = float(novelty(activation, pair.standing.familiar)[0]) if pair.standing else None
     return Found(text, float(cosines(answer, activation)[0]), fve, new)

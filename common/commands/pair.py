@@ -4,27 +4,30 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 import torch
 from torch import Tensor
 
+from common.arms.arm import Arm
 from common.commands.places import is_release
-from common.commands.trunk import run_stage
 from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
+from common.evaluation.test_set import TestSet
 from common.experiment import load_experiment
 from common.manifest import manifest_file, read_manifest
-from common.material import Material
 from common.metrics.standing import Standing, familiar, novelty, percentiles
 from common.models.reconstructor import Reconstructor
 from common.models.verbalizer import Verbalizer
-from common.paths import RELEASED, Trunk
+from common.paths import RELEASED, TrunkPlaces
 from common.profile import Profile, is_active
 from common.release.released import load_released
 from common.runs import RunFolder
 from common.schema import AV, KEY
+from common.stages.run import run_stage
+from common.trunk.artefacts import Trunk
+from common.trunk.choice import choose_trunk
 
 
 class Pair(NamedTuple):
@@ -39,17 +42,19 @@ class Pair(NamedTuple):
     """None for a release that was made without it."""
 
 
-def load_pair(material: Material, place: Path) -> Pair:
-    """AV and AR of a run or of a release."""
+def load_pair(trunk: Trunk, place: Path) -> Pair:
+    """AV and AR of a run or of a release; `trunk` is the profile's."""
     if is_release(place):
-        found = load_released(place, material.target)
+        found = load_released(place, trunk.target)
         facts, models = found.manifest, (found.verbalizer, found.reconstructor)
         known = {name: facts[name] for name in ("layer", "variance")}
         return Pair(*models, **known, standing=found.standing)
     folder = RunFolder(place)
-    models, variance = arm_of(folder, material).load(folder), material.test_variance()[0]
-    standing = standing_of(folder, material)
-    return Pair(*models, layer=material.layer, variance=variance, standing=standing)
+    arm = arm_of(folder, trunk.profile)
+    tests = tests_of(folder, arm)
+    models, variance = arm.test_pair(folder), tests.variances()[0]
+    standing = standing_of(folder, tests)
+    return Pair(*models, layer=tests.trunk.layer, variance=variance, standing=standing)
 
 
 def reads_of(place: Path, profile: Profile) -> tuple[int, int]:
@@ -60,11 +65,15 @@ def reads_of(place: Path, profile: Profile) -> tuple[int, int]:
     return told["min_position"], told["max_tokens"]
 
 
-def arm_of(folder: RunFolder, material: Material) -> Any:
+def arm_of(folder: RunFolder, profile: Profile) -> Arm:
     """The arm that a run belongs to."""
     _, experiment, name, _ = folder.identity
-    one = load_experiment(experiment)
-    return one.arm_class(one, name, material.profile, material)
+    return load_experiment(experiment).arm(name, profile)
+
+
+def tests_of(folder: RunFolder, arm: Arm) -> TestSet:
+    """What a run was tested on."""
+    return TestSet(arm.trunk(int(folder.identity[3])))
 
 
 def round_trip(folder: RunFolder) -> pl.DataFrame:
@@ -73,29 +82,29 @@ def round_trip(folder: RunFolder) -> pl.DataFrame:
     return rows.filter(source=AV, transform=ORIGINAL).sort(KEY)
 
 
-def standing_of(folder: RunFolder, material: Material) -> Standing:
+def standing_of(folder: RunFolder, tests: TestSet) -> Standing:
     """What the test of a run has shown."""
     rows = round_trip(folder)
     errors = rows["squared_error"].to_numpy().mean()
-    fve = 1 - errors / material.test_variance()[0]
-    return standing_with(material, torch.tensor(rows["cosine"].to_list()), fve)
+    fve = 1 - errors / tests.variances()[0]
+    return standing_with(tests, torch.tensor(rows["cosine"].to_list()), fve)
 
 
-def standing_with(material: Material, cosines: Tensor, fve: float) -> Standing:
+def standing_with(tests: TestSet, cosines: Tensor, fve: float) -> Standing:
     """What a test with these results has shown."""
-    known = familiar(material.training_activations)
-    new = novelty(material.judge.activations, known)
+    known = familiar(tests.trunk.training_activations)
+    new = novelty(tests.judge.activations, known)
     return Standing(percentiles(cosines), percentiles(new), known, float(fve))
 
 
 def make_target(profile: Profile) -> None:
     """Bring the target where it is missing, so that DVC finds it as if it had made it itself."""
-    place = Trunk(profile.name).target
+    place = TrunkPlaces(profile.name).target
     if manifest_file(place).exists():
         return
     sys.stderr.write(f"{place} is not there yet: made once, with `dvc repro target`\n")
     if not is_active(profile.name):
-        run_stage("target", profile)
+        run_stage("target", choose_trunk(profile))
         return
     command = [sys.executable, "-m", "dvc", "repro", "--quiet", "target"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

@@ -7,11 +7,11 @@ import polars as pl
 from jaxtyping import Float
 from torch import Tensor
 
-from common.arms.neutral import own_texts
-from common.commands.pair import arm_of, load_pair, round_trip, standing_with
+from common.commands.pair import arm_of, load_pair, round_trip, standing_with, tests_of
 from common.device import best_device
+from common.evaluation.test_set import TestSet
 from common.files import replace_text
-from common.material import Material
+from common.lifecycle.check import check_current
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.statistics import Interval, fve_interval
 from common.profile import Profile
@@ -28,7 +28,7 @@ from common.report.render import fill_template
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
-from common.schema import AR_SFT, AV, DOC_ID, EXPLANATION, KEY, RL, SPLIT, TEXT
+from common.schema import AR_SFT, AV, DOC_ID, EXPLANATION, KEY, RL, SPLIT, TEXT, readings_of
 from common.tracking.note import commit_of
 
 EXAMPLES, SOURCE_CHARACTERS = 5, 200
@@ -43,32 +43,33 @@ def release(folder: RunFolder, out: Path, profile: Profile) -> None:
     The card's FVE, and what `nla explain` compares with, are those of the released files, read
     back, on the test activations.
     """
-    material = Material(profile)
-    arm = arm_of(folder, material)
-    arm.check(folder)
-    pair = load_pair(material, folder.path)
+    arm = arm_of(folder, profile)
+    check_current(arm, int(folder.identity[3]))
+    tests = tests_of(folder, arm)
+    trunk = tests.trunk
+    pair = load_pair(trunk, folder.path)
     save_released(
         out,
         pair.verbalizer,
         pair.reconstructor,
-        material.target,
-        _spoken(material, folder, arm.has_own_texts),
+        trunk.target,
+        _spoken(tests, folder),
         layer=pair.layer,
         variance=pair.variance,
         run=str(folder.path),
         run_digest=folder.summary["digest"],
         commit=commit_of(folder),
     )
-    found = load_released(out, material.target)
-    result = _test(material, found)
+    found = load_released(out, trunk.target)
+    result = _test(tests, found)
     settings = profile.activations
     reads = {"min_position": settings.min_position, "max_tokens": settings.max_tokens}
-    save_standing(out, standing_with(material, result.cosines, result.fve.estimate), reads=reads)
+    save_standing(out, standing_with(tests, result.cosines, result.fve.estimate), reads=reads)
     rows, resamples = round_trip(folder), profile.evaluation.resamples
     of_run = fve_interval(rows["squared_error"].to_numpy(), rows[DOC_ID], pair.variance, resamples)
     card = (
-        _facts(material, folder, found.manifest)
-        | _told(material, result)
+        _facts(tests, folder, found.manifest)
+        | _of_test(tests, result)
         | {"release": out.name, "profile": profile.name, "fve_of_run": bounds(of_run)}
     )
     replace_text(out / CARD, fill_template("card.md.j2", **card))
@@ -82,30 +83,34 @@ class Result(NamedTuple):
     fve: Interval
 
 
-def _spoken(material: Material, folder: RunFolder, has_own: bool) -> Spoken:
+def _spoken(tests: TestSet, folder: RunFolder) -> Spoken:
     """Training explanations: the run's own, or the warm-started AV's where it has none."""
-    table, split = (own_texts(folder), AR_SFT) if has_own else (material.explanations(AV), RL)
-    table = table.filter(pl.col(SPLIT) == split).head(SPOKEN)
-    return Spoken(table[EXPLANATION].to_list(), material.store[table[KEY].to_list()])
+    if folder.texts_file.exists():
+        table = folder.table(folder.texts_file).filter(pl.col(SPLIT) == AR_SFT)
+    else:
+        table = tests.trunk.explanations(AV).filter(pl.col(SPLIT) == RL)
+    table = table.head(SPOKEN)
+    return Spoken(table[EXPLANATION].to_list(), tests.trunk.store[table[KEY].to_list()])
 
 
-def _test(material: Material, found: Released) -> Result:
-    profile, table = material.profile, material.test_table
+def _test(tests: TestSet, found: Released) -> Result:
+    profile, table = tests.profile, tests.table
     precision, variance = profile.trainer.precision, found.manifest["variance"]
     for model in (found.verbalizer, found.reconstructor):
         model.to(best_device())
-    vectors = material.store[table[KEY].to_list()]
+    vectors = tests.trunk.store[tests.keys]
     greedy = profile.rollout.replace(temperature=0.0)
     texts = sample_explanations(found.verbalizer, vectors, greedy, precision=precision)
-    read = reconstruct(found.reconstructor, texts, profile.evaluation.batch_size, precision)
+    size, readings = profile.evaluation.batch_size, readings_of(texts)
+    read = reconstruct(found.reconstructor, readings, size, precision)
     errors = squared_errors(read, vectors).numpy()
     fve = fve_interval(errors, table[DOC_ID].to_list(), variance, profile.evaluation.resamples)
     return Result(texts, cosines(read, vectors), fve)
 
 
-def _told(material: Material, result: Result) -> dict[str, Any]:
+def _of_test(tests: TestSet, result: Result) -> dict[str, Any]:
     """What the card says of the test, and some examples of it."""
-    table = material.test_table
+    table = tests.table
     shown = list(zip(table[TEXT], result.texts, result.cosines.tolist(), strict=True))
     return {
         "fve": bounds(result.fve),
@@ -118,18 +123,18 @@ def _told(material: Material, result: Result) -> dict[str, Any]:
     }
 
 
-def _facts(material: Material, folder: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:
-    profile, summary = material.profile, folder.summary
+def _facts(tests: TestSet, folder: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:
+    profile, trunk, summary = tests.profile, tests.trunk, folder.summary
     rates = {name: summary[name] for name in RATES if name in summary}
     return {
         "manifest": manifest,
         "kept": {name: percent(share) for name, share in manifest["kept"].items()},
         "corpus": profile.corpus.source,
-        "blocks": material.target.manifest["blocks"],
-        "av_examples": material.av_run.summary["examples"],
+        "blocks": trunk.target.manifest["blocks"],
+        "av_examples": trunk.av_run.summary["examples"],
         "teacher": profile.teacher.name,
         "min_position": profile.activations.min_position,
-        "tuned": folder.config["tuned"] | rates,
+        "tuned": folder.config["trained"]["tuned"] | rates,
         "seconds": round(summary["train_seconds"]),
         "device": summary.get("device", "unknown"),
     }

@@ -16,7 +16,6 @@ from common.data.shards import PATTERN, Shards
 from common.errors import NlaError, first_line
 from common.manifest import check_content, digest_of, read_manifest, write_manifest
 from common.progress import progress
-from common.provenance import code_digest
 from common.schema import (
     DOC_ID,
     KEY,
@@ -84,20 +83,22 @@ def extract_activations(
     target: Target,
     out: Path,
     provenance: Mapping[str, object] = MappingProxyType({}),
+    code: str = "",
 ) -> None:
     """Write `out/shard-*.parquet` and the manifest; finished shards of the same plan are kept.
 
     One that is not as it was written is read again.
 
     The manifest keeps `provenance` (source digests), so that a new source makes a new digest.
+    Shards that other `code` has read (its digest) are read again.
     Raises NlaError when a layer is out of range, nothing can be read, or the disk is full.
     """
     layers = check_layers(config.layers, target.manifest["blocks"])
     planned = plan_documents(config, corpus, target.tokenizer)
     documents = [document[:2] for document in planned]
-    code = code_digest("common/data/activations.py", "common/seeding.py", "common/target")
-    plan = digest_of([config.digest(), target.manifest, layers, documents, code])
-    finished = Shards(out, plan)
+    made_of = {name: target.manifest[name] for name in ("source", "content", "tokenizer")}
+    plan = digest_of([config.digest(), made_of, layers, documents])
+    finished = Shards(out, plan, code)
     with progress("activations", len(planned), "document") as bar:
         for number, shard in enumerate(_shards(planned, config)):
             if number in finished:
@@ -108,7 +109,7 @@ def extract_activations(
                 frames.append(frame)
                 bar.update(documents_read)
             finished.add(number, pl.concat(frames))
-    _finish(out, config, layers, target, provenance)
+    _finish(out, config, layers, target, {**provenance, "code": code})
 
 
 def load_activations(

@@ -1,6 +1,6 @@
 """Which explanations are read together and in what order: decided before a run, all of it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -15,7 +15,8 @@ class Example(NamedTuple):
     """One explanation and the key of its activation."""
 
     key: str
-    text: str
+    text: Any
+    """A string; what an AR trains on is a Reading by the time that it is served."""
 
 
 def examples_of(table: pl.DataFrame, limit: int | None = None) -> list[Example]:

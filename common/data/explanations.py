@@ -1,6 +1,7 @@
 """The teacher's table: one warm-start explanation per activation, written offline or by an API."""
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +11,7 @@ import polars as pl
 from common.config import TeacherConfig
 from common.data import teacher_api
 from common.data.offline_teacher import compose
-from common.errors import NlaError
+from common.errors import NlaError, first_line
 from common.manifest import write_artefact
 from common.schema import (
     DESCRIPTION,
@@ -48,7 +49,8 @@ def write_explanations(
     """
     rows = joined_rows(activations, corpus)
     if config.kind == "offline":
-        explanations = [compose(row, tokenizer) for row in rows]
+        write = format_of(config)
+        explanations = [write(row, tokenizer) for row in rows]
     else:
         explanations = teacher_api.explain_by_api(rows, config, out.parent / "teacher_cache")
     kept = [
@@ -70,6 +72,22 @@ def write_explanations(
         failed=len(rows) - len(kept),
         **provenance,
     )
+
+
+def format_of(config: TeacherConfig) -> Callable[[Mapping[str, Any], Any], str]:
+    """How the offline teacher writes: a function of a row and the tokenizer.
+
+    NlaError when there is no function where `format` says.
+    """
+    if not config.format:
+        return compose
+    module, _, name = config.format.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        remedy = "let it be <module>:<function>, such as experiments.mine.formats:fields"
+        what = f"teacher.format {config.format!r}: {first_line(error)}"
+        raise NlaError(what, where="profile", remedy=remedy) from error
 
 
 def joined_rows(

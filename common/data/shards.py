@@ -10,6 +10,7 @@ from common.files import replace_text, write_atomically
 from common.manifest import file_digest, withdraw_manifest
 
 PATTERN = "shard-*.parquet"
+PLAN = "plan.txt"
 ARROW = "arrow"
 """A copy of the shards that can be mapped into memory."""
 
@@ -19,12 +20,18 @@ logger = logging.getLogger(__name__)
 class Shards:
     """The finished shards of one plan; `plan.txt` names the plan, and each with its digest."""
 
-    def __init__(self, folder: Path, plan: str) -> None:
-        """Keep the shards of this very plan that are as they were written, and remove all else."""
+    def __init__(self, folder: Path, plan: str, code: str = "") -> None:
+        """Keep the shards of this very plan that are as they were written, and remove all else.
+
+        Args:
+            folder: theirs.
+            plan: digest of what is read.
+            code: digest of the code that reads; `adopt_shards` changes it.
+        """
         self.folder = folder
-        self._record, self._plan = folder / "plan.txt", plan
+        self._record, self._plan = folder / PLAN, f"{plan} {code}".strip()
         lines = self._record.read_text().splitlines() if self._record.exists() else []
-        if folder.exists() and lines[:1] != [plan]:
+        if folder.exists() and lines[:1] != [self._plan]:
             shutil.rmtree(folder)
             lines = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,3 +61,9 @@ class Shards:
     def _write(self) -> None:
         lines = [self._plan, *(f"{name} {digest}" for name, digest in self._digests.items())]
         replace_text(self._record, "\n".join(lines))
+
+
+def adopt_shards(folder: Path, code: str) -> None:
+    """Say of finished shards that other code would have read the same."""
+    plan, *lines = (folder / PLAN).read_text().splitlines()
+    replace_text(folder / PLAN, "\n".join([f"{plan.partition(' ')[0]} {code}", *lines]))

@@ -11,10 +11,9 @@ from torch import Tensor
 from common.device import best_device
 from common.errors import NlaError, first_line
 from common.evaluation.ridge import fit_by_document
-from common.evaluation.roundtrip import Predict
 from common.metrics.words import SIGN, SPACED
 from common.packages import source_path
-from common.schema import TokenBatch
+from common.schema import Reader, Reading, TokenBatch
 from common.target.load import Target, loading_errors
 from common.target.residual import read_residual
 
@@ -29,11 +28,11 @@ class FloorError(Exception):
 class Floors(NamedTuple):
     """Floors by name: those that could be fitted, and in words why others could not."""
 
-    readers: dict[str, Predict]
+    readers: dict[str, Reader]
     missing: dict[str, str]
 
 
-def fit_all(fits: Mapping[str, Callable[[], Predict]]) -> Floors:
+def fit_all(fits: Mapping[str, Callable[[], Reader]]) -> Floors:
     """Call each function that fits a floor."""
     found = Floors({}, {})
     for name, fit in fits.items():
@@ -44,14 +43,14 @@ def fit_all(fits: Mapping[str, Callable[[], Predict]]) -> Floors:
     return found
 
 
-def mean_direction(mean: Float[Tensor, " d_model"]) -> Predict:
+def mean_direction(mean: Float[Tensor, " d_model"]) -> Reader:
     """Answers μ whatever the text says (its direction: FVE normalises a prediction)."""
-    return lambda texts: mean.expand(len(texts), -1)
+    return lambda readings: mean.expand(len(readings), -1)
 
 
 def tfidf_ridge(
     texts: Sequence[str], activations: Float[Tensor, "rows d_model"], documents: Sequence[str]
-) -> Predict:
+) -> Reader:
     """TF-IDF of words and word pairs, ridge regression to n(h).
 
     Of words that stand in two texts; as many of their singular directions as a quarter of the
@@ -85,7 +84,7 @@ def embedding_ridge(
     activations: Float[Tensor, "rows d_model"],
     documents: Sequence[str],
     embed: "Embedder",
-) -> Predict:
+) -> Reader:
     """A frozen sentence encoder, ridge regression to n(h); else as `tfidf_ridge`."""
     return _ridge(embed(texts), activations, documents, embed)
 
@@ -158,7 +157,7 @@ class Embedder:
 
 def _ridge(
     features: np.ndarray, activations: Tensor, documents: Sequence[str], transform: Any
-) -> Predict:
+) -> Reader:
     from sklearn.linear_model import Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -167,4 +166,9 @@ def _ridge(
         raise FloorError("the texts are of a single document")
     model = make_pipeline(StandardScaler(), Ridge())
     found = fit_by_document(model, {"ridge__alpha": ALPHAS}, features, activations, documents)
-    return lambda texts: torch.from_numpy(found.predict(transform(list(texts)))).float()
+
+    def read(readings: Sequence[Reading]) -> Float[Tensor, "rows d_model"]:
+        """A floor sees no source."""
+        return torch.from_numpy(found.predict(transform([one.text for one in readings]))).float()
+
+    return read

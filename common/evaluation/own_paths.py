@@ -128,7 +128,7 @@ def training(sample: Sample) -> float:
 
 @torch.no_grad()
 def injecting(sample: Sample) -> float:
-    """The norm with which an injected vector enters block 0, as a share of alpha."""
+    """The norms with which the slots' vectors enter block 0, as shares of alpha."""
     verbalizer = _verbalizer(sample)
     template, model = verbalizer.template, verbalizer.language_model
     prompt = torch.tensor([template.prompt_ids], device=sample.vectors.device)
@@ -137,7 +137,8 @@ def injecting(sample: Sample) -> float:
         embeddings = verbalizer.embed(prompt, sample.vectors[:1])
         model(inputs_embeds=embeddings, use_cache=False)
     norms = entered[0][0, list(template.slot_columns)].float().norm(dim=-1)
-    return _largest(norms / verbalizer.alpha, torch.ones_like(norms))
+    expected = verbalizer.decomposition(sample.vectors[:1])[0].norm(dim=-1)
+    return _largest(norms / verbalizer.alpha, expected)
 
 
 @torch.inference_mode()
@@ -224,13 +225,14 @@ def _own(
 def _own_log_probs(
     verbalizer: Verbalizer, vector: Float[Tensor, "d_model"], written: Tensor
 ) -> Float[Tensor, " written"]:
-    """Of an explanation by one plain forward, whose slots enter block 0 at length alpha."""
+    """Of an explanation by one plain forward, whose slots enter block 0 as alpha times vectors."""
     model, prompt = verbalizer.language_model, verbalizer.template.prompt_ids
     ids = torch.tensor([*prompt, *written.tolist()], device=vector.device)[None]
     slots = list(verbalizer.template.slot_columns)
+    vectors = verbalizer.decomposition(vector[None])
 
     def inject(hidden: Tensor) -> None:
-        hidden[:, slots] = (verbalizer.alpha * vector / vector.norm()).to(hidden.dtype)
+        hidden[:, slots] = (verbalizer.alpha * vectors).to(hidden.dtype)
 
     with entering(model.get_decoder().layers[0], inject):
         logits = model(inputs_embeds=model.get_input_embeddings()(ids), use_cache=False).logits

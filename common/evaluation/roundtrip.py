@@ -1,7 +1,5 @@
 """Text → AR → activation: one row of errors per activation and condition."""
 
-from collections.abc import Callable, Sequence
-
 import polars as pl
 from jaxtyping import Float
 from torch import Tensor
@@ -9,11 +7,8 @@ from torch import Tensor
 from common.evaluation.conditions import ORIGINAL, Conditions
 from common.metrics.fve import cosines, normalize, raw_squared_errors, squared_errors
 from common.metrics.retrieval import distractor_indices, retrieval_ranks
-from common.schema import DOC_ID, KEY, TOPIC
+from common.schema import DOC_ID, KEY, TOKEN_IDS, TOPIC, Reader, Reading, View, nothing
 from common.seeding import keyed_seed
-
-Predict = Callable[[Sequence[str]], Float[Tensor, "rows d_model"]]
-"""Texts → reconstructions: an AR, or a floor that stands in for one."""
 
 
 class Judge:
@@ -27,7 +22,7 @@ class Judge:
         mean_norm: float,
         distractors: int,
     ) -> None:
-        """`table` (key, doc_id, topic) has the rows of `activations`; `mean` is μ.
+        """`table` (key, doc_id, topic, token_ids) has the rows of `activations`; `mean` is μ.
 
         `mean_norm`, the mean length of the training activations, gives a direction its raw scale.
         """
@@ -41,16 +36,25 @@ class Judge:
         seed = keyed_seed("distractors")
         self.distractors = distractor_indices(topics, table[DOC_ID].to_list(), distractors, seed)
 
-    def rows(self, predict: Predict, conditions: Conditions, source: str) -> pl.DataFrame:
-        """Results rows, without arm and seed, of one writer's texts."""
-        given = [text for texts in conditions.values() for text in texts if text is not None]
-        places = {text: place for place, text in enumerate(dict.fromkeys(given))}
-        predictions = predict([*places])  # a text is read once, however many conditions hold it
-        frames = []
-        for name, texts in conditions.items():
-            applied = {row: places[text] for row, text in enumerate(texts) if text is not None}
-            part = predictions[[*applied.values()]]
-            frames.append(self._frame(name, source, [*applied], part))
+    def rows(
+        self, read: Reader, conditions: Conditions, source: str, view: View = nothing
+    ) -> pl.DataFrame:
+        """Results rows, without arm and seed, of one writer's texts.
+
+        Beside a text, whatever its condition, stands what `view` shows of the row's own input.
+        """
+        seen = [view(tuple(ids)) for ids in self.table[TOKEN_IDS].to_list()]
+        asked = {
+            name: {row: Reading(t, seen[row]) for row, t in enumerate(texts) if t is not None}
+            for name, texts in conditions.items()
+        }
+        given = dict.fromkeys(reading for part in asked.values() for reading in part.values())
+        places = {reading: place for place, reading in enumerate(given)}
+        answers = read([*places])  # each is read once, however many conditions hold it
+        frames = [
+            self._frame(name, source, [*part], answers[[places[one] for one in part.values()]])
+            for name, part in asked.items()
+        ]
         return pl.concat(frames)
 
     def _frame(

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from common.errors import NlaError
+from common.manifest import digest_of
+from decomposition.protocol import Decomposition
 
 
 def save_trainable(
@@ -13,16 +16,16 @@ def save_trainable(
     metadata: dict[str, str],
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """The trainable weights alone as safetensors, with what they depend on as metadata."""
+    """The trainable weights as safetensors, with what they depend on as metadata.
+
+    Beside them, in their own precision, stands what decompositions were fitted to.
+    """
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    save_file(
-        {name: p.detach().cpu().to(dtype).contiguous() for name, p in trainable.items()},
-        path,
-        metadata,
-    )
+    tensors = {name: p.detach().to(dtype) for name, p in _trainable(model).items()}
+    tensors |= _fitted(model)
+    save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, path, metadata)
 
 
 def load_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
@@ -35,7 +38,7 @@ def load_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str])
     try:
         with safe_open(path, "pt") as file:
             found = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise NlaError(f"damaged checkpoint ({error})", where=path, remedy=remedy) from error
     for name, value in metadata.items():
@@ -45,9 +48,33 @@ def load_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str])
                 where=path,
                 remedy=remedy,
             )
-    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if own.keys() != weights.keys() or any(own[name].shape != weights[name].shape for name in own):
+    own = _trainable(model) | _fitted(model)
+    if own.keys() != tensors.keys() or any(own[name].shape != tensors[name].shape for name in own):
         raise NlaError("checkpoint of another architecture", where=path, remedy=remedy)
     with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(weights[name])
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def scheme_of(decomposition: Decomposition) -> dict[str, str]:
+    """Metadata of an AV's checkpoint: how activations were shared out over its slots."""
+    return {
+        "decomposition": type(decomposition).__name__,
+        "slots": str(decomposition.slots),
+        "decomposition_settings": digest_of(decomposition.settings),
+    }
+
+
+def _trainable(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _fitted(model: torch.nn.Module) -> dict[str, Tensor]:
+    """Persistent buffers of every decomposition in a model."""
+    return {
+        f"{place}.{name}" if place else name: tensor
+        for place, module in model.named_modules()
+        if isinstance(module, Decomposition)
+        for name, tensor in module.state_dict().items()
+        if name not in dict(module.named_parameters())
+    }

@@ -1,6 +1,7 @@
 """AR: explanation in, activation out. The protocol that every variant keeps, and the control."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,20 +12,21 @@ from torch.nn.utils.rnn import pad_sequence
 from common.metrics.fve import normalize, normalized_mse
 from common.models.templates import ARTemplate
 from common.models.tree import common_length, read_tree
-from common.schema import TokenBatch
+from common.schema import Reading, TokenBatch
 from common.target.parts import final_norm
 from common.target.text import encode
 
 
 class Reconstructor(nn.Module):
-    """Every AR: `encode` texts to tokens, `forward` tokens to vectors, `loss_terms` to train.
+    """Every AR: `encode` readings to tokens, `forward` tokens to vectors, `loss_terms` to train.
 
-    Subclasses override `forward` and, where they need it, `encode` and `loss_terms`. Only the
+    Subclasses override `forward` and, where they need it, `encode` and `loss_terms`. What `encode`
+    gives and `forward` takes may be any NamedTuple of tensors with a `to(device)`. Only the
     direction of the output counts: loss and metrics normalise it.
     """
 
     prepared_on = 64
-    """How many explanations `prepare` wants."""
+    """How many readings `prepare` wants."""
     noisy_in_training = False
     """Whether `forward` answers otherwise while training (dropout): not what a reward is for."""
 
@@ -34,9 +36,12 @@ class Reconstructor(nn.Module):
         self.tokenizer, self.max_explanation_tokens = tokenizer, max_explanation_tokens
         self.template = ARTemplate.of(tokenizer)
 
-    def encode(self, texts: list[str]) -> TokenBatch:
-        """Template + explanation, right-padded; the template's end always survives the cut."""
-        written = encode(self.tokenizer, texts)
+    def encode(self, readings: Sequence[Reading]) -> Any:
+        """Template + explanation, right-padded; the template's end always survives the cut.
+
+        A TokenBatch: this AR does not look at sources.
+        """
+        written = encode(self.tokenizer, [reading.text for reading in readings])
         before, after = self.template.before, self.template.after
         rows = [
             torch.tensor([*before, *ids[: self.max_explanation_tokens], *after]) for ids in written
@@ -45,8 +50,12 @@ class Reconstructor(nn.Module):
         ids = pad_sequence(rows, batch_first=True, padding_value=0)
         return TokenBatch(ids, torch.arange(ids.shape[1]) < lengths[:, None])
 
-    def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
-        """The reconstruction, up to its scale."""
+    def tokens_in(self, readings: Sequence[Reading]) -> int:
+        """How many tokens it reads in all: what a training run costs."""
+        return int(self.encode(readings).mask.sum())
+
+    def forward(self, tokens: Any) -> Float[Tensor, "batch d_model"]:
+        """The reconstruction, up to its scale, of what `encode` gave."""
         raise NotImplementedError
 
     def loss_terms(
@@ -65,19 +74,19 @@ class Reconstructor(nn.Module):
     @torch.no_grad()
     def prepare(
         self,
-        texts: list[str],
+        readings: Sequence[Reading],
         activations: Float[Tensor, "batch d_model"],
         documents: list[str],
     ) -> None:
-        """Before training: the mean answer to some texts becomes their mean activation.
+        """Before training: the mean answer to some readings becomes their mean activation.
 
         By the last bias alone, at the scale that answers have. Otherwise the first steps of a short
         training are spent on a vector that could be counted. A subclass may do more, and know which
-        texts are of one document.
+        readings are of one document.
         """
         if (bias := self.last_bias) is None:
             return
-        answers = self(self.encode(texts).to(bias.device))
+        answers = self(self.encode(readings).to(bias.device))
         wanted = normalize(activations.to(bias).float()).mean(0)
         scale = answers.norm(dim=1).mean() / activations.shape[1] ** 0.5
         bias += scale * wanted - answers.mean(0)

@@ -1,8 +1,8 @@
 """AV: a copy of the target that reads an injected activation and writes an explanation."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,15 +12,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.config import AVConfig
 from common.models.frozen_head import log_probs_of, own_log_probs_of
-from common.models.injection import add_norm_matched, repeat, replace
+from common.models.injection import add_norm_matched, replace
 from common.models.templates import AVTemplate
 from common.models.tree import read_tree
 from common.schema import TokenBatch, VerbalizationBatch
 from common.target.parts import embedding_scale, head_is_plain
 from common.target.text import encode
-
-Decomposition = Callable[[Tensor, int], Tensor]
-"""[batch, d_model] and the number of slots → [batch, slots, d_model]."""
+from decomposition.protocol import Decomposition
+from decomposition.repeat import Repeat
+from decomposition.single import Single
 
 ADDITION_BLOCK = 1
 FRESH = "fresh"
@@ -28,7 +28,7 @@ FRESH = "fresh"
 
 
 class Verbalizer(nn.Module):
-    """The target's causal LM (with LoRA or whole) plus the injection; no Lightning in here."""
+    """The target's causal LM (with LoRA or whole), what shares an activation out, the injection."""
 
     def __init__(
         self,
@@ -36,19 +36,23 @@ class Verbalizer(nn.Module):
         tokenizer: Any,
         config: AVConfig,
         alpha: float,
-        decompose: Decomposition = repeat,
+        decomposition: Decomposition | None = None,
     ) -> None:
-        """Wraps a causal LM; `alpha` is the norm with which an injected vector enters block 0."""
+        """Wraps a causal LM; a vector of length 1 enters block 0 with norm `alpha`.
+
+        The decomposition says how many slots there are; without one `config.slots` does, which all
+        hold the same.
+        """
         super().__init__()
-        self.tokenizer, self.config, self.alpha, self.decompose = (
-            tokenizer,
-            config,
-            alpha,
-            decompose,
-        )
-        self.template = AVTemplate.of(tokenizer, config.slots)
+        if decomposition is None:
+            decomposition = Single() if config.slots == 1 else Repeat(config.slots)
+        self.tokenizer, self.config, self.alpha = tokenizer, config, alpha
+        self.template = AVTemplate.of(tokenizer, decomposition.slots)
         self.plain_head, self.embedding_scale = head_is_plain(model), embedding_scale(model)
         self.model = _adapted(copy.deepcopy(model), config)
+        self.decomposition = decomposition
+        # In a tuple it is no part of the module: neither trained, rounded nor in a checkpoint.
+        self._decomposition_before: tuple[Decomposition, ...] = ()
 
     @property
     def language_model(self) -> Any:
@@ -59,8 +63,14 @@ class Verbalizer(nn.Module):
         """Freeze the AV as it is, adapters and all, under fresh adapters that change nothing yet.
 
         Adapters that it has stay beside them: folded into bfloat16 weights they would lose what is
-        below half the spacing of these. See `as_before` for the AV without the fresh ones.
+        below half the spacing of these. A decomposition that learns goes on learning, beside a
+        frozen copy. See `as_before` for the AV without the fresh ones, and with that copy.
         """
+        if learned := [p for p in self.decomposition.parameters() if p.requires_grad]:
+            before = copy.deepcopy(self.decomposition).requires_grad_(False).eval()
+            self._decomposition_before = (before,)
+        for parameter in learned:
+            parameter.requires_grad_(trainable)
         self.model.requires_grad_(False)
         if hasattr(self.model, "peft_config"):
             self.model.add_adapter(FRESH, _lora(rank))
@@ -70,12 +80,21 @@ class Verbalizer(nn.Module):
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(trainable and f".{FRESH}." in name)
 
-    def as_before(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def as_before(self) -> Iterator[None]:
         """Within this context it is the AV before `adapt_anew`: a reference without a second copy.
 
         Nothing learns in it.
         """
-        return self.adapted_by([name for name in self.model.active_adapters if name != FRESH])
+        names = [name for name in self.model.active_adapters if name != FRESH]
+        now = self.decomposition
+        try:
+            for before in self._decomposition_before:
+                self.decomposition = before.to(next(self.parameters()).device)
+            with self.adapted_by(names):
+                yield
+        finally:
+            self.decomposition = now
 
     @contextmanager
     def adapted_by(self, names: list[str]) -> Iterator[None]:
@@ -154,13 +173,22 @@ class Verbalizer(nn.Module):
         return torch.zeros(mask.shape, device=picked.device).masked_scatter(mask, picked)
 
     def embed(self, ids: Tensor, activations: Tensor) -> Float[Tensor, "batch time d_model"]:
-        """Token embeddings; with `replace` injection the slots already hold the activation."""
+        """Token embeddings; with `replace` injection the slots already hold their vectors."""
         embeddings = self.language_model.get_input_embeddings()(ids).float()
         if self.config.injection == "add":
             return embeddings
-        vectors = self.decompose(activations, self.config.slots)
         norm = self.alpha / self.embedding_scale
-        return replace(embeddings, self.template.slot_columns, vectors, norm)
+        return replace(embeddings, self.template.slot_columns, self.decomposed(activations), norm)
+
+    def decomposed(
+        self, activations: Float[Tensor, "batch d_model"]
+    ) -> Float[Tensor, "batch slots d_model"]:
+        """What the slots hold, in units of alpha.
+
+        Never in low precision: what is chosen in sampling must be what is chosen in training.
+        """
+        with torch.autocast(activations.device.type, enabled=False):
+            return self.decomposition(activations)
 
     @contextmanager
     def injected(self, activations: Tensor, first_column: int = 0) -> Iterator[None]:
@@ -171,7 +199,7 @@ class Verbalizer(nn.Module):
         if self.config.injection != "add":
             yield
             return
-        vectors = self.decompose(activations, self.config.slots)
+        vectors = self.decomposed(activations)
         columns = [column - first_column for column in self.template.slot_columns]
 
         def hook(_module: Any, _inputs: Any, options: Any, output: Tensor) -> Tensor:
@@ -215,8 +243,11 @@ def _lora(rank: int) -> Any:
     return config
 
 
-def freeze_in_bfloat16(model: nn.Module) -> None:
-    """Hold frozen linear weights in bf16, so that autocast need not cast them at every step."""
-    for module in model.modules():
+def freeze_in_bfloat16(verbalizer: Verbalizer) -> None:
+    """Hold frozen linear weights in bf16, so that autocast need not cast them at every step.
+
+    Those of the language model: autocast does not reach into a decomposition.
+    """
+    for module in verbalizer.model.modules():
         if isinstance(module, nn.Linear) and not module.weight.requires_grad:
             module.weight.data = module.weight.data.bfloat16()

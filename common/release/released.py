@@ -18,14 +18,17 @@ from common.models.verbalizer import Verbalizer
 from common.paths import RELEASED
 from common.release.deltas import Deltas, apply, factor
 from common.release.sensitivity import sensitivities
+from common.schema import readings_of
 from common.target.load import Target
+from decomposition.repeat import Repeat
+from decomposition.single import Single
 
 CARD = "README.md"
 """What was measured on the files: written after them, and gone before others take their place."""
 MOST_BYTES = 15_500_000
 """Of the weights of one model: a file stays below 16 MB."""
-WRITES = ("slots", "injection", "max_explanation_tokens")
-"""Settings of the AV that decide what its weights mean."""
+WRITES = ("injection", "max_explanation_tokens")
+"""Settings of the AV that, beside its slots, decide what its weights mean."""
 STANDING = "standing.safetensors"
 READ_AT_ONCE = 16
 
@@ -64,13 +67,19 @@ def save_released(
     """Write av.safetensors, ar.safetensors and manifest.json; returns what was kept of each.
 
     What does not fit is left out by how little `spoken` depends on it. NlaError for an AR that is
-    not a truncated copy of the target.
+    not a truncated copy of the target, and for an AV whose slots hold more than the activation.
     """
     if type(reconstructor) is not TruncatedReconstructor:
         kind = type(reconstructor).__name__
         remedy = "release a run whose AR is made of the target's blocks"
         raise NlaError(f"an AR of the kind {kind}", where=folder, remedy=remedy)
+    decomposition = verbalizer.decomposition
+    if type(decomposition) not in (Single, Repeat):
+        kind = type(decomposition).__name__
+        remedy = "release a run whose AV has the same vector in every slot"
+        raise NlaError(f"an AV with the decomposition {kind}", where=folder, remedy=remedy)
     writes = {name: getattr(verbalizer.config, name) for name in WRITES}
+    writes["slots"] = decomposition.slots
     reads = {
         "blocks": len(reconstructor.decoder.layers),
         "max_explanation_tokens": reconstructor.max_explanation_tokens,
@@ -173,7 +182,7 @@ def _answered(reconstructor: TruncatedReconstructor, spoken: Spoken) -> Iterator
     random = torch.Generator().manual_seed(0)
     for texts, activations in spoken.batches():
         along = torch.randn(activations.shape, generator=random)
-        yield (normalize(reconstructor(reconstructor.encode(texts))) * along).sum()
+        yield (normalize(reconstructor(reconstructor.encode(readings_of(texts)))) * along).sum()
 
 
 def _build(

@@ -166,7 +166,7 @@ def _details(results: Results, measured: _Measured) -> dict[str, object]:
         "examples": examples(results, ON_PAGE, IN_DETAILS, every_cosine=True),
         "text_metrics": parts.text_part(results),
         "cost": cost_parts.cost_part(results),
-        "runs": results.runs.columns,
+        "runs": [one.name for one in results.runs if one.null_count() < one.len()],
         "tuning": cost_parts.tuning_part(results),
         "provenance": cost_parts.provenance_part(results),
     }

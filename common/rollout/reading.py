@@ -1,25 +1,30 @@
-"""Let an AR read texts: in batches of similar length, each text once."""
+"""Let an AR read: in batches of similar length, each reading once."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from common.device import in_bfloat16
+from common.device import best_device, in_bfloat16
 from common.models.reconstructor import Reconstructor
-from common.schema import TokenBatch
+from common.profile import Profile
+from common.schema import Reader, Reading
+
+CHARACTERS = 4
+"""In a usual token: lengths of texts and of sources are compared in characters."""
 
 
 def reconstruct(
-    model: Reconstructor, texts: Sequence[str], batch_size: int, precision: str
+    model: Reconstructor, readings: Sequence[Reading], batch_size: int, precision: str
 ) -> Float[Tensor, "rows d_model"]:
-    """The AR's output for each text, on the CPU; `precision` as in TrainerConfig."""
+    """The AR's output for each reading, on the CPU; `precision` as in TrainerConfig."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(precision)):
-        found = read_in_batches(model, model, texts, batch_size)
+        found = read_in_batches(model, model, readings, batch_size)
     model.train(was_training)
     return found
 
@@ -27,15 +32,25 @@ def reconstruct(
 @torch.no_grad()
 def read_in_batches(
     model: Reconstructor,
-    read: Callable[[TokenBatch], Tensor],
-    texts: Sequence[str],
+    read: Callable[[Any], Tensor],
+    readings: Sequence[Reading],
     batch_size: int,
 ) -> Float[Tensor, "rows width"]:
-    """What `read` makes of each text as the AR encodes it, on the CPU in float32."""
-    distinct = sorted(set(texts), key=lambda text: (len(text), text))
+    """What `read` makes of each reading as the AR encodes it, on the CPU in float32."""
+    distinct = sorted(set(readings), key=_by_length)
     device, found = next(model.parameters()).device, []
     for start in range(0, len(distinct), batch_size):
-        tokens = model.encode(distinct[start : start + batch_size]).to(device)
-        found.append(read(tokens).float().cpu())
-    place = {text: row for row, text in enumerate(distinct)}
-    return torch.cat(found)[[place[text] for text in texts]]
+        batch = model.encode(distinct[start : start + batch_size]).to(device)
+        found.append(read(batch).float().cpu())
+    place = {reading: row for row, reading in enumerate(distinct)}
+    return torch.cat(found)[[place[reading] for reading in readings]]
+
+
+def _by_length(reading: Reading) -> tuple[int, Reading]:
+    return len(reading.text) + CHARACTERS * len(reading.source), reading
+
+
+def reader_of(model: Reconstructor, profile: Profile) -> Reader:
+    """How an AR reads in a test."""
+    size, precision = profile.evaluation.batch_size, profile.trainer.precision
+    return lambda readings: reconstruct(model.to(best_device()), readings, size, precision)

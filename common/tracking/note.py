@@ -89,8 +89,9 @@ def tags_of(folder: RunFolder, note: Note) -> dict[str, str]:
 
 
 def data_digests(folder: RunFolder) -> dict[str, str]:
-    """Name → digest of the artefacts a run depends on: `material` in its config."""
-    return {name: str(digest) for name, digest in folder.config.get("material", {}).items()}
+    """Name → digest of the artefacts a run depends on: `data` in its config."""
+    data = folder.config.get("trained", {}).get("data", {})
+    return {name: str(digest) for name, digest in data.items()}
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,7 +23,7 @@ from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.rollout.engine import Rollouts, keyed_draws, room_of
 from common.rollout.reading import reconstruct
 from common.rollout.sampler import texts_of
-from common.schema import PolicyBatch
+from common.schema import PolicyBatch, readings_of
 from common.training.credit import first_tokens, token_weights
 from common.training.health import SIGNS, Health, monitors
 from common.training.module import SCHEDULES, Rate, TrainingModule
@@ -183,9 +183,8 @@ class PolicyModule(TrainingModule):
         """The AR's; with gradients where it learns from a rollout in one piece: it reads once."""
         in_one_piece = self.batches_together == 1 and not self.reconstructor.noisy_in_training
         if in_one_piece and self.config.trained != "av":
-            return self.reconstructor(self.reconstructor.encode(texts).to(self.device))
-        read = reconstruct(self.reconstructor, texts, READ_AT_ONCE, self.around.precision)
-        return read.to(self.device)
+            return self.reconstructor(self.reconstructor.encode(readings_of(texts)).to(self.device))
+        return self._read(self.reconstructor, texts).to(self.device)
 
     def _rewards(
         self, batch: PolicyBatch, read: Tensor, rollouts: Rollouts
@@ -203,7 +202,7 @@ class PolicyModule(TrainingModule):
     def _worth(self, batch: PolicyBatch, rollouts: Rollouts, count: int) -> Float[Tensor, " rows"]:
         """The reward of the first `count` tokens of each explanation."""
         beginnings = texts_of(self.verbalizer, rollouts, [count] * len(rollouts.ids))
-        read = reconstruct(self.reconstructor, beginnings, READ_AT_ONCE, self.around.precision)
+        read = self._read(self.reconstructor, beginnings)
         activations = batch.activations.repeat_interleave(self.config.samples, 0)
         return reading_rewards(read.to(self.device), activations, self.config.reward)
 
@@ -248,8 +247,8 @@ class PolicyModule(TrainingModule):
         if scored.answers is not None:
             answers = scored.answers[valid]
         else:
-            texts = [scored.texts[rows.start + row] for row in valid]
-            answers = self.reconstructor(self.reconstructor.encode(texts).to(self.device))
+            readings = readings_of([scored.texts[rows.start + row] for row in valid])
+            answers = self.reconstructor(self.reconstructor.encode(readings).to(self.device))
         terms = self.reconstructor.loss_terms(answers, truth)
         self._keep({f"rl_ar_{name}": term for name, term in terms.items()})
         return torch.stack(list(terms.values())).sum() * share
@@ -260,8 +259,11 @@ class PolicyModule(TrainingModule):
             return self.verbalizer.sampled_log_probs(*written)
 
     def _errors(self, model: Reconstructor, texts: list[str], activations: Tensor) -> Tensor:
-        read = reconstruct(model.to(self.device), texts, READ_AT_ONCE, self.around.precision)
+        read = self._read(model.to(self.device), texts)
         return squared_errors(read, activations.cpu().float())
+
+    def _read(self, model: Reconstructor, texts: list[str]) -> Float[Tensor, "rows d_model"]:
+        return reconstruct(model, readings_of(texts), READ_AT_ONCE, self.around.precision)
 
     def _watch(
         self, rollouts: Rollouts, texts: list[str], rewards: Tensor, valid: Tensor, fve: Tensor

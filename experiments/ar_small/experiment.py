@@ -8,12 +8,13 @@ Decision rule: rule.py in this folder, in words in README.md.
 from pydantic import Field, model_validator
 
 from ar_variants.small import BagOfWordsReconstructor, LowRankReconstructor, ShallowReconstructor
+from common.arms.floors import TrunkFloors
 from common.arms.reconstructor import ReconstructorArm
 from common.config import Config
 from common.errors import NlaError
 from common.experiment import Experiment
-from common.material import Material
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
+from common.trunk.artefacts import Trunk
 
 
 class ArmConfig(Config):
@@ -33,27 +34,28 @@ class ArmConfig(Config):
         return self
 
 
-def build(arm: ArmConfig, material: Material) -> Reconstructor:
-    """A fresh AR of this arm; blocks beyond the layer that is read are an error of the arm."""
-    model, tokenizer = material.target.model, material.target.tokenizer
-    limit, whole = material.profile.ar.max_explanation_tokens, material.layer + 1
-    if arm.hidden:
-        return BagOfWordsReconstructor(model, tokenizer, limit, arm.hidden, material.mean)
-    blocks = arm.blocks or whole
-    if blocks > whole:
-        what = f"an arm keeps {blocks} blocks, but there are {whole} up to layer {material.layer}"
-        where = "experiments/ar_small/params.yaml"
-        raise NlaError(what, where=where, remedy=f"set `blocks` to at most {whole}")
-    if arm.rank:
-        activations = material.training_activations
-        return LowRankReconstructor(model, tokenizer, blocks, limit, arm.rank, activations)
-    kind = TruncatedReconstructor if blocks == whole else ShallowReconstructor
-    return kind(model, tokenizer, blocks, limit)
+class SizeArm(ReconstructorArm):
+    """Trains an AR of some size."""
+
+    settings_class = ArmConfig
+    settings: ArmConfig
+
+    def build(self, trunk: Trunk) -> Reconstructor:
+        """A fresh AR; blocks beyond the layer that is read are an error of the arm."""
+        arm, model, tokenizer = self.settings, trunk.target.model, trunk.target.tokenizer
+        limit, whole = self.profile.ar.max_explanation_tokens, trunk.layer + 1
+        if arm.hidden:
+            return BagOfWordsReconstructor(model, tokenizer, limit, arm.hidden, trunk.mean)
+        blocks = arm.blocks or whole
+        if blocks > whole:
+            what = f"an arm keeps {blocks} blocks, but there are {whole} up to layer {trunk.layer}"
+            where = "experiments/ar_small/params.yaml"
+            raise NlaError(what, where=where, remedy=f"set `blocks` to at most {whole}")
+        if arm.rank:
+            activations = trunk.training_activations
+            return LowRankReconstructor(model, tokenizer, blocks, limit, arm.rank, activations)
+        kind = TruncatedReconstructor if blocks == whole else ShallowReconstructor
+        return kind(model, tokenizer, blocks, limit)
 
 
-EXPERIMENT = Experiment(
-    name="ar_small",
-    arm_config=ArmConfig,
-    arm_class=ReconstructorArm,
-    build=build,
-)
+EXPERIMENT = Experiment("ar_small", SizeArm, (TrunkFloors(),))

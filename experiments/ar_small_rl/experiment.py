@@ -8,11 +8,11 @@ Decision rule: rule.py in this folder, in words in README.md.
 
 from pydantic import Field
 
+from common.arms.neutral import NeutralAR
 from common.arms.partner import Partner, finished
 from common.arms.policy import PolicyArm
 from common.config import Config, RLConfig
 from common.experiment import Experiment
-from common.material import Material
 
 TRAINED_BY = "ar_small"
 """The experiment whose runs hold the ARs."""
@@ -26,19 +26,21 @@ class ArmConfig(Config):
     steps: int | None = Field(default=None, ge=0)
     """Of reinforcement learning; None: as many as the profile says."""
 
+
+class WeakPartnerArm(PolicyArm):
+    """Reinforcement learning against the AR of a finished run."""
+
+    settings_class = ArmConfig
+    settings: ArmConfig
+
     def changed(self, config: RLConfig) -> RLConfig:
         """The profile's reinforcement learning is the same for all arms that learn."""
-        return config if self.steps is None else config.replace(steps=self.steps)
+        steps = self.settings.steps
+        return config if steps is None else config.replace(steps=steps)
+
+    def partner(self, seed: int) -> Partner:
+        """It goes on with its own tuned rate, scaled like the control's."""
+        return finished(TRAINED_BY, self.settings.ar, self.trunk(seed), seed)
 
 
-def build(arm: ArmConfig, material: Material) -> Partner:
-    """The AR of a finished run; it goes on with its own tuned rate, scaled like the control's."""
-    return finished(TRAINED_BY, arm.ar, material)
-
-
-EXPERIMENT = Experiment(
-    name="ar_small_rl",
-    arm_config=ArmConfig,
-    arm_class=PolicyArm,
-    build=build,
-)
+EXPERIMENT = Experiment("ar_small_rl", WeakPartnerArm, (NeutralAR(),))

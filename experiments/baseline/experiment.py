@@ -8,11 +8,10 @@ Decision rule: rule.py in this folder, in words in README.md.
 
 from typing import Any, Literal
 
-from common.arms.partner import Partner, warm_started
+from common.arms.neutral import NeutralAR
 from common.arms.policy import PolicyArm
 from common.config import Config, RLConfig
 from common.experiment import Experiment
-from common.material import Material
 
 PUBLISHED = {
     "temperature": 1.0,
@@ -33,24 +32,22 @@ class ArmConfig(Config):
     published: bool = False
     """Whether explanations are sampled and credited, and rates scheduled, as published."""
 
+
+class RecipeArm(PolicyArm):
+    """Reinforcement learning from the same warm-started AV and AR."""
+
+    settings_class = ArmConfig
+    settings: ArmConfig
+
     def changed(self, config: RLConfig) -> RLConfig:
         """The profile's reinforcement learning as this arm does it."""
-        if self.trained == "nobody":
+        arm = self.settings
+        if arm.trained == "nobody":
             return config.replace(steps=0)
-        changes: dict[str, Any] = PUBLISHED if self.published else {}
-        if self.algorithm == "best_of":
+        changes: dict[str, Any] = PUBLISHED if arm.published else {}
+        if arm.algorithm == "best_of":
             changes = changes | {"algorithm": "best_of", "credit_after": 0, "kl": 0.0}
-        return config.replace(trained=self.trained, **changes)
+        return config.replace(trained=arm.trained, **changes)
 
 
-def build(_arm: ArmConfig, material: Material) -> Partner:
-    """Every arm starts from the same warm-started AV and AR."""
-    return warm_started(material)
-
-
-EXPERIMENT = Experiment(
-    name="baseline",
-    arm_config=ArmConfig,
-    arm_class=PolicyArm,
-    build=build,
-)
+EXPERIMENT = Experiment("baseline", RecipeArm, (NeutralAR(),))

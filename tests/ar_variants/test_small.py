@@ -14,7 +14,7 @@ from ar_variants.small import (
 from common.errors import NlaError
 from common.metrics.fve import normalize, normalized_mse
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
-from common.schema import TokenBatch
+from common.schema import TokenBatch, readings_of
 from common.target.load import Target
 
 RANK = 5
@@ -45,7 +45,7 @@ def bag(target: Target, activations: Tensor) -> BagOfWordsReconstructor:
 
 def train(model: Reconstructor, activations: Tensor) -> None:
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    tokens = model.encode(TEXTS)
+    tokens = model.encode(readings_of(TEXTS))
     for _ in range(3):
         loss = model.loss_terms(model(tokens), activations[: len(TEXTS)])["mse"]
         optimizer.zero_grad()
@@ -55,7 +55,7 @@ def train(model: Reconstructor, activations: Tensor) -> None:
 
 @torch.no_grad()
 def dimensions(model: Any, texts: list[str]) -> int:
-    outputs = model(model.encode(texts))
+    outputs = model(model.encode(readings_of(texts)))
     return int(torch.linalg.matrix_rank(outputs - outputs.mean(0), atol=1e-3))
 
 
@@ -87,7 +87,7 @@ def test_a_low_rank_head_starts_at_the_best_subspace_around_the_mean(
     directions = normalize(activations)
     mean = directions.mean(0)
     principal = torch.linalg.svd(directions - mean).Vh[:RANK]
-    tokens = low_rank.encode(TEXTS)
+    tokens = low_rank.encode(readings_of(TEXTS))
     expected = mean + low_rank.last_state(tokens) @ principal.T @ principal
     assert torch.allclose(low_rank(tokens), expected, atol=1e-4)
 
@@ -96,7 +96,7 @@ def test_a_low_rank_head_starts_at_the_best_subspace_around_the_mean(
 def test_a_bag_of_words_cannot_see_order(bag: BagOfWordsReconstructor, activations: Tensor):
     with torch.enable_grad():
         train(bag, activations)
-    tokens = bag.encode(TEXTS)
+    tokens = bag.encode(readings_of(TEXTS))
     reversed_ids = torch.stack(
         [
             torch.cat([ids[mask].flip(0), ids[~mask]])
@@ -112,8 +112,8 @@ def test_a_bag_of_words_cannot_see_order(bag: BagOfWordsReconstructor, activatio
 def test_padding_is_no_word(bag: BagOfWordsReconstructor, activations: Tensor):
     with torch.enable_grad():
         train(bag, activations)
-    alone = torch.cat([bag(bag.encode([text])) for text in TEXTS])
-    assert torch.allclose(bag(bag.encode(TEXTS)), alone, atol=1e-4)
+    alone = torch.cat([bag(bag.encode(readings_of([text]))) for text in TEXTS])
+    assert torch.allclose(bag(bag.encode(readings_of(TEXTS))), alone, atol=1e-4)
 
 
 @torch.no_grad()
@@ -121,7 +121,7 @@ def test_a_bag_of_words_starts_at_the_mean_with_frozen_embeddings(
     bag: BagOfWordsReconstructor, activations: Tensor
 ):
     mean = normalize(activations).mean(0)
-    assert torch.allclose(bag(bag.encode(TEXTS)), mean.expand(3, -1), atol=1e-6)
+    assert torch.allclose(bag(bag.encode(readings_of(TEXTS))), mean.expand(3, -1), atol=1e-6)
     frozen = [name for name, p in bag.named_parameters() if not p.requires_grad]
     assert frozen == ["embed.weight"]
 
@@ -141,9 +141,9 @@ def test_variants_leave_the_target_as_it_is(
 
 def test_a_narrow_ar_can_be_centred(low_rank: LowRankReconstructor, activations: Tensor) -> None:
     truth = activations[: len(TEXTS)]
-    low_rank.prepare(TEXTS, truth, TEXTS)
+    low_rank.prepare(readings_of(TEXTS), truth, TEXTS)
     with torch.no_grad():
-        mean = low_rank(low_rank.encode(TEXTS)).mean(0)
+        mean = low_rank(low_rank.encode(readings_of(TEXTS))).mean(0)
     cosine = torch.nn.functional.cosine_similarity(mean, normalize(truth).mean(0), dim=0)
     assert cosine == pytest.approx(1, abs=1e-4)
 
@@ -192,10 +192,10 @@ def test_an_ar_that_starts_at_a_probe_has_learned_before_it_trains(
     before = error(model, texts[36:], truth[36:])
     of_others = error(model, texts[36:], truth[35:47])
     assert abs(before - of_others) < 0.2, "an untrained AR knows nothing"
-    model.prepare(texts[:36], truth[:36], texts[:36])
+    model.prepare(readings_of(texts[:36]), truth[:36], texts[:36])
     assert error(model, texts[36:], truth[36:]) < 0.5 * before
 
 
 @torch.no_grad()
 def error(model: Reconstructor, texts: list[str], activations: Tensor) -> float:
-    return float(normalized_mse(model(model.encode(texts)), activations))
+    return float(normalized_mse(model(model.encode(readings_of(texts))), activations))

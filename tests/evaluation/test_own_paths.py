@@ -12,7 +12,9 @@ from common.evaluation import own_paths
 from common.evaluation.own_paths import check_own_paths
 from common.target.load import Target
 from common.target.tiny import tiny_target
+from decomposition.protocol import unit
 from tests.families import LATENT, tiny_family, tiny_settings, with_bos
+from tests.schemes import Graded
 
 LAYER = 2
 READ = (
@@ -59,6 +61,29 @@ def test_a_bos_several_slots_and_every_block_are_compared_too(target: Target, av
     begins = target._replace(tokenizer=with_bos(target.tokenizer))
     for layer in (0, 11):
         check_own_paths(begins, layer, av.replace(slots=3))
+
+
+@pytest.fixture
+def graded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AVs with slots of unequal lengths."""
+    usual = own_paths.Verbalizer
+    monkeypatch.setattr(own_paths, "Verbalizer", lambda *given: usual(*given, Graded()))
+
+
+@pytest.mark.usefixtures("graded")
+@pytest.mark.parametrize("family", ["llama", "gemma2", "granite"])
+def test_slots_of_unequal_lengths_are_compared_too(family: str, av: AVConfig):
+    check_own_paths(tiny_family(family), LAYER, av)
+
+
+@pytest.mark.usefixtures("graded")
+def test_an_injection_that_levels_lengths_out_is_named(av: AVConfig, monkeypatch: Any):
+    from common.models import verbalizer
+
+    replace = verbalizer.replace
+    monkeypatch.setattr(verbalizer, "replace", lambda e, c, v, a: replace(e, c, unit(v), a))
+    with pytest.raises(NlaError, match=r"^injecting a vector differs"):
+        check_own_paths(tiny_family("llama"), LAYER, av)
 
 
 FAULTS = {

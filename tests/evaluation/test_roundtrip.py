@@ -3,6 +3,7 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 import torch
+from common.material import Material
 from torch import Tensor
 
 from common.evaluation.conditions import (
@@ -22,12 +23,22 @@ from common.evaluation.floors import (
     own_blocks,
     tfidf_ridge,
 )
-from common.evaluation.roundtrip import Judge, Predict
-from common.material import Material
+from common.evaluation.roundtrip import Judge
 from common.metrics.fve import fve, squared_errors, training_mean, variance
 from common.models.reconstructor import TruncatedReconstructor
 from common.rollout.reading import reconstruct
-from common.schema import DOC_ID, EXPLANATION, KEY, TEACHER, TEXT, TOKEN_IDS, TOPIC
+from common.schema import (
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    TEACHER,
+    TEXT,
+    TOKEN_IDS,
+    TOPIC,
+    Reader,
+    Reading,
+    readings_of,
+)
 from common.target.load import Target
 
 EAST, NORTH, WEST, SOUTH = [10.0, 0.0], [0.0, 20.0], [-30.0, 0.0], [0.0, -40.0]
@@ -38,12 +49,13 @@ COMPASS = torch.tensor([EAST, NORTH, WEST, SOUTH])
 def judge() -> Judge:
     """Four directions, so that n(h) has length sqrt(2), μ is 0 and the variance is 2."""
     table = pl.DataFrame({KEY: list("ABCD"), DOC_ID: list("abcd"), TOPIC: ["x", "x", None, None]})
+    table = table.with_columns(pl.Series(TOKEN_IDS, [[7, row] for row in range(4)]))
     return Judge(table, COMPASS, training_mean(COMPASS), mean_norm=25.0, distractors=3)
 
 
-def by_name(texts: Sequence[str]) -> Tensor:
+def by_name(readings: Sequence[Reading]) -> Tensor:
     names = {"east": EAST, "north": NORTH, "west": WEST, "south": SOUTH}
-    return torch.tensor([names[text] for text in texts]).reshape(-1, 2)
+    return torch.tensor([names[reading.text] for reading in readings]).reshape(-1, 2)
 
 
 def fve_of(rows: pl.DataFrame, transform: str, spread: float) -> float:
@@ -68,14 +80,14 @@ def test_texts_that_could_not_be_made_are_counted_and_not_replaced(judge: Judge)
         "quotes_only": [None, "north", None, "east"],
         "quotes_stripped": [None, None, None, None],
     }
-    asked: list[str] = []
+    asked: list[Reading] = []
 
-    def predict(wanted: Sequence[str]) -> Tensor:
+    def read(wanted: Sequence[Reading]) -> Tensor:
         asked.extend(wanted)
         return by_name(wanted)
 
-    rows = judge.rows(predict, texts, TEACHER)
-    assert asked == ["east", "north", "west", "south"]  # each text once
+    rows = judge.rows(read, texts, TEACHER)
+    assert asked == readings_of(["east", "north", "west", "south"])  # each text once
     assert rows.height == 12
     part = rows.filter(transform="quotes_only")
     assert part["applied"].to_list() == [False, True, False, True]
@@ -87,6 +99,19 @@ def test_texts_that_could_not_be_made_are_counted_and_not_replaced(judge: Judge)
     assert nothing["cosine"].null_count() == 4
 
 
+def test_beside_each_text_stands_what_may_be_seen_of_the_rows_own_input(judge: Judge):
+    asked: list[Reading] = []
+
+    def by_source(wanted: Sequence[Reading]) -> Tensor:
+        asked.extend(wanted)
+        return COMPASS[[source[-1] for _, source in wanted]]
+
+    texts = {ORIGINAL: ["east"] * 4, SHUFFLED: ["west", None, "east", "east"]}
+    rows = judge.rows(by_source, texts, TEACHER, lambda ids: ids[1:])
+    assert asked == [*(Reading("east", (row,)) for row in range(4)), Reading("west", (0,))]
+    assert rows.filter(pl.col("applied"))["cosine"].to_list() == pytest.approx([1] * 7)
+
+
 def test_a_perfect_ar_has_fve_1_and_a_negative_shuffled_floor(material: Material):
     truth = material.judge.activations
     texts = [str(row) for row in range(len(truth))]
@@ -95,7 +120,7 @@ def test_a_perfect_ar_has_fve_1_and_a_negative_shuffled_floor(material: Material
     )
     found = conditions(named, material.profile.evaluation, material.target.tokenizer)
     rows = material.judge.rows(
-        lambda wanted: truth[[int(text) for text in wanted]],
+        lambda wanted: truth[[int(reading.text) for reading in wanted]],
         {name: found[name] for name in (ORIGINAL, SHUFFLED)},
         TEACHER,
     )
@@ -121,12 +146,13 @@ def test_the_targets_own_blocks_are_the_ceiling(material: Material):
 def test_reconstructions_come_in_the_order_of_the_texts(target: Target):
     model = TruncatedReconstructor(target.model, target.tokenizer, 2, 96)
     texts = ["a long text about a lake in the hills", "a bay", "a", "a bay", "a long text"]
-    together = reconstruct(model, texts, batch_size=2, precision="32-true")
-    for text, found in zip(texts, together, strict=True):
-        alone = reconstruct(model, [text], batch_size=64, precision="32-true")[0]
+    readings = readings_of(texts)
+    together = reconstruct(model, readings, batch_size=2, precision="32-true")
+    for reading, found in zip(readings, together, strict=True):
+        alone = reconstruct(model, [reading], batch_size=64, precision="32-true")[0]
         assert torch.allclose(found, alone, atol=1e-5)
     assert torch.equal(together[1], together[3])
-    low = reconstruct(model, texts, batch_size=2, precision="bf16-mixed")
+    low = reconstruct(model, readings, batch_size=2, precision="bf16-mixed")
     assert low.dtype == torch.float32
     assert torch.nn.functional.cosine_similarity(low, together).min() > 0.999
 
@@ -163,7 +189,7 @@ def test_the_source_text_keeps_its_end(material: Material):
     assert material.test_conditions(TEACHER)[SOURCE_TEXT] == source_texts(table, tokenizer, limit)
 
 
-def topic_ridges(target: Target, texts: list[str], activations: Tensor) -> dict[str, Predict]:
+def topic_ridges(target: Target, texts: list[str], activations: Tensor) -> dict[str, Reader]:
     embed = Embedder(target.model.model, target.tokenizer)
     documents = [str(row // 8) for row in range(len(texts))]
     return {
@@ -179,10 +205,10 @@ def test_ridge_floors_find_what_the_words_give_away(target: Target):
     texts = [f"A note on {topic}, number {number}." for number in numbers for topic in topics]
     activations = torch.stack([topics[topic] for _ in numbers for topic in topics])
     mean = training_mean(activations)
-    held_out = [f"A note on {topic}, number 77." for topic in topics]
+    held_out = readings_of([f"A note on {topic}, number 77." for topic in topics])
     truth = torch.stack(list(topics.values()))
-    for name, predict in topic_ridges(target, texts, activations).items():
-        assert fve(squared_errors(predict(held_out), truth), variance(truth, mean)) > 0.9, name
+    for name, read in topic_ridges(target, texts, activations).items():
+        assert fve(squared_errors(read(held_out), truth), variance(truth, mean)) > 0.9, name
 
 
 def test_signs_are_words_where_no_space_parts_them():
@@ -190,9 +216,9 @@ def test_signs_are_words_where_no_space_parts_them():
     topics = {name: torch.randn(16) for name in ("音乐", "河流", "国王", "面包")}
     texts = [f"关于{topic}的第{n}篇" for n in range(40) for topic in topics]
     activations = torch.stack([topics[topic] for _ in range(40) for topic in topics])
-    predict = tfidf_ridge(texts, activations, [str(row // 8) for row in range(160)])
+    read = tfidf_ridge(texts, activations, [str(row // 8) for row in range(160)])
     truth, mean = torch.stack(list(topics.values())), training_mean(activations)
-    found = predict([f"关于{topic}的文章" for topic in topics])
+    found = read(readings_of([f"关于{topic}的文章" for topic in topics]))
     assert fve(squared_errors(found, truth), variance(truth, mean)) > 0.9
 
 
@@ -208,8 +234,8 @@ def test_signs_are_words_where_no_space_parts_them():
 )
 def test_a_floor_is_as_wide_as_its_texts_allow(texts: list[str]):
     documents = [str(row // 2) for row in range(len(texts))]
-    predict = tfidf_ridge(texts, torch.randn(len(texts), 8), documents)
-    found = predict([texts[0], "a word of no text", ""])
+    read = tfidf_ridge(texts, torch.randn(len(texts), 8), documents)
+    found = read(readings_of([texts[0], "a word of no text", ""]))
     assert found.shape == (3, 8)
     assert found.isfinite().all()
 
@@ -223,7 +249,7 @@ def test_a_floor_is_as_wide_as_its_texts_allow(texts: list[str]):
     ],
 )
 def test_a_floor_that_cannot_be_fitted_has_its_reason(texts: list, documents: list, reason: str):
-    def fit() -> Predict:
+    def fit() -> Reader:
         return tfidf_ridge(texts, torch.randn(4, 8), documents)
 
     with pytest.raises(FloorError, match=reason):

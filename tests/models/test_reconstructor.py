@@ -4,15 +4,25 @@ from typing import Any
 
 import pytest
 import torch
+from common.material import Material
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from common.data.activations import load_activations, vectors_of
-from common.material import Material
 from common.metrics.fve import fve, normalize, squared_errors, training_mean, variance
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
-from common.schema import AR_SFT, DOC_ID, EXPLANATION, KEY, TEACHER, TEST, TOKEN_IDS, TokenBatch
+from common.schema import (
+    AR_SFT,
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    TEACHER,
+    TEST,
+    TOKEN_IDS,
+    TokenBatch,
+    readings_of,
+)
 from common.target.load import Target, load_target
 from common.target.tiny_corpus import tiny_documents
 
@@ -85,14 +95,14 @@ def test_the_first_blocks_of_the_real_target_give_the_activation_back():
 @torch.no_grad()
 def test_batched_is_one_by_one(make: Any):
     model = make()
-    alone = torch.cat([model(model.encode([text])) for text in TEXTS])
-    assert torch.allclose(model(model.encode(TEXTS)), alone, atol=1e-5)
+    alone = torch.cat([model(model.encode(readings_of([text]))) for text in TEXTS])
+    assert torch.allclose(model(model.encode(readings_of(TEXTS))), alone, atol=1e-5)
 
 
 @torch.no_grad()
 def test_right_padding_is_irrelevant(make: Any):
     model = make()
-    tokens = model.encode(TEXTS)
+    tokens = model.encode(readings_of(TEXTS))
     ids, mask = functional.pad(tokens.ids, (0, 9), value=7), functional.pad(tokens.mask, (0, 9))
     assert torch.allclose(model(TokenBatch(ids, mask)), model(tokens), atol=1e-5)
     refilled = torch.where(tokens.mask, tokens.ids, torch.tensor(11))
@@ -102,13 +112,13 @@ def test_right_padding_is_irrelevant(make: Any):
 @torch.no_grad()
 def test_the_head_is_the_identity_at_the_start(make: Any):
     model = make()
-    tokens = model.encode(TEXTS)
+    tokens = model.encode(readings_of(TEXTS))
     assert torch.allclose(model(tokens), model.last_state(tokens), atol=1e-6)
 
 
 def test_the_template_surrounds_the_explanation_and_survives_the_cut(make: Any, target: Target):
     model = make(limit=5)
-    tokens = model.encode(["Music.", "word " * 100])
+    tokens = model.encode(readings_of(["Music.", "word " * 100]))
     short, long = (row[kept].tolist() for row, kept in zip(*tokens, strict=True))
     assert (
         target.tokenizer.decode(short)
@@ -142,7 +152,7 @@ def test_the_loss_is_twice_one_minus_cosine_whatever_the_scale(make: Any):
 
 
 def fit(model: Reconstructor, texts: list[str], activations: Tensor, steps: int) -> None:
-    tokens = model.encode(texts)
+    tokens = model.encode(readings_of(texts))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3)
     for _ in range(steps):
         loss = model.loss_terms(model(tokens), activations)["mse"]
@@ -155,9 +165,9 @@ def test_an_ar_overfits_eight_pairs(make: Any, material: Material):
     table = material.explanations(TEACHER).filter(split=AR_SFT).unique(DOC_ID).sort(KEY).head(8)
     texts, activations = table[EXPLANATION].to_list(), material.store[table[KEY].to_list()]
     model, mean = make(), training_mean(activations)
-    assert score(model, model.encode(texts), activations, mean) < 0
+    assert score(model, model.encode(readings_of(texts)), activations, mean) < 0
     fit(model, texts, activations, steps=30)
-    assert score(model, model.encode(texts), activations, mean) > 0.9
+    assert score(model, model.encode(readings_of(texts)), activations, mean) > 0.9
 
 
 def documents_on(topics: dict[str, Tensor], copies: range) -> tuple[list[str], Tensor]:
@@ -178,7 +188,8 @@ def test_true_labels_teach_about_other_documents_and_shuffled_ones_do_not(make: 
     }.items():
         model = make(4)
         fit(model, texts, labels, steps=40)
-        scores[name] = score(model, model.encode(dev_texts), dev, training_mean(activations))
+        tokens = model.encode(readings_of(dev_texts))
+        scores[name] = score(model, tokens, dev, training_mean(activations))
     assert scores["true"] > 0.5
     assert scores["shuffled"] <= 0
 
@@ -186,10 +197,10 @@ def test_true_labels_teach_about_other_documents_and_shuffled_ones_do_not(make: 
 def test_a_centred_ar_answers_the_mean_activation_on_the_average(make: Any, material: Material):
     activations = material.store[material.test_table[KEY].to_list()[: len(TEXTS)]]
     model = make()
-    before = model(model.encode(TEXTS)).norm(dim=1).mean()
-    model.prepare(TEXTS, activations, TEXTS)
+    before = model(model.encode(readings_of(TEXTS))).norm(dim=1).mean()
+    model.prepare(readings_of(TEXTS), activations, TEXTS)
     with torch.no_grad():
-        answers = model(model.encode(TEXTS))
+        answers = model(model.encode(readings_of(TEXTS)))
     wanted = before / activations.shape[1] ** 0.5 * normalize(activations).mean(0)
     torch.testing.assert_close(answers.mean(0), wanted, rtol=0, atol=1e-4)
     assert torch.equal(model.head.weight, torch.eye(len(wanted))), "still the identity"

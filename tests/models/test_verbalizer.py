@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.config import AVConfig
-from common.models.injection import repeat, replace
+from common.models.injection import replace
 from common.models.verbalizer import (
     ADDITION_BLOCK,
     FRESH,
@@ -16,7 +16,11 @@ from common.models.verbalizer import (
 )
 from common.schema import TokenBatch, VerbalizationBatch
 from common.target.load import Target
+from decomposition.protocol import Decomposition
+from decomposition.repeat import Repeat
+from decomposition.single import Single
 from tests.adapters import stir
+from tests.schemes import LENGTHS, Graded, Learned
 
 ALPHA = 5.0
 TEXTS = ["On rivers, cold and deep.", 'Ends with "the shore"; next may be "of".', "Music."]
@@ -29,10 +33,10 @@ def activations() -> Tensor:
 
 @pytest.fixture
 def make(target: Target, av_config: AVConfig) -> Callable[..., Verbalizer]:
-    def build(decompose: Any = repeat, **settings: object) -> Verbalizer:
+    def build(decomposition: Decomposition | None = None, **settings: object) -> Verbalizer:
         torch.manual_seed(0)
         config = av_config.replace(**settings)
-        return Verbalizer(target.model, target.tokenizer, config, ALPHA, decompose)
+        return Verbalizer(target.model, target.tokenizer, config, ALPHA, decomposition)
 
     return build
 
@@ -49,7 +53,7 @@ def by_hand(target: Target, verbalizer: Verbalizer, text: str, activation: Tenso
     ids = torch.tensor([prompt + written])
     embeddings = target.model.get_input_embeddings()(ids)
     slots = verbalizer.template.slot_columns
-    vectors = activation.expand(1, len(slots), -1)
+    vectors = (activation / activation.norm()).expand(1, len(slots), -1)
     logits = target.model(inputs_embeds=replace(embeddings, slots, vectors, ALPHA)).logits[0]
     losses = [
         float(functional.cross_entropy(logits[len(prompt) + place - 1], torch.tensor(token)))
@@ -166,18 +170,78 @@ def test_addition_acts_at_the_output_of_block_1_within_its_context_only(
     assert torch.equal(inputs()[1], plain[1])
 
 
-def test_each_slot_gets_its_own_part_of_a_decomposition(make: Any, activations: Tensor):
-    def halves(vectors: Tensor, slots: int) -> Tensor:
-        assert slots == 2
-        mask = torch.arange(vectors.shape[1]) < vectors.shape[1] // 2
-        return torch.stack([vectors * mask, vectors * ~mask], 1)
-
-    verbalizer = make(decompose=halves, slots=2)
+@pytest.mark.parametrize("scheme", [Graded(), Learned(64, 3)], ids=["graded", "learned"])
+def test_each_slot_gets_its_own_part_at_its_own_length(
+    make: Any, activations: Tensor, scheme: Decomposition
+):
+    verbalizer = make(scheme)
+    columns = list(verbalizer.template.slot_columns)
+    assert len(columns) == 3, "as many as the decomposition has, whatever the settings say"
     ids = torch.tensor([verbalizer.template.prompt_ids] * len(TEXTS))
-    slots = verbalizer.embed(ids, activations)[:, list(verbalizer.template.slot_columns)]
-    assert torch.allclose(slots.norm(dim=-1), torch.full((3, 2), ALPHA))
-    assert not slots[:, 0, 32:].any()
-    assert not slots[:, 1, :32].any()
+    slots = verbalizer.embed(ids, activations)[:, columns]
+    torch.testing.assert_close(slots, ALPHA * scheme(activations), rtol=1e-5, atol=1e-5)
+    if isinstance(scheme, Graded):
+        norms = ALPHA * torch.tensor(LENGTHS).expand(len(TEXTS), -1)
+        assert torch.allclose(slots.norm(dim=-1), norms)
+
+
+def test_without_a_decomposition_the_settings_say_how_often_the_direction_is_repeated(make: Any):
+    assert isinstance(make().decomposition, Single)
+    repeated = make(slots=4).decomposition
+    assert isinstance(repeated, Repeat)
+    assert repeated.slots == 4
+
+
+def test_a_decomposition_is_never_in_low_precision(make: Any, activations: Tensor):
+    verbalizer = make(Learned(64))
+    freeze_in_bfloat16(verbalizer.requires_grad_(False))
+    expected = verbalizer.decomposed(activations)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = verbalizer.decomposed(activations)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("injection", ["replace", "add"])
+def test_a_learned_decomposition_gets_a_gradient(make: Any, activations: Tensor, injection: str):
+    verbalizer = make(Learned(64), injection=injection)
+    verbalizer(verbalizer.encode(TEXTS, activations)).mean().backward()
+    gradient = verbalizer.decomposition.map.weight.grad
+    assert gradient is not None
+    assert gradient.isfinite().all()
+    assert gradient.any()
+
+
+def test_the_reference_keeps_the_decomposition_of_before(make: Any, activations: Tensor):
+    verbalizer = stir(make(Learned(64)))
+    before = loss(verbalizer, activations)
+    names = {name for name, _ in verbalizer.named_parameters() if "decomposition" in name}
+    verbalizer.adapt_anew(2)
+    learning = {name for name, p in verbalizer.named_parameters() if p.requires_grad}
+    assert {name for name in learning if f".{FRESH}." not in name} == names
+    now = verbalizer.decomposition
+    with torch.no_grad():
+        now.map.weight += 0.3 * torch.randn_like(now.map.weight)
+    after = loss(verbalizer, activations)
+    assert not torch.allclose(after, before, atol=1e-3)
+    with verbalizer.as_before():
+        torch.testing.assert_close(loss(verbalizer, activations), before, rtol=0, atol=1e-6)
+        assert not any(p.requires_grad for p in verbalizer.decomposition.parameters())
+    with pytest.raises(RuntimeError, match="stop"), verbalizer.as_before():
+        raise RuntimeError("stop")
+    assert verbalizer.decomposition is now
+    assert torch.equal(loss(verbalizer, activations), after)
+    assert {name for name, p in verbalizer.named_parameters() if p.requires_grad} == learning
+    kept = {name for name in verbalizer.state_dict() if "decomposition" in name}
+    assert kept == {"decomposition.map.weight", "decomposition.mean"}
+
+
+def test_a_frozen_av_has_a_frozen_decomposition(make: Any, activations: Tensor):
+    verbalizer = make(Learned(64))
+    before = loss(verbalizer, activations)
+    verbalizer.adapt_anew(2, trainable=False)
+    assert not any(p.requires_grad for p in verbalizer.parameters())
+    torch.testing.assert_close(loss(verbalizer, activations), before, rtol=0, atol=1e-6)
 
 
 def test_training_moves_the_adapters_and_leaves_the_target_as_it_is(

@@ -10,7 +10,10 @@ from common.errors import NlaError
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.release.released import CARD, MOST_BYTES, Spoken, load_released, save_released
+from common.schema import readings_of
 from common.target.load import Target
+from decomposition.repeat import Repeat
+from tests.schemes import Graded
 
 TEXTS = ["On rivers, cold and deep.", "Music."]
 
@@ -46,7 +49,7 @@ def losses(verbalizer: Verbalizer) -> torch.Tensor:
 
 def answers(reconstructor: Reconstructor) -> torch.Tensor:
     with torch.no_grad():
-        return reconstructor(reconstructor.encode(TEXTS))
+        return reconstructor(reconstructor.encode(readings_of(TEXTS)))
 
 
 def test_what_is_released_comes_back(pair, target: Target, tmp_path: Path):
@@ -104,6 +107,28 @@ def test_a_release_that_is_killed_has_neither_the_old_manifest_nor_the_old_card(
     assert not (folder / CARD).exists()
     with pytest.raises(NlaError, match="no released NLA"):
         load_released(folder, target)
+
+
+def test_an_av_whose_slots_differ_is_not_released(
+    pair, target: Target, av_config: AVConfig, tmp_path: Path
+):
+    verbalizer = Verbalizer(target.model, target.tokenizer, av_config, 7.0, Graded())
+    with pytest.raises(NlaError, match="an AV with the decomposition Graded"):
+        save_released(tmp_path / "tiny", verbalizer, pair[1], target, spoken())
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_the_slots_of_a_release_are_those_of_its_decomposition(
+    pair, target: Target, av_config: AVConfig, tmp_path: Path
+):
+    """Whatever the settings say that it does not follow."""
+    verbalizer = Verbalizer(target.model, target.tokenizer, av_config, 7.0, Repeat(3))
+    learn(verbalizer)
+    before = losses(verbalizer)
+    save_released(tmp_path / "tiny", verbalizer, pair[1], target, spoken())
+    found = load_released(tmp_path / "tiny", target).verbalizer
+    assert found.decomposition.slots == 3
+    torch.testing.assert_close(losses(found), before, rtol=0, atol=0.02)
 
 
 def test_an_ar_of_another_kind_is_not_released(pair, target: Target, tmp_path: Path):

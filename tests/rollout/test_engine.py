@@ -13,8 +13,15 @@ from common.rollout import in_place
 from common.rollout.choice import choose
 from common.rollout.engine import Rollouts, keyed_draws, roll_out, room_of
 from common.rollout.reference import generate
+from common.rollout.sampler import own_engine
+from decomposition.protocol import Decomposition
+from decomposition.repeat import Repeat
+from decomposition.single import Single
+from tests.schemes import Graded, Learned
 
 ROWS = 8
+SCHEMES = (Single(), Repeat(4), Graded(), Learned(64))
+NAMES = ("single", "repeat", "unequal lengths", "learned")
 
 
 def early_end(verbalizer: Verbalizer, written: list[list[int]]) -> Any:
@@ -31,9 +38,11 @@ def drawn(verbalizer: Verbalizer, activations: Tensor, samples: int = 3) -> Roll
     return roll_out(verbalizer, activations, samples, 0.8, draws[: len(activations) * samples])
 
 
-@pytest.mark.parametrize("slots", [1, 4])
-def test_greedy_tokens_are_those_of_the_public_library(make: Any, activations: Tensor, slots: int):
-    verbalizer = make(slots=slots)
+@pytest.mark.parametrize("scheme", SCHEMES, ids=NAMES)
+def test_greedy_tokens_are_those_of_the_public_library(
+    make: Any, activations: Tensor, scheme: Decomposition
+):
+    verbalizer = make(scheme)
     expected = generate(verbalizer, activations)
     assert len({tuple(row) for row in expected}) > 1, "the AV ignores its activations"
     assert roll_out(verbalizer, activations).written() == expected
@@ -123,11 +132,12 @@ def plain_log_probs(verbalizer: Verbalizer, rollouts: Rollouts, activations: Ten
     return predicted.gather(2, rollouts.ids[..., None]).squeeze(2) * rollouts.mask
 
 
+@pytest.mark.parametrize("scheme", SCHEMES, ids=NAMES)
 @pytest.mark.parametrize("injection", ["replace", "add"])
 def test_log_probs_are_those_of_a_plain_forward_and_so_are_gradients(
-    make: Callable[..., Verbalizer], activations: Tensor, injection: str
+    make: Callable[..., Verbalizer], activations: Tensor, injection: str, scheme: Decomposition
 ):
-    verbalizer = make(injection=injection)
+    verbalizer = make(scheme, injection=injection)
     verbalizer.template = early_end(verbalizer, drawn(verbalizer, activations, 1).written())
     rollouts = drawn(verbalizer, activations)
     assert 0 < int(rollouts.ended.sum()) < len(rollouts.ended)
@@ -148,6 +158,26 @@ def test_log_probs_are_those_of_a_plain_forward_and_so_are_gradients(
     ]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.abs().max()) + 1e-6)
+
+
+def test_lengths_are_heard(make: Any, activations: Tensor):
+    """Else the schemes above would prove nothing."""
+    told = [drawn(make(Graded(lengths)), activations) for lengths in ((1, 1, 1), (0.25, 1, 3))]
+    assert told[0].written() != told[1].written()
+
+
+@pytest.mark.parametrize("scheme", [Graded(), Learned(64)], ids=["unequal lengths", "learned"])
+def test_all_engines_agree_on_slots_of_unequal_lengths(
+    make: Any, activations: Tensor, scheme: Decomposition
+):
+    verbalizer = make(scheme)
+    found = drawn(verbalizer, activations)
+    draws = torch.cat([keyed_draws(("test", row), 3, room_of(verbalizer)) for row in range(ROWS)])
+    with own_engine(verbalizer, False) as write:
+        others = [write(activations, 3, 0.8, draws, in_place=how) for how in (False, True)]
+    for other in others:
+        assert torch.equal(other.ids, found.ids)
+        torch.testing.assert_close(other.log_probs, found.log_probs, rtol=0, atol=1e-4)
 
 
 def test_a_single_token_has_a_log_probability_too(make: Any, activations: Tensor):

@@ -23,7 +23,11 @@ from common.rollout.engine import keyed_draws, roll_out, room_of
 from common.rollout.sampler import engine_of, sample_explanations
 from common.runs import RunFolder
 from common.target.load import Target
+from decomposition.protocol import Decomposition
+from decomposition.repeat import Repeat
+from decomposition.single import Single
 from tests.adapters import stir
+from tests.schemes import Graded
 from tests.training import runs
 
 CONFIG = RolloutConfig(engine="vllm")
@@ -43,10 +47,11 @@ def wide(target: Target) -> Target:
 
 @pytest.fixture(scope="module")
 def make(wide: Target, av_config: AVConfig) -> Callable[..., Verbalizer]:
-    def build(**settings: object) -> Verbalizer:
+    def build(decomposition: Decomposition | None = None, **settings: object) -> Verbalizer:
         torch.manual_seed(0)
         config = av_config.replace(**settings)
-        return stir(Verbalizer(wide.model, wide.tokenizer, config, 5.0), std=0.2).eval()
+        verbalizer = Verbalizer(wide.model, wide.tokenizer, config, 5.0, decomposition)
+        return stir(verbalizer, std=0.2).eval()
 
     return build
 
@@ -64,9 +69,11 @@ def agree(verbalizer: Verbalizer, activations: Tensor) -> list[list[int]]:
 
 
 @needs_vllm
-@pytest.mark.parametrize("slots", [1, 4])
-def test_greedy_tokens_and_log_probabilities_are_ours(make: Any, activations: Tensor, slots: int):
-    assert len({tuple(row) for row in agree(make(slots=slots), activations)}) > 1
+@pytest.mark.parametrize("scheme", [Single(), Repeat(4), Graded()])
+def test_greedy_tokens_and_log_probabilities_are_ours(
+    make: Any, activations: Tensor, scheme: Decomposition
+):
+    assert len({tuple(row) for row in agree(make(scheme), activations)}) > 1
 
 
 @needs_vllm

@@ -17,7 +17,7 @@ from common.data.store import ActivationStore
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
-from common.schema import PolicyBatch, ReconstructionBatch
+from common.schema import PolicyBatch, ReconstructionBatch, readings_of
 from common.target.load import load_target
 from common.tracking.tracker import Tracker
 from common.training.module import TrainingModule
@@ -92,7 +92,11 @@ def _reconstructor(target_folder: Path) -> tuple[TrainingModule, Any]:
     config = ARConfig(**_settings(), av_examples=0)
     model = TruncatedReconstructor(target.model, target.tokenizer, 2, 32)
     module = ReconstructorModule(model, config, STEPS, variance=64.0)
-    return module, lambda texts, vectors: ReconstructionBatch(model.encode(texts), vectors)
+
+    def collate(texts: list[str], vectors: Tensor) -> ReconstructionBatch:
+        return ReconstructionBatch(model.encode(readings_of(texts)), vectors)
+
+    return module, collate
 
 
 def _verbalizer(target_folder: Path) -> tuple[TrainingModule, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from common.errors import NlaError
 from common.models.templates import AVTemplate
 from common.runs import RunFolder
-from common.schema import PolicyBatch
+from common.schema import PolicyBatch, readings_of
 from common.training.health import UNWELL_STEPS
 from common.training.plateau import Plateau
 from common.training.policy import PolicyModule
@@ -135,7 +135,7 @@ def test_later_tokens_are_credited_with_what_they_add(target_folder: Path):
     beginnings = [ids[:3] for ids in scored.rollouts.written()]
     texts = [text.strip() for text in module.verbalizer.tokenizer.batch_decode(beginnings)]
     with torch.no_grad():
-        read = module.reconstructor(module.reconstructor.encode(texts))
+        read = module.reconstructor(module.reconstructor.encode(readings_of(texts)))
     earlier = 2 * torch.cosine_similarity(read, VECTORS.repeat_interleave(4, 0)) - 2
     for columns, rewards in (
         (slice(0, 3), scored.rewards),
@@ -170,7 +170,8 @@ def test_rewards_are_minus_the_normalised_error_of_the_live_ar(target_folder: Pa
     scored = module._rollout(BATCH, 0)
     row = int(scored.valid.nonzero()[0])
     with torch.no_grad():
-        read = module.reconstructor(module.reconstructor.encode([scored.texts[row]]))[0]
+        readings = readings_of([scored.texts[row]])
+        read = module.reconstructor(module.reconstructor.encode(readings))[0]
     cosine = torch.cosine_similarity(read, VECTORS[row // 4], dim=0)
     length = int(scored.rollouts.mask[row].sum())
     expected = -2 * (1 - float(cosine)) - 0.5 * length / 8
@@ -347,7 +348,8 @@ def test_a_better_text_is_worth_more_to_a_trained_ar(target_folder: Path, folder
     examples, store = pairs(), Store(pairs())
     vectors = store[[example.key for example in examples]]
     with torch.no_grad():
-        read = module.model(module.model.encode([example.text for example in examples]))
+        readings = readings_of([example.text for example in examples])
+        read = module.model(module.model.encode(readings))
     own, others = (reading_rewards(texts, vectors, "mse") for texts in (read, read.roll(1, 0)))
     assert own.mean() > others.mean()
     assert float((own > others).float().mean()) > 0.8, "chance is one half"

@@ -1,0 +1,172 @@
+"""Arms that compare verbalizers: each trains one AV by supervision and tests what it says."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+import torch
+
+from common.arms.arm import Arm, ArmPlan, Need, NoSettings, Outcome
+from common.arms.needs import ar_need
+from common.config import AVConfig
+from common.data.batches import examples_of, in_order, plan_batches
+from common.device import best_device, in_bfloat16
+from common.models.checkpoint import load_trainable, save_trainable
+from common.models.sizes import model_sizes
+from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
+from common.paths import WARM_START
+from common.runs import RunFolder
+from common.schema import AV, AV_SFT, SPLIT, TEACHER
+from common.trunk.artefacts import Trunk
+from common.trunk.choice import TrunkChoice
+from decomposition.protocol import Decomposition
+
+AV_FILE = "av.safetensors"
+DEV_BATCH = 32
+
+
+class VerbalizerArm(Arm):
+    """Trains an AV on the teacher's explanations; the pair's warm-started AR reads what it says."""
+
+    tuned_section = "av"
+    sections = ("trainer",)
+    data = ("target", "corpus", "activations", "explanations", "av_text")
+    has_samples = True
+    curves = ("train_loss", "dev_loss", "dev_gap")
+    objective = "dev_gap"
+
+    def build(self, trunk: Trunk) -> Verbalizer:
+        """A fresh AV: a copy of the target; alpha from the profile or the activations' norms."""
+        return build_av(trunk)
+
+    @property
+    def tuned(self) -> AVConfig:
+        """The profile's `av`."""
+        return self.profile.av
+
+    @property
+    def global_batch_sizes(self) -> dict[str, int]:
+        """A batch of explanations."""
+        return {"av.batch_size": self.profile.av.batch_size}
+
+    def needs(self, seed: int) -> Sequence[Need]:
+        """Also the AR that reads in the test."""
+        return [*super().needs(seed), ar_need(self.trunk(seed))]
+
+    def train(self, run: Any, config: AVConfig, seed: int, trial: Any = None) -> tuple[Any, dict]:
+        """Train the AV; a trial sees fewer examples and may be pruned."""
+        from common.data.datamodule import NlaDataModule
+        from common.training.pruning import Pruning
+        from common.training.sft_av import VerbalizerModule
+        from common.training.trainer import fit
+
+        torch.manual_seed(seed)
+        trunk = self.trunk(seed)
+        verbalizer = self.build(trunk)
+        limit = min(config.examples, self.profile.tuning.examples) if trial else config.examples
+        texts = trunk.explanations(TEACHER)
+        examples = examples_of(texts.filter(pl.col(SPLIT) == AV_SFT), limit)
+        plan = plan_batches(examples, config.batch_size, config.epochs, seed)
+        dev = in_order(trunk.dev_examples(TEACHER, config.validation_examples), DEV_BATCH)
+        data = NlaDataModule(plan, dev, trunk.store, verbalizer.encode)
+        module = VerbalizerModule(verbalizer, config, len(plan))
+        callbacks = [Pruning(trial)] if trial else []
+        facts = fit(module, data, self.profile.trainer, run, callbacks, resumable=trial is None)
+        facts |= {
+            "learning_rate": config.learning_rate,
+            "weight_decay": config.weight_decay,
+            "examples": len(examples),
+            "alpha": verbalizer.alpha,
+        }
+        return verbalizer, facts
+
+    def save(self, trained: Verbalizer, run: RunFolder) -> None:
+        """`checkpoint/av.safetensors`."""
+        trunk = self.trunk(int(run.identity[3]))
+        save_trainable(trained, run.checkpoint / AV_FILE, self.metadata(trained, trunk))
+
+    def load(self, run: RunFolder) -> Verbalizer:
+        """The AV of a run."""
+        trunk = self.trunk(int(run.identity[3]))
+        verbalizer = self.build(trunk)
+        load_trainable(verbalizer, run.weights(AV_FILE), self.metadata(verbalizer, trunk))
+        return verbalizer.eval()
+
+    def test(self, trained: Verbalizer, seed: int) -> Outcome:
+        """Greedy explanations of the test activations, and how the warm-started AR reads them."""
+        from common.arms.reconstructor import load_ar
+        from common.evaluation.spoken import Spoken, speak, texts_of_test
+        from common.evaluation.test_set import TestSet
+        from common.rollout.reading import reader_of
+
+        tests = TestSet(self.trunk(seed))
+        texts = speak(tests, trained.to(best_device()))
+        read = reader_of(load_ar(tests.trunk), self.profile)
+        spoken = Spoken(tests, trained, read, texts_of_test(tests, texts), seed)
+        rows = tests.judge.rows(read, tests.conditions_of(spoken.texts), AV)
+        measures = pl.concat(measure(spoken) for measure in self.test_measures())
+        return Outcome(rows, measures, texts, facts=model_sizes(trained))
+
+    def test_measures(self) -> Sequence[Any]:
+        """What else is measured of what it says: functions of common/evaluation/spoken.py."""
+        from common.evaluation.spoken import loss_measures, text_measures
+
+        return text_measures, loss_measures
+
+    def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
+        """The AV of the run, and the pair's warm-started AR."""
+        from common.arms.reconstructor import load_ar
+
+        return self.load(run), load_ar(self.trunk(int(run.identity[3])))
+
+    def metadata(self, model: Verbalizer, trunk: Trunk) -> dict[str, str]:
+        """What a checkpoint must agree on to be loaded."""
+        return {**trunk.speaking_metadata(model), "arm": self.settings.digest()}
+
+
+class WarmStartAV(VerbalizerArm):
+    """The AV that reinforcement learning goes on with; it is tested as part of what it becomes."""
+
+    data = ("target", "activations", "explanations")
+    tested_sections = ()
+    has_test = False
+    has_samples = False
+
+    def needs(self, seed: int) -> Sequence[Need]:
+        """No AR: that learns from this AV's texts."""
+        return Arm.needs(self, seed)
+
+    def test(self, trained: Verbalizer, seed: int) -> Outcome:
+        """Nothing but its size."""
+        return Outcome(facts=model_sizes(trained))
+
+
+def build_av(trunk: Trunk, decomposition: Decomposition | None = None) -> Verbalizer:
+    """A fresh AV: a copy of the target; alpha from the profile or the activations' norms.
+
+    `decomposition`, by default as many times the activation as the profile has slots, is fitted to
+    the training activations.
+    """
+    config, target = trunk.profile.av, trunk.target
+    alpha = config.alpha or trunk.manifest["norm_percentiles"]["75"]
+    if decomposition:
+        decomposition.fit(trunk.training_activations)
+    verbalizer = Verbalizer(target.model, target.tokenizer, config, alpha, decomposition)
+    if in_bfloat16(trunk.profile.trainer.precision):
+        freeze_in_bfloat16(verbalizer)
+    return verbalizer
+
+
+def warm_start_av(choice: TrunkChoice) -> WarmStartAV:
+    """The arm of stage `av`, whose seeds are the pairs."""
+    name, pairs = choice.places.av_runs.name, tuple(range(choice.profile.warm_starts))
+    return WarmStartAV(ArmPlan(WARM_START, name, NoSettings(), choice, pairs))
+
+
+def load_av(trunk: Trunk) -> Verbalizer:
+    """The pair's AV; NlaError when it was not trained with today's settings and data."""
+    from common.lifecycle.check import check_run
+
+    arm = warm_start_av(trunk.choice)
+    check_run(arm, trunk.pair)
+    return arm.load(trunk.av_run)

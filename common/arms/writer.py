@@ -1,0 +1,67 @@
+"""Arms in which nothing is trained: whoever explains is given, and the pair's AR reads."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import polars as pl
+
+from common.arms.arm import Arm, Need, Outcome
+from common.arms.needs import ar_need
+from common.runs import RunFolder
+from common.schema import AV, EXPLANATION
+from common.trunk.artefacts import Trunk
+
+
+class Writer(Protocol):
+    """Whoever explains: a prompted language model, a copy of a neighbour, a list of next tokens."""
+
+    def write(self, items: pl.DataFrame, samples: int, seed: int) -> list[str]:
+        """`samples` explanations of each activation in turn.
+
+        Args:
+            items: key, doc_id, split, text and token_ids of each activation.
+            samples: how many of each.
+            seed: of whatever is drawn.
+        """
+        ...
+
+
+class WriterArm(Arm):
+    """Tests what a writer says; `writer` names it."""
+
+    data = ("target", "corpus", "activations", "explanations", "av_text")
+    has_samples = True
+
+    def writer(self, trunk: Trunk) -> Writer:
+        """Who explains."""
+        raise NotImplementedError
+
+    def needs(self, seed: int) -> Sequence[Need]:
+        """Also the AR that reads."""
+        return [*super().needs(seed), ar_need(self.trunk(seed))]
+
+    def load(self, run: RunFolder) -> Writer:
+        """The writer: there is no checkpoint."""
+        return self.writer(self.trunk(int(run.identity[3])))
+
+    def test(self, trained: Writer, seed: int) -> Outcome:
+        """Let it explain the test activations, and the pair's AR read that."""
+        from common.arms.reconstructor import load_ar
+        from common.evaluation.spoken import Spoken, explained, texts_of_test
+        from common.evaluation.test_set import TestSet
+        from common.rollout.reading import reader_of
+
+        tests = TestSet(self.trunk(seed))
+        items = explained(tests)
+        written = items.with_columns(pl.Series(EXPLANATION, trained.write(items, 1, seed)))
+        read = reader_of(load_ar(tests.trunk), self.profile)
+        spoken = Spoken(tests, None, read, texts_of_test(tests, written), seed)
+        rows = tests.judge.rows(read, tests.conditions_of(spoken.texts), AV)
+        measures = pl.concat(measure(spoken) for measure in self.test_measures())
+        return Outcome(rows, measures, written.select("key", "doc_id", "split", EXPLANATION))
+
+    def test_measures(self) -> Sequence[Any]:
+        """What else is measured of what it says: functions of common/evaluation/spoken.py."""
+        from common.evaluation.spoken import text_measures
+
+        return (text_measures,)

@@ -1,0 +1,17 @@
+"""What several commands ask for on the command line."""
+
+from typing import Annotated
+
+import typer
+
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", help="Scale of the run; default: the word in params.yaml."),
+]
+ArmOption = Annotated[
+    str | None, typer.Option("--arm", help="One arm; default: all, one after another.")
+]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, help="Parallel tuning processes that share the budget of trials.")
+]
+ExperimentName = Annotated[str, typer.Argument(help="A folder of experiments/.")]

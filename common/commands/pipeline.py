@@ -1,0 +1,166 @@
+"""The DVC pipeline, generated: the trunk's stages, and those of each experiment."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.arms.arm import Arm
+from common.arms.evaluation import Evaluation
+from common.commands.pipeline_files import ROOT_FILE, write_file
+from common.experiment import Experiment, load_experiment, trunk_named
+from common.manifest import manifest_file
+from common.paths import CODE, EXPERIMENTS, TrunkPlaces, report_file, results_folder
+from common.profile import Profile, read_profile
+from common.trunk.choice import SECTIONS
+
+PROFILE = "${profile}"
+"""What DVC puts the active profile for."""
+PROFILE_FILE = f"common/profiles/{PROFILE}.yaml"
+KEPT = {"cache": False, "persist": True}
+"""Of runs and activations: they go on where they were, and are too large for the cache."""
+Stages = dict[str, Any]
+
+
+def write_pipeline() -> list[Path]:
+    """Write dvc.yaml of the root and of every experiment; those that have changed."""
+    names = sorted(file.parent.name for file in EXPERIMENTS.glob("*/experiment.py"))
+    scale = read_profile("smoke").replace(name=PROFILE)
+    written = {ROOT_FILE: (root_stages(names), ["params.yaml"])}
+    for name in names:
+        stages = experiment_stages(load_experiment(name), scale)
+        written[EXPERIMENTS / name / "dvc.yaml"] = (stages, ["../../params.yaml"])
+    return [file for file, content in written.items() if write_file(file, *content)]
+
+
+def root_stages(experiments: Sequence[str]) -> Stages:
+    """The trunk, and an entry for each experiment, with the slash that shell completion adds."""
+    found: Stages = {
+        "code": {
+            "cmd": f"nla code --profile {PROFILE}",
+            "always_changed": True,
+            "outs": [{str(CODE): {"cache": False}}],
+        }
+    }
+    places = TrunkPlaces(PROFILE)
+    for stage in SECTIONS:
+        found[stage] = trunk_stage(stage, places, f"stages.{stage}")
+    for name in experiments:
+        report = str(report_file(PROFILE, name))
+        entry = {"cmd": f'echo "{report}"', "deps": [report]}
+        found |= {f"experiments/{name}": entry, f"experiments/{name}/": dict(entry)}
+    return found
+
+
+def trunk_stage(stage: str, places: TrunkPlaces, code: str, own: Stages | None = None) -> Stages:
+    """One stage of a trunk; `own` is a further entry of `params`."""
+    sections, after = SECTIONS[stage]
+    trunk = f" --trunk {places.name}" if places.name else ""
+    deps = [file for earlier in after for file in _files(places.of(earlier))]
+    return {
+        "cmd": f"nla stage {stage}{trunk} --profile {PROFILE}",
+        **({"deps": deps} if deps else {}),
+        "params": [{str(CODE): [code]}, *([own] if own else []), {PROFILE_FILE: [*sections]}],
+        "outs": _outs(stage, places.of(stage)),
+    }
+
+
+def experiment_stages(experiment: Experiment, scale: Profile) -> Stages:
+    """Its own trunks, its arms, what is evaluated over them, results and report."""
+    params = experiment.params
+    arms = [experiment.arm(name, scale) for name in params.arms]
+    found = _trunk_stages(experiment, scale)
+    for arm in arms:
+        if not arm.plan.label:
+            found[f"{experiment.name}-{arm.name}"] = _arm_stage(arm)
+    runs = [str(arm.run_folder(0).path.parent) for arm in arms]
+    for evaluation in experiment.evaluations:
+        if evaluation.has_stage:
+            stage = _evaluation_stage(experiment.name, evaluation, arms, runs)
+            found[f"{experiment.name}-{evaluation.name}"] = stage
+    places = [place for one in experiment.evaluations for place in one.places(arms)]
+    gathered = [*runs, *map(str, places)]
+    found[f"{experiment.name}-results"] = _results_stage(experiment.name, gathered)
+    found[f"{experiment.name}-report"] = _report_stage(experiment.name)
+    return {name: {"wdir": "../.."} | stage for name, stage in found.items()}
+
+
+def _trunk_stages(experiment: Experiment, scale: Profile) -> Stages:
+    name, found = experiment.name, {}
+    for trunk in experiment.params.trunks:
+        places = trunk_named(f"{name}/{trunk}", scale).places
+        own = {f"experiments/{name}/params.yaml": [f"trunks.{trunk}"]}
+        for stage in (stage for stage in SECTIONS if stage in places.own):
+            code = f"stages.{stage}"
+            if stage == "explanations":
+                code = f"experiments.{name}.trunks.{trunk}"
+            found[f"{name}-{trunk}-{stage}"] = trunk_stage(stage, places, code, own)
+    return found
+
+
+def _arm_stage(arm: Arm) -> Stages:
+    experiment, name = arm.plan.experiment, arm.name
+    own = [f"arms.{name}", "only", "seeds", "search"]
+    return {
+        "cmd": f"nla run {experiment} --arm {name} --profile {PROFILE}",
+        "deps": [file for need in arm.needs(0) for file in _files(need.place)],
+        "params": [
+            {str(CODE): [f"experiments.{experiment}.runs"]},
+            {f"experiments/{experiment}/params.yaml": own},
+            {PROFILE_FILE: arm.profile_keys()},
+        ],
+        "outs": [{str(arm.run_folder(0).path.parent): {**KEPT}}],
+    }
+
+
+def _evaluation_stage(
+    name: str, evaluation: Evaluation, arms: Sequence[Arm], runs: Sequence[str]
+) -> Stages:
+    return {
+        "cmd": f"nla evaluate {name} {evaluation.name} --profile {PROFILE}",
+        "deps": [*runs],
+        "params": [
+            {str(CODE): [f"experiments.{name}.evaluations"]},
+            {f"experiments/{name}/params.yaml": ["arms", "only", "seeds"]},
+            {PROFILE_FILE: [*evaluation.sections]},
+        ],
+        "outs": [{str(place): {**KEPT}} for place in evaluation.places(arms)],
+    }
+
+
+def _results_stage(name: str, runs: Sequence[str]) -> Stages:
+    return {
+        "cmd": f"nla collect {name} --profile {PROFILE}",
+        "deps": [*runs],
+        "params": [
+            {str(CODE): [f"experiments.{name}.results"]},
+            {f"experiments/{name}/params.yaml": ["arms", "only", "seeds", "search"]},
+            {PROFILE_FILE: ["tuning", "evaluation"]},
+        ],
+        "outs": [{str(results_folder(PROFILE, name)): {"cache": False}}],
+    }
+
+
+def _report_stage(name: str) -> Stages:
+    report = report_file(PROFILE, name)
+    return {
+        "cmd": f"nla report {name} --profile {PROFILE}",
+        "deps": [str(results_folder(PROFILE, name))],
+        "params": [{str(CODE): [f"experiments.{name}.report"]}],
+        "outs": [
+            {str(place): {"cache": False}}
+            for place in (report, report.with_suffix(".details.md"), report.with_suffix(""))
+        ],
+    }
+
+
+def _files(place: Path) -> list[str]:
+    """A table with its manifest, or a folder."""
+    if place.suffix != ".parquet":
+        return [str(place)]
+    return [str(place), str(manifest_file(place))]
+
+
+def _outs(stage: str, place: Path) -> list[Any]:
+    options = {"cache": False} if stage == "target" else KEPT
+    small = place.suffix == ".parquet"
+    return [name if small else {name: {**options}} for name in _files(place)]

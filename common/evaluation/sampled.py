@@ -1,0 +1,60 @@
+"""What several explanations of one activation tell of an AV."""
+
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from common.device import best_device, in_bfloat16
+from common.evaluation.spoken import Spoken, measures_of
+from common.metrics.fve import squared_errors
+from common.models.verbalizer import Verbalizer
+from common.profile import Profile
+from common.rollout.engine import Rollouts
+from common.rollout.sampler import sample_rollouts, texts_of
+from common.schema import KEY, readings_of
+from common.training.objectives import kl_estimate
+
+
+def sampled_measures(spoken: Spoken) -> pl.DataFrame:
+    """Of samples at one temperature: the best of the first n, and how far the AV has gone.
+
+    The temperature is the profile's, also for an arm that trains at another.
+
+    `best_of_n` is the squared error of the best, chosen by the AR that is asked. `sampled_kl` is
+    KL(AV || AV before reinforcement) in nats per token, a mean over the samples.
+    """
+    tests, verbalizer = spoken.tests, spoken.verbalizer
+    assert verbalizer, "an AV is sampled"
+    profile = tests.profile
+    config, count = profile.rl, profile.rl.samples
+    table = tests.table.head(profile.evaluation.best_of_activations)
+    vectors = tests.trunk.store[table[KEY].to_list()]
+    warm = profile.rollout.replace(temperature=config.temperature)
+    precision = profile.trainer.precision
+    written = sample_rollouts(verbalizer, vectors, warm, spoken.seed, precision, count)
+    texts = [text for _, rows in written for text in texts_of(verbalizer, rows)]
+    errors = squared_errors(spoken.read(readings_of(texts)), vectors.repeat_interleave(count, 0))
+    errors = errors.view(-1, count)
+    sizes = [2**power for power in range(count.bit_length()) if 2**power <= count]
+    columns = {f"best_of_{size}": errors[:, :size].min(1).values for size in sizes}
+    columns["sampled_kl"] = kl_to_warm_start(profile, verbalizer, written)
+    return measures_of(table, columns)
+
+
+@torch.inference_mode()
+def kl_to_warm_start(
+    profile: Profile, verbalizer: Verbalizer, written: list[tuple[Tensor, Rollouts]]
+) -> Float[Tensor, " activations"]:
+    """KL of each activation's samples to the AV without the adapters of reinforcement."""
+    found, device = [], best_device()
+    low = in_bfloat16(profile.trainer.precision)
+    temperature, count = profile.rl.temperature, profile.rl.samples
+    for vectors, rows in written:
+        asked = (rows.ids, rows.mask, vectors, count, temperature)
+        with torch.autocast(device.type, torch.bfloat16, enabled=low):
+            now = verbalizer.sampled_log_probs(*asked)
+            with verbalizer.as_before():
+                before = verbalizer.sampled_log_probs(*asked)
+        found.append(kl_estimate(now, before, rows.mask).view(-1, count).mean(1))
+    return torch.cat(found)

@@ -1,0 +1,127 @@
+"""What an AV says of the test activations, and what is measured of it.
+
+Each measure is a function of `Spoken` that gives one row per activation and number: key, cluster
+(its document), measure, value. An arm lists those that it wants.
+"""
+
+from typing import NamedTuple
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from common.device import best_device, in_bfloat16
+from common.evaluation.conditions import other_documents
+from common.evaluation.test_set import TestSet
+from common.metrics.quotes import quote_share, unpaired_marks, verbatim_ngram_share
+from common.models.verbalizer import Verbalizer
+from common.rollout.sampler import sample_explanations
+from common.schema import (
+    AR_SFT,
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    SPLIT,
+    TEACHER,
+    TEST,
+    TEXT,
+    TOKEN_IDS,
+    Reader,
+    readings_of,
+)
+from common.target.splice import spliced_kl
+from common.target.text import encode
+
+
+class Spoken(NamedTuple):
+    """Who writes, what that says of each test activation, and how an AR reads it."""
+
+    tests: TestSet
+    verbalizer: Verbalizer | None
+    """None where no AV writes."""
+    read: Reader
+    texts: list[str]
+    seed: int
+
+
+def explained(tests: TestSet) -> pl.DataFrame:
+    """The activations that every AV explains: those of the test, and some for a neutral AR.
+
+    Columns key, doc_id, split, text and token_ids.
+    """
+    columns = [KEY, DOC_ID, SPLIT, TEXT, TOKEN_IDS]
+    test = tests.table.with_columns(pl.lit(TEST).alias(SPLIT)).select(columns)
+    others = tests.trunk.activations([AR_SFT], columns)
+    count = min(others.height, tests.profile.evaluation.neutral_examples)
+    return pl.concat([test, others.sample(count, seed=0).select(columns)])
+
+
+def speak(tests: TestSet, verbalizer: Verbalizer) -> pl.DataFrame:
+    """Greedy explanations of these activations: key, doc_id, split, explanation."""
+    profile, table = tests.profile, explained(tests).select(KEY, DOC_ID, SPLIT)
+    greedy, precision = profile.rollout.replace(temperature=0.0), profile.trainer.precision
+    vectors = tests.trunk.store[table[KEY].to_list()]
+    texts = sample_explanations(verbalizer, vectors, greedy, precision=precision)
+    return table.with_columns(pl.Series(EXPLANATION, texts))
+
+
+def texts_of_test(tests: TestSet, written: pl.DataFrame) -> list[str]:
+    """A run's own explanations in the order of the test activations."""
+    texts = dict(written.select(KEY, EXPLANATION).iter_rows())
+    return [texts[key] for key in tests.keys]
+
+
+def text_measures(spoken: Spoken) -> pl.DataFrame:
+    """Length in tokens, share inside quotation marks, marks without a partner, verbatim 4-grams."""
+    tests, texts = spoken.tests, spoken.texts
+    pairs = zip(texts, tests.table[TEXT].to_list(), strict=True)
+    columns = {
+        "tokens": [len(ids) for ids in encode(tests.trunk.tokenizer, texts)],
+        "quote_share": [quote_share(text) for text in texts],
+        "unpaired_marks": [unpaired_marks(text) for text in texts],
+        "verbatim_4gram_share": [verbatim_ngram_share(*pair) for pair in pairs],
+    }
+    tensors = {name: torch.tensor(values) for name, values in columns.items()}
+    return measures_of(tests.table, tensors)
+
+
+def splice_measures(spoken: Spoken) -> pl.DataFrame:
+    """KL of the next token with the reconstruction spliced in, and with the mean direction."""
+    trunk, table = spoken.tests.trunk, spoken.tests.table
+    target, read = trunk.target.model.to(best_device()), spoken.read(readings_of(spoken.texts))
+    both = torch.stack([read, trunk.mean.to(read).expand_as(read)], 1)
+    columns = spliced_kl(target, trunk.layer, table[TOKEN_IDS].to_list(), both)
+    named = {"splice_kl": columns[:, 0], "splice_kl_mean_direction": columns[:, 1]}
+    return measures_of(table, named)
+
+
+@torch.inference_mode()
+def loss_measures(spoken: Spoken) -> pl.DataFrame:
+    """Nats per token of the teacher's text given its activation, and given another document's."""
+    tests, model, device = spoken.tests, spoken.verbalizer, best_device()
+    assert model, "an AV has a loss"
+    table, keys = tests.table, tests.keys
+    swapped = [keys[row] for row in other_documents(table[DOC_ID].to_list())]
+    texts, size = table[TEACHER].to_list(), tests.profile.evaluation.batch_size
+    low = in_bfloat16(tests.profile.trainer.precision)
+    columns: dict[str, Tensor] = {}
+    for name, given in {"true_loss": keys, "shuffled_loss": swapped}.items():
+        vectors, found = tests.trunk.store[given], []
+        for start in range(0, len(texts), size):
+            part = slice(start, start + size)
+            batch = model.encode(texts[part], vectors[part]).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=low):
+                found.append(model(batch).float().cpu())
+        columns[name] = torch.cat(found)
+    return measures_of(table, columns)
+
+
+def measures_of(table: pl.DataFrame, columns: dict[str, Tensor]) -> pl.DataFrame:
+    """A row for each activation of a table and each named column of numbers."""
+    keys = table.select(KEY, cluster=pl.col(DOC_ID))
+    return pl.concat(
+        keys.with_columns(
+            pl.lit(name).alias("measure"), pl.Series("value", values.double().cpu().tolist())
+        )
+        for name, values in columns.items()
+    )

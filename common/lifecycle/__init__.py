@@ -1,0 +1,1 @@
+"""When a run is made: the one life that every run of every arm has."""

@@ -1,0 +1,110 @@
+"""Take finished runs over to new code that changes no number: the only way round the digests."""
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.arms.arm import Arm
+from common.arms.reconstructor import warm_start_ar
+from common.arms.verbalizer import warm_start_av
+from common.code import ROOT, code_digest
+from common.data.shards import adopt_shards
+from common.errors import NlaError
+from common.lifecycle.check import made_with
+from common.lifecycle.tune import known
+from common.manifest import manifest_file, read_json, stamp_manifest
+from common.provenance import git_commit
+from common.runs import MadeWith, RunFolder
+from common.trunk.choice import TrunkChoice
+
+log = logging.getLogger(__name__)
+
+GOLDEN = "tests/training/test_golden.py"
+"""Curves of AR, AV and reinforcement learning, in both precisions, as they were recorded."""
+
+
+def adopt(arms: Sequence[Arm], reason: str) -> list[str]:
+    """Stamp finished runs of some arms, and what they stand on, with today's code.
+
+    What differs in more than code is left alone. Returns a line for each that was stamped.
+    NlaError when the golden curves differ, or the reason is empty.
+    """
+    if not reason.strip():
+        raise NlaError("no reason", where="--reason", remedy="say why no number changes")
+    check_golden_curves()
+    note = {"reason": reason, "commit": git_commit(), "when": time.strftime("%Y-%m-%d")}
+    stamped = []
+    for trunk in {arm.plan.trunk.places.name: arm.plan.trunk for arm in arms}.values():
+        stamped += _adopt_trunk(trunk, note)
+    return stamped + [line for arm in arms for line in _adopt_arm(arm, note)]
+
+
+def check_golden_curves() -> None:
+    """NlaError unless training gives the recorded curves."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", GOLDEN]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+        what = f"the golden curves do not pass ({last}): the code changes numbers"
+        raise NlaError(what, where=GOLDEN, remedy="let the runs be made again with `dvc repro`")
+
+
+def _adopt_trunk(choice: TrunkChoice, note: Mapping[str, str]) -> list[str]:
+    places, stamped = choice.places, []
+    if _stamp(places.activations, _stage_code("activations"), note):
+        adopt_shards(places.activations, _stage_code("activations"))
+        stamped.append(str(places.activations))
+    for warm in (warm_start_av(choice), warm_start_ar(choice)):
+        stamped += _adopt_arm(warm, note)
+    for pair in range(choice.profile.warm_starts):
+        made = {"av_text": places.av_text(pair), "floors": places.floors(pair)}
+        for stage, place in made.items():
+            if _stamp(place, _stage_code(stage), note):
+                stamped.append(str(place))
+    return stamped
+
+
+def _stage_code(stage: str) -> str:
+    return code_digest(f"common.stages.{stage}", tests=False)
+
+
+def _stamp(artefact: Path, code: str, note: Mapping[str, str]) -> bool:
+    file = manifest_file(artefact)
+    if not file.exists() or read_json(file, "").get("code") in (None, code):
+        return False
+    stamp_manifest(artefact, code, note)
+    return True
+
+
+def _adopt_arm(arm: Arm, note: Mapping[str, str]) -> list[str]:
+    """Its finished runs."""
+    if (best := known(arm)) is None:
+        return []
+    stamped = []
+    for seed in arm.seeds:
+        run = arm.run_folder(seed)
+        if not run.summary_file.exists():
+            continue
+        made = made_with(arm, seed, best)
+        differ = run.differs_from(made)
+        others = [name for name in differ if name != "code" and not _only_new_keys(run, made, name)]
+        if others:
+            log.info("%s is left alone: other %s", run.path, ", ".join(others))
+        elif differ:
+            run.adopt(made, note)
+            stamped.append(str(run.path))
+    return stamped
+
+
+def _only_new_keys(run: RunFolder, made: MadeWith, name: str) -> bool:
+    """Whether settings differ only by options that came since, which have their defaults."""
+    for part in ("trained", "tested"):
+        expected: Any = getattr(made, part).get(name)
+        found: Any = (run.config.get(part) or {}).get(name)
+        if isinstance(expected, Mapping) and isinstance(found, Mapping):
+            return all(name in expected and expected[name] == found[name] for name in found)
+    return False

@@ -1,0 +1,80 @@
+"""What a run would be made with today, and whether it was."""
+
+from typing import Any
+
+from common.arms.arm import Arm
+from common.code import code_digest
+from common.errors import NlaError
+from common.lifecycle.tune import NOTHING_TUNED, known, sweep_of
+from common.paths import NEUTRAL, WARM_START
+from common.runs import MadeWith, RunFolder
+from common.tuning.study import Best
+
+
+def made_with(arm: Arm, seed: int, best: Best = NOTHING_TUNED) -> MadeWith:
+    """All that a run of this seed, with what tuning chose, depends on."""
+    trained = arm.trained_with(seed) | {"seed": seed}
+    if arm.plan.search:
+        trained |= {"tuned": chosen(arm, best).decisive()}
+        trained |= {"study": sweep_of(arm).name}
+    return MadeWith(trained, arm.tested_with(), code_of(arm), command(arm))
+
+
+def chosen(arm: Arm, best: Best) -> Any:
+    """The settings that are tuned, with the best values."""
+    return arm.tuned.replace(**best.params) if arm.tuned else None
+
+
+def code_of(arm: Arm) -> dict[str, str]:
+    """Digests of the code that it is trained and tested with."""
+    trained = code_digest(*arm.modules, tests=False)
+    return {"trained": trained, "tested": code_digest(*arm.modules) if arm.has_test else trained}
+
+
+def command(arm: Arm) -> str:
+    """What makes a run of an arm."""
+    plan, profile = arm.plan, arm.profile.name
+    if plan.experiment == WARM_START:
+        stage = plan.name.rpartition(".")[2]
+        return f"dvc repro {stage}" if stage == plan.name else f"dvc repro {plan.name}"
+    if plan.experiment == NEUTRAL:
+        return f"nla evaluate {plan.name} {NEUTRAL} --profile {profile}"
+    return f"nla run {arguments(arm)}"
+
+
+def arguments(arm: Arm) -> str:
+    """What names an arm after `nla run` and `nla sweep`."""
+    return f"{arm.plan.experiment} --arm {arm.name} --profile {arm.profile.name}"
+
+
+def check_run(arm: Arm, seed: int) -> RunFolder:
+    """A finished run of an arm; NlaError when it is not, or of other settings or data than today's.
+
+    The code is not asked: what was trained with older code is what it is.
+    """
+    return _checked(arm, seed, ignored=["code"])
+
+
+def check_current(arm: Arm, seed: int) -> RunFolder:
+    """A finished run; NlaError also when other code has made it."""
+    return _checked(arm, seed, ignored=[])
+
+
+def _checked(arm: Arm, seed: int, ignored: list[str]) -> RunFolder:
+    folder, remedy = arm.run_folder(seed), command(arm)
+    if not folder.config_file.exists():
+        raise NlaError("this run has not been made", where=folder.path, remedy=remedy)
+    best = known(arm) or _as_run(folder, arm)
+    if changed := [n for n in folder.differs_from(made_with(arm, seed, best)) if n not in ignored]:
+        what = f"a run of other {', '.join(changed)} than today's"
+        raise NlaError(what, where=folder.path, remedy=remedy)
+    if not folder.summary_file.exists():
+        raise NlaError("unfinished run", where=folder.path, remedy=remedy)
+    folder.check_whole()
+    return folder
+
+
+def _as_run(folder: RunFolder, arm: Arm) -> Best:
+    """The values that a run was made with, where its study is not here."""
+    tuned = folder.config.get("trained", {}).get("tuned") or {}
+    return Best({name: tuned[name] for name in arm.plan.search if name in tuned}, (), 0, 0)

@@ -1,0 +1,12 @@
+"""Warm-start the AR of every pair."""
+
+from common.arms.reconstructor import warm_start_ar
+from common.lifecycle.make import make_run
+from common.trunk.choice import TrunkChoice
+
+
+def make(choice: TrunkChoice) -> None:
+    """A run for each pair; what is finished is left alone."""
+    arm = warm_start_ar(choice)
+    for pair in arm.seeds:
+        make_run(arm, pair, kind="warm start")

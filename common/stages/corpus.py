@@ -1,0 +1,9 @@
+"""Clean the documents and split them."""
+
+from common.data.corpus import build_corpus
+from common.trunk.choice import TrunkChoice
+
+
+def make(choice: TrunkChoice) -> None:
+    """The corpus."""
+    build_corpus(choice.profile.corpus, choice.places.corpus)

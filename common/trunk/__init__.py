@@ -1,0 +1,1 @@
+"""The artefacts that experiments stand on."""

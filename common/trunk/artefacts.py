@@ -1,0 +1,186 @@
+"""A trunk's artefacts, read lazily and checked against their manifests."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+from torch import Tensor
+
+from common.data.activations import load_activations, vectors_of
+from common.data.batches import Example, examples_of
+from common.data.store import ActivationStore
+from common.manifest import read_artefact, read_manifest
+from common.metrics.fve import training_mean, variance
+from common.models.checkpoint import scheme_of
+from common.runs import RunFolder
+from common.schema import (
+    AR_SFT,
+    AV,
+    DEV,
+    DOC_ID,
+    KEY,
+    RL,
+    SPLIT,
+    TEACHER,
+    TOKEN_IDS,
+    TRAINING_SPLITS,
+)
+from common.target.load import Target, load_target, load_tokenizer
+from common.target.residual import check_layers
+from common.trunk.choice import TrunkChoice
+
+ARTEFACTS = ("target", "corpus", "activations", "explanations", "av_text")
+"""Those of data that have a digest, in the order in which they are made."""
+
+
+class Trunk:
+    """Lazy views of a trunk's artefacts for one pair; manifests are asserted on first use."""
+
+    def __init__(self, choice: TrunkChoice, pair: int = 0) -> None:
+        """Reads nothing yet."""
+        self.choice, self.pair = choice, pair
+        self.profile, self.places = choice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: read there."""
+        return Trunk, (self.choice, self.pair)
+
+    @cached_property
+    def target(self) -> Target:
+        """The frozen target."""
+        return load_target(self.places.target)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The target's, without loading the target."""
+        return load_tokenizer(self.places.target)
+
+    @property
+    def av_run(self) -> RunFolder:
+        """The run of the pair's warm-started AV."""
+        return RunFolder(self.places.av_run(self.pair))
+
+    @property
+    def ar_run(self) -> RunFolder:
+        """The run of the pair's warm-started AR."""
+        return RunFolder(self.places.ar_run(self.pair))
+
+    def reading_metadata(self, model: Any) -> dict[str, str]:
+        """What an AR's checkpoint must agree on to be loaded."""
+        return {
+            "template": model.template.digest(),
+            "tokenizer": self.manifest["tokenizer"],
+            "layer": str(self.layer),
+        }
+
+    def speaking_metadata(self, model: Any) -> dict[str, str]:
+        """What an AV's checkpoint must agree on to be loaded."""
+        return {
+            "template": model.template.digest(),
+            "tokenizer": self.manifest["tokenizer"],
+            "layer": str(self.layer),
+            "alpha": f"{model.alpha:.4f}",
+            **scheme_of(model.decomposition),
+        }
+
+    @cached_property
+    def manifest(self) -> dict:
+        """That of the activations; NlaError when they are of another target, corpus or layer."""
+        places = self.places
+        target = read_manifest(places.target, "target")
+        layers = check_layers(self.profile.activations.layers, target["blocks"])
+        expected = {
+            "tokenizer": target["tokenizer"],
+            "target": target["source"],
+            "weights": target["content"],
+            "d_model": target["d_model"],
+            "layers": layers,
+            "corpus": read_manifest(places.corpus, "corpus")["digest"],
+        }
+        kind = {"kind": "activations"}
+        return read_manifest(places.activations, "activations", **kind, **expected)
+
+    @property
+    def layer(self) -> int:
+        """The main layer K."""
+        return self.manifest["layers"][0]
+
+    @cached_property
+    def store(self) -> ActivationStore:
+        """Activations by key."""
+        return ActivationStore(self.places.activations, self.layer)
+
+    def activations(self, splits: Sequence[str] = (), columns: Sequence[str] = ()) -> pl.DataFrame:
+        """Rows and columns of the activations' table; all where none are named."""
+        return load_activations(self.places.activations, splits, columns)
+
+    @cached_property
+    def sources(self) -> dict[str, tuple[int, ...]]:
+        """Token ids of each activation's input, up to its position."""
+        rows = self.activations(columns=[KEY, TOKEN_IDS]).iter_rows()
+        return {key: tuple(ids) for key, ids in rows}
+
+    @cached_property
+    def training_activations(self) -> Tensor:
+        """Raw activations of all training documents [rows, d_model]."""
+        return vectors_of(self.activations(TRAINING_SPLITS), self.layer)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """μ of method: mean of n(h) over the training documents, not re-normalised."""
+        return training_mean(self.training_activations)
+
+    @cached_property
+    def mean_norm(self) -> float:
+        """Mean length of the training activations."""
+        return float(self.training_activations.norm(dim=1).mean())
+
+    def explanations(self, source: str) -> pl.DataFrame:
+        """Explanations by the teacher or the AV: key, doc_id, split, position, explanation."""
+        if source == TEACHER:
+            place, stage = self.places.explanations, "explanations"
+            settings = {"config": self.profile.teacher.digest()}
+        else:
+            place, stage = self.places.av_text(self.pair), "av_text"
+            settings = {"rollout": self.profile.rollout.digest()}
+            if self.av_run.summary_file.exists():
+                settings["av"] = self.av_run.summary["digest"]
+        made_from = {
+            "tokenizer": self.manifest["tokenizer"],
+            "activations": self.manifest["digest"],
+        }
+        return read_artefact(place, stage, **made_from, **settings)
+
+    def ar_examples(self, limit: int | None = None) -> list[Example]:
+        """Teacher texts of ar_sft and AV texts of rl documents, the same for every arm.
+
+        `limit` keeps the mixture and draws so many examples in all.
+        """
+        config = self.profile.ar
+        share = 1.0 if limit is None else min(1.0, limit / (config.examples + config.av_examples))
+        teacher = self.explanations(TEACHER).filter(pl.col(SPLIT) == AR_SFT)
+        examples = examples_of(teacher, round(config.examples * share))
+        if config.av_examples:
+            spoken = self.explanations(AV).filter(pl.col(SPLIT) == RL)
+            examples += examples_of(spoken, round(config.av_examples * share))
+        return examples
+
+    def dev_examples(self, source: str, limit: int) -> list[Example]:
+        """A keyed sample of the dev explanations."""
+        return examples_of(self.explanations(source).filter(pl.col(SPLIT) == DEV), limit)
+
+    def documents_of(self, keys: Sequence[str]) -> list[str]:
+        """The document of each activation."""
+        known = dict(self.activations(columns=[KEY, DOC_ID]).iter_rows())
+        return [known[key] for key in keys]
+
+    def variance_of(self, keys: list[str]) -> float:
+        """Mean ||n(h) - μ||² over the activations of these keys."""
+        return variance(self.store[keys], self.mean)
+
+    def digests(self, names: Sequence[str] = ARTEFACTS) -> dict[str, str]:
+        """Manifest digests of the named artefacts."""
+        places = {name: getattr(self.places, name) for name in ARTEFACTS if name != "av_text"}
+        places["av_text"] = self.places.av_text(self.pair)
+        return {name: read_manifest(places[name], name)["digest"] for name in names}

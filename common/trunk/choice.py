@@ -1,0 +1,60 @@
+"""Which trunk: the artefacts that experiments share, or those that one makes otherwise.
+
+A profile has one trunk: target, corpus, activations, explanations, and for each pair an AV, its
+texts, and an AR. An experiment may name further trunks in its params.yaml, which replace parts of
+the profile (another layer, another teacher's format, more slots). Such a trunk makes its own
+artefacts from the first stage on that differs; what lies above is the profile's.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from common.paths import TrunkPlaces
+from common.profile import Profile
+
+
+class TrunkChoice(NamedTuple):
+    """Which trunk: the profile as it is there, and where its artefacts lie."""
+
+    profile: Profile
+    places: TrunkPlaces
+
+
+SECTIONS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "target": (("target",), ()),
+    "corpus": (("corpus",), ()),
+    "activations": (("activations",), ("target", "corpus")),
+    "explanations": (("teacher",), ("activations", "corpus")),
+    "av": (("av", "trainer", "warm_starts"), ("explanations",)),
+    "av_text": (("rollout", "ar.av_examples"), ("av",)),
+    "ar": (("ar", "trainer", "warm_starts"), ("explanations", "av_text")),
+    "floors": (("ar", "evaluation"), ("av_text",)),
+}
+"""Stage → the parts of the profile that it reads, and the stages that it follows."""
+
+
+def stages_of_its_own(replaced: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The stages that a trunk makes itself: those that read what it replaces, and what follows."""
+    changed = {f"{section}.{key}" for section, keys in replaced.items() for key in keys}
+    own: list[str] = []
+    for stage, (sections, after) in SECTIONS.items():
+        reads = any(name == s or name.startswith(f"{s}.") for name in changed for s in sections)
+        if reads or any(earlier in own for earlier in after):
+            own.append(stage)
+    return own
+
+
+def choose_trunk(
+    profile: Profile, name: str = "", replaced: Mapping[str, Mapping[str, Any]] | None = None
+) -> TrunkChoice:
+    """The profile's own trunk, or one that replaces keys of some sections of it.
+
+    ValueError (pydantic's) for a section or key that a profile has not, or a bad value.
+    """
+    if not replaced:
+        return TrunkChoice(profile, TrunkPlaces(profile.name))
+    changes = {
+        section: getattr(profile, section).replace(**keys) for section, keys in replaced.items()
+    }
+    own = stages_of_its_own(replaced)
+    return TrunkChoice(profile.replace(**changes), TrunkPlaces(profile.name, name, own))

@@ -1,0 +1,1 @@
+"""How one activation becomes the vectors that an AV's slots hold."""
