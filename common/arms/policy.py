@@ -172,7 +172,7 @@ class PolicyArm(Arm):
         read, judge = reader_of(trained.reconstructor, self.profile), tests.judge
         untrained = reader_of(trained.untrained, self.profile)
         rows = [
-            judge.rows(read, tests.conditions_of(texts), AV),
+            judge.rows(read, self.test_conditions(tests, texts), AV),
             judge.rows(untrained, {ORIGINAL: texts}, AV_UNTRAINED_AR),
             judge.rows(read, {ORIGINAL: taught}, TEACHER),
         ]
@@ -186,6 +186,10 @@ class PolicyArm(Arm):
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
         """Those of the run."""
         return self.load(run)[:2]
+
+    def test_conditions(self, tests: Any, texts: list[str]) -> Any:
+        """What the AR is given of each text: as it is, swapped, transformed, cut."""
+        return tests.conditions_of(texts)
 
     def test_measures(self) -> Sequence[Any]:
         """What else is measured of what it says: functions of common/evaluation/spoken.py."""

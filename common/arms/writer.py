@@ -56,9 +56,13 @@ class WriterArm(Arm):
         written = items.with_columns(pl.Series(EXPLANATION, trained.write(items, 1, seed)))
         read = reader_of(load_ar(tests.trunk), self.profile)
         spoken = Spoken(tests, None, read, texts_of_test(tests, written), seed)
-        rows = tests.judge.rows(read, tests.conditions_of(spoken.texts), AV)
+        rows = tests.judge.rows(read, self.test_conditions(tests, spoken.texts), AV)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
         return Outcome(rows, measures, written.select("key", "doc_id", "split", EXPLANATION))
+
+    def test_conditions(self, tests: Any, texts: list[str]) -> Any:
+        """What the AR is given of each text: as it is, swapped, transformed, cut."""
+        return tests.conditions_of(texts)
 
     def test_measures(self) -> Sequence[Any]:
         """What else is measured of what it says: functions of common/evaluation/spoken.py."""
