@@ -13,7 +13,7 @@ from common.trunk.choice import SECTIONS
 
 WARM_STARTS = {"av": "common.arms.verbalizer", "ar": "common.arms.reconstructor"}
 """Stages that train and test nothing."""
-RENDERING = ("common.report.render", "common.report.index")
+RENDERING = ("common.report.publish", "common.report.render", "common.report.index")
 TEMPLATES = ROOT / "common" / "report" / "templates"
 
 

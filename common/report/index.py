@@ -46,8 +46,7 @@ def render_index(reports_folder: Path, experiments: Path = EXPERIMENTS) -> None:
 def _entries(reports_folder: Path) -> Entries:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for file in sorted(reports_folder.glob("*/*.json")):
-        entry = _entry(file) if file.with_suffix(".md").exists() else {"checks_only": True}
-        if not entry.get("checks_only"):
+        if file.with_suffix(".md").exists() and not (entry := _entry(file)).get("checks_only"):
             found.setdefault(entry["experiment"], []).append(entry)
     return found
 

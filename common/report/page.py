@@ -118,7 +118,7 @@ def _training(results: Results) -> str:
     if not runs.height:
         return ""
     said = f"{runs.height} runs of {runs['arm'].n_unique()} arms"
-    if "train_seconds" in runs.columns and (seconds := runs["train_seconds"].sum()):
+    if "train_seconds" in runs.columns and (seconds := float(runs["train_seconds"].sum())):
         said += f", {duration(seconds)} of training in all"
     return f"{said}{f', on {_told(where)}' if where else ''}."
 

@@ -145,11 +145,12 @@ def _page(results: Results, rule: Rule, measured: _Measured, values: dict[str, A
         "sureness": [] if values["few"] else page.sureness(results, rule.cluster),
         "cost": page.cost_lines(results, rule.items, rule.cluster),
     }
-    for count in range(ON_PAGE, -1, -1):
-        text = fill_template("page.md.j2", examples=examples(results, 0, count), **values)
-        if text.count("\n") <= MOST_LINES:
-            break
-    return text
+    pages = (
+        fill_template("page.md.j2", examples=examples(results, 0, count), **values)
+        for count in range(ON_PAGE, -1, -1)
+    )
+    fitting = (text for text in pages if text.count("\n") <= MOST_LINES)
+    return next(fitting, "") or fill_template("page.md.j2", examples="", **values)
 
 
 def _details(results: Results, measured: _Measured) -> dict[str, object]:
