@@ -11,6 +11,7 @@ from typing import Any
 
 from common.arms.arm import Arm, ArmPlan
 from common.arms.evaluation import Evaluation
+from common.config import Config
 from common.config_file import validated
 from common.errors import NlaError
 from common.params import ArmEntry, ExperimentParams, check_arm, load_params
@@ -94,10 +95,10 @@ def trunk_named(name: str, profile: Profile) -> TrunkChoice:
         raise NlaError(f"unknown trunk {trunk!r}", where=where, remedy=remedy)
     replaced = params.trunks[trunk]
     for section, keys in replaced.items():
-        if section not in Profile.model_fields or not isinstance(keys, Mapping):
+        before = getattr(profile, section) if section in Profile.model_fields else None
+        if not (isinstance(before, Config) and isinstance(keys, Mapping)):
             remedy = "name a section of the profile, and its keys that are to differ"
             raise NlaError(f"trunks.{trunk}.{section}", where=where, remedy=remedy)
-        before = getattr(profile, section)
         validated(type(before), before.model_dump() | keys, where, ("trunks", trunk, section))
     return choose_trunk(profile, name, replaced)
 
