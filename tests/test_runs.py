@@ -10,15 +10,12 @@ from safetensors.torch import save_file
 
 from common.errors import NlaError
 from common.runs import RunFolder
-
-CONFIG = {"ar": {"learning_rate": 1e-05, "layers": (1, 2)}, "place": Path("data/x"), "arm": None}
+from tests.runs_begun import MADE, OTHER, begun
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    run = RunFolder(tmp_path / "smoke" / "ar_small" / "control" / "0")
-    run.begin(CONFIG)
-    return run
+    return begun(tmp_path)
 
 
 def test_the_path_is_the_identity(folder: RunFolder):
@@ -26,11 +23,14 @@ def test_the_path_is_the_identity(folder: RunFolder):
 
 
 def test_a_config_comes_back_as_it_was(folder: RunFolder):
+    read = {"ar": {"learning_rate": 1e-05, "layers": [1, 2]}, "place": "data/x", "arm": None}
     assert folder.config == {
-        "ar": {"learning_rate": 1e-05, "layers": [1, 2]},
-        "place": "data/x",
-        "arm": None,
+        "trained": read,
+        "tested": {"distractors": 3},
+        "code": CODE,
+        "remedy": "nla run mine",
     }
+    assert folder.differs_from(MADE) == []
 
 
 def test_metrics_are_appended_in_order(folder: RunFolder):
@@ -64,24 +64,21 @@ def test_a_damaged_summary_is_one_line(folder: RunFolder):
 
 
 def test_a_summary_makes_a_run_finished(folder: RunFolder):
-    assert not folder.is_finished(CONFIG)
+    assert not folder.is_finished(MADE)
     with pytest.raises(NlaError, match="unfinished run"):
         _ = folder.summary
     folder.finish({"dev_fve": 0.5})
-    assert folder.is_finished(CONFIG)
+    assert folder.is_finished(MADE)
     assert folder.summary == {"dev_fve": 0.5, "digest": folder.summary["digest"], "files": {}}
-    assert not folder.is_finished(CONFIG | {"arm": "other"})
+    assert not folder.is_finished(OTHER)
 
 
-def test_an_unfinished_run_of_the_trunk_names_its_stage():
-    with pytest.raises(NlaError, match=r"unfinished run.*run `dvc repro ar` again"):
-        _ = RunFolder(Path("runs/smoke/warm_start/ar/0")).summary
-    with pytest.raises(
-        NlaError, match=r"unfinished.*run `nla run baseline --arm warm_start --profile smo"
-    ):
-        _ = RunFolder(Path("runs/smoke/baseline/warm_start/0")).summary
-    with pytest.raises(NlaError, match=r"unfinished.*run `nla neutral baseline --profile smoke`"):
-        _ = RunFolder(Path("runs/smoke/neutral/baseline/0")).summary
+def test_an_unfinished_run_names_the_command_that_makes_it(folder: RunFolder):
+    with pytest.raises(NlaError, match=r"unfinished run.*run `nla run mine` again"):
+        _ = folder.summary
+    unknown = RunFolder(Path("runs/smoke/baseline/warm_start/0"))
+    with pytest.raises(NlaError, match=r"run `nla run baseline --arm warm_start --profile smoke`"):
+        _ = unknown.summary
 
 
 def test_a_summary_is_whole_or_absent(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
@@ -91,19 +88,19 @@ def test_a_summary_is_whole_or_absent(folder: RunFolder, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         folder.finish({"dev_fve": 0.5})
-    assert not folder.is_finished(CONFIG)
+    assert not folder.is_finished(MADE)
 
 
 def test_beginning_again_with_the_same_config_keeps_what_is_there(folder: RunFolder):
     folder.log({"loss": 1.5}, step=0)
-    folder.begin(CONFIG)
+    folder.begin(MADE)
     assert list(folder.metrics()) == [(0, {"loss": 1.5})]
 
 
 def test_a_run_that_begins_again_is_not_finished(folder: RunFolder):
     folder.finish({"dev_fve": 0.5})
-    folder.begin(CONFIG)
-    assert not folder.is_finished(CONFIG)
+    folder.begin(MADE)
+    assert not folder.is_finished(MADE)
 
 
 def test_the_digest_of_a_run_tells_settings_and_weights_apart(folder: RunFolder):
@@ -117,7 +114,7 @@ def test_the_digest_of_a_run_tells_settings_and_weights_apart(folder: RunFolder)
     first = digest(1.0)
     assert {digest(1.0) for _ in range(8)} == {first}
     assert first != digest(2.0)
-    folder.begin(CONFIG | {"arm": "other"})
+    folder.begin(OTHER)
     assert first != digest(1.0)
 
 
@@ -142,13 +139,13 @@ def test_what_a_run_was_not_finished_with_is_refused_and_made_again(folder: RunF
     finished_with_files(folder)
     file = folder.path / name
     assert folder.checked(file) == file
-    assert folder.is_finished(CONFIG)
+    assert folder.is_finished(MADE)
     CHANGES[name](file)
     for changed in ("changed", "lost"):
-        line = f"{name} {changed} since the run was finished.*run `nla run ar_small --arm control"
+        line = f"{name} {changed} since the run was finished.*run `nla run mine`"
         with pytest.raises(NlaError, match=line):
             folder.checked(file)
-        assert not folder.is_finished(CONFIG), "else the remedy would do nothing"
+        assert not folder.is_finished(MADE), "else the remedy would do nothing"
         file.unlink(missing_ok=True)
     with pytest.raises(NlaError, match=f"{name} lost since"):
         folder.check_whole()
@@ -165,9 +162,9 @@ def test_a_file_that_came_later_is_not_of_the_run(folder: RunFolder):
 def test_a_damaged_summary_is_one_line_and_its_run_is_made_again(folder: RunFolder):
     folder.finish({"dev_fve": 0.5})
     folder.summary_file.write_text('{"dev_fve": 0.')
-    with pytest.raises(NlaError, match=r"not valid JSON.*run `nla run ar_small"):
+    with pytest.raises(NlaError, match=r"not valid JSON.*run `nla run mine"):
         _ = folder.summary
-    assert not folder.is_finished(CONFIG)
+    assert not folder.is_finished(MADE)
 
 
 def test_beginning_again_with_another_config_removes_what_is_there(folder: RunFolder):
@@ -175,16 +172,16 @@ def test_beginning_again_with_another_config_removes_what_is_there(folder: RunFo
     folder.finish({"dev_fve": 0.5})
     folder.checkpoint.mkdir()
     (folder.checkpoint / "ar.safetensors").write_bytes(b"old")
-    folder.begin(CONFIG | {"arm": "other"})
+    folder.begin(OTHER)
     assert [file.name for file in folder.path.rglob("*")] == ["config.yaml"]
-    assert folder.config["arm"] == "other"
+    assert folder.config["trained"]["arm"] == "other"
 
 
 def test_a_run_killed_while_its_config_was_written_starts_afresh(folder: RunFolder):
     folder.finish({"dev_fve": 0.5})
     folder.config_file.write_text("")
-    assert not folder.is_finished(CONFIG)
-    folder.begin(CONFIG)
+    assert not folder.is_finished(MADE)
+    folder.begin(MADE)
     assert [file.name for file in folder.path.iterdir()] == ["config.yaml"]
 
 
