@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from common.errors import NlaError
 from common.runs import RunFolder
-from tests.runs_begun import MADE, OTHER, begun
+from tests.runs_begun import CODE, MADE, OTHER, begun
 
 
 @pytest.fixture
