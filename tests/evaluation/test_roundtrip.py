@@ -3,7 +3,6 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 import torch
-from common.evaluation.test_set import TestSet
 from torch import Tensor
 
 from common.evaluation.conditions import (
@@ -24,6 +23,7 @@ from common.evaluation.floors import (
     tfidf_ridge,
 )
 from common.evaluation.roundtrip import Judge
+from common.evaluation.test_set import TestSet
 from common.metrics.fve import fve, squared_errors, training_mean, variance
 from common.models.reconstructor import TruncatedReconstructor
 from common.rollout.reading import reconstruct
