@@ -122,7 +122,7 @@ def two_steps(smoke: Profile) -> Profile:
     few = {"prefix_lengths": (4,), "batch_size": 256, "neutral_examples": 4}
     return smoke.replace(
         rl=smoke.rl.replace(**rl),
-        av=smoke.av.replace(examples=16, max_explanation_tokens=8, **dev),
+        av=smoke.av.replace(examples=32, max_explanation_tokens=8, **dev),
         ar=smoke.ar.replace(examples=12, av_examples=4, batch_size=8, **dev),
         evaluation=smoke.evaluation.replace(**few),
     )
