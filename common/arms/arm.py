@@ -223,5 +223,5 @@ class Arm:
 
 
 def _experiment_module(plan: ArmPlan) -> list[str]:
-    file = Path(__file__).parents[2] / "experiments" / plan.experiment / "experiment.py"
+    file = Path(__file__).resolve().parents[2] / "experiments" / plan.experiment / "experiment.py"
     return [f"experiments.{plan.experiment}.experiment"] if file.exists() else []

@@ -12,8 +12,8 @@ from common.commands.explain import Found, check_position, judged, last_tokens, 
 from common.commands.pair import make_target, standing_with
 from common.config import AVConfig
 from common.errors import NlaError
-from common.manifest import read_manifest
 from common.evaluation.test_set import TestSet
+from common.manifest import read_manifest
 from common.metrics.standing import Familiar, Standing, percentiles
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer

@@ -3,7 +3,6 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 import torch
-from common.evaluation.test_set import TestSet
 from torch import Tensor
 
 from common.evaluation.conditions import (
@@ -24,6 +23,7 @@ from common.evaluation.floors import (
     tfidf_ridge,
 )
 from common.evaluation.roundtrip import Judge
+from common.evaluation.test_set import TestSet
 from common.metrics.fve import fve, squared_errors, training_mean, variance
 from common.models.reconstructor import TruncatedReconstructor
 from common.rollout.reading import reconstruct
@@ -115,9 +115,7 @@ def test_beside_each_text_stands_what_may_be_seen_of_the_rows_own_input(judge: J
 def test_a_perfect_ar_has_fve_1_and_a_negative_shuffled_floor(held_out: TestSet):
     truth = held_out.judge.activations
     texts = [str(row) for row in range(len(truth))]
-    named = held_out.table.select(KEY, DOC_ID, TEXT).with_columns(
-        pl.Series(EXPLANATION, texts)
-    )
+    named = held_out.table.select(KEY, DOC_ID, TEXT).with_columns(pl.Series(EXPLANATION, texts))
     found = conditions(named, held_out.profile.evaluation, held_out.trunk.target.tokenizer)
     rows = held_out.judge.rows(
         lambda wanted: truth[[int(reading.text) for reading in wanted]],
@@ -138,7 +136,9 @@ def test_the_mean_direction_is_below_the_mean_itself(held_out: TestSet):
 
 
 def test_the_targets_own_blocks_are_the_ceiling(held_out: TestSet):
-    own = own_blocks(held_out.trunk.target, held_out.trunk.layer, held_out.table[TOKEN_IDS].to_list())
+    own = own_blocks(
+        held_out.trunk.target, held_out.trunk.layer, held_out.table[TOKEN_IDS].to_list()
+    )
     errors = squared_errors(own, held_out.judge.activations)
     assert fve(errors, held_out.variances()[0]) > 0.999
 
