@@ -29,6 +29,7 @@ from common.training.trainer import Fitted, fit
 
 STEPS, BATCH = 12, 4
 CPU = TrainerConfig(accelerator="cpu", precision="32-true")
+SURROUNDINGS = Surroundings(64.0, seed=0)
 ENDING = 1189
 """A token that about half of the tiny AV's explanations come to write at temperature 0.25."""
 NAMES = ("river", "law", "song", "moss", "wheel", "bread", "treaty", "valley")
@@ -51,15 +52,16 @@ class Store(ActivationStore):
 
 
 def train(
-    kind: str,
+    kind: "str | Build",
     target_folder: Path,
     folder: RunFolder,
     trainer: TrainerConfig = CPU,
     callbacks: Sequence[Callback] = (),
 ) -> tuple[TrainingModule, Fitted]:
-    """Train an `ar` or `av` into a run folder, as a process of its own would: all is made anew."""
+    """Train one of `KINDS` into a run folder, as a process of its own would: all is made anew."""
     torch.manual_seed(0)
-    module, collate = KINDS[kind](target_folder)
+    build = KINDS[kind] if isinstance(kind, str) else kind
+    module, collate = build(target_folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     examples = pairs()
     store, plan = Store(examples), plan_batches(examples[8:], BATCH, 2, seed=0)[:STEPS]
@@ -103,7 +105,7 @@ def _verbalizer(target_folder: Path) -> tuple[TrainingModule, Any]:
 
 
 def policy(
-    target_folder: Path, **settings: Any
+    target_folder: Path, surroundings: Surroundings = SURROUNDINGS, **settings: Any
 ) -> tuple[PolicyModule, Callable[[list[str], Tensor], PolicyBatch]]:
     """Joint training: two rollouts between validations, two optimiser steps a rollout in halves."""
     target = load_target(target_folder)
@@ -115,7 +117,7 @@ def policy(
     chosen["temperature"] = 0.25
     config = RLConfig(**shape | chosen | settings)
     reconstructor = TruncatedReconstructor(target.model, target.tokenizer, 2, 32)
-    module = PolicyModule(verbalizer, reconstructor, config, Surroundings(64.0, seed=0))
+    module = PolicyModule(verbalizer, reconstructor, config, surroundings)
     return module, lambda keys, vectors: PolicyBatch(keys, vectors)
 
 
@@ -142,7 +144,9 @@ def _policy_whole(target_folder: Path) -> tuple[TrainingModule, Any]:
     return policy(target_folder, must_end=False, steps=4)
 
 
-KINDS: dict[str, Callable[[Path], tuple[TrainingModule, Any]]] = {
+Build = Callable[[Path], tuple[TrainingModule, Any]]
+"""Folder of the target → module, and what makes a batch of keys or texts and activations."""
+KINDS: dict[str, Build] = {
     "ar": _reconstructor,
     "av": _verbalizer,
     "policy": policy,
