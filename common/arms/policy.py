@@ -116,17 +116,17 @@ class PolicyArm(Arm):
         from lightning.pytorch.callbacks import Callback
 
         from common.data.datamodule import NlaDataModule
+        from common.training.context import PolicyContext
         from common.training.dev_texts import DevTexts
         from common.training.plateau import Plateau
         from common.training.policy import PolicyModule
         from common.training.pruning import Pruning
-        from common.training.reward import Surroundings
         from common.training.trainer import fit
 
         verbalizer, reconstructor = load_av(self.material), self.partner.load()
         config = config.replace(ar_learning_rate=config.ar_learning_rate * self.partner.pace)
         dev = self._dev_keys(config.validation_examples)
-        around = Surroundings(
+        context = PolicyContext(
             variance=self.material.variance_of(dev),
             seed=TRIAL_SEED if trial else seed,
             precision=self.profile.trainer.precision,
@@ -134,9 +134,9 @@ class PolicyArm(Arm):
             splice=self._splice if config.splice else None,
         )
         torch.manual_seed(keyed_seed("adapters", seed) % 2**31)
-        module = PolicyModule(verbalizer, reconstructor, config, around)
+        module = PolicyModule(verbalizer, reconstructor, config, context)
         shape = (config.activations, config.steps, module.batches_together)
-        plan = plan_rollouts(self._unread_keys(), *shape, seed=around.seed)
+        plan = plan_rollouts(self._unread_keys(), *shape, seed=context.seed)
         batches = in_order([Example(key, key) for key in dev], self.profile.rollout.batch_size)
         data = NlaDataModule(plan, batches, self.material.store, PolicyBatch)
         callbacks: list[Callback] = [Pruning(trial)] if trial else [DevTexts(tracker.folder)]

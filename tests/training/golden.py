@@ -27,7 +27,7 @@ from common.rollout.engine import Rollouts, Write, keyed_draws, room_of
 from common.rollout.sampler import own_engine
 from common.runs import RunFolder
 from common.target.load import prepare_target
-from tests.training.runs import CPU, ENDING, KINDS, SURROUNDINGS, Build, metrics, policy, train
+from tests.training.runs import CONTEXT, CPU, ENDING, KINDS, Build, metrics, policy, train
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FLOAT32, BFLOAT16 = "32-true", "bf16-mixed"
@@ -99,10 +99,10 @@ def _build(kind: str, precision: str) -> Build:
     """GRPO in parts and with credit by token, as the profiles for CPUs have it, or in one piece."""
     if not kind.startswith("grpo"):
         return KINDS[kind]
-    surroundings = SURROUNDINGS._replace(precision=precision)
+    context = CONTEXT._replace(precision=precision)
     if kind == "grpo" and precision == FLOAT32:
-        return partial(policy, surroundings=surroundings, steps=4, micro_batches=2, credit_after=3)
-    given: dict[str, Any] = {"surroundings": surroundings._replace(engine=dictated), "steps": 4}
+        return partial(policy, context=context, steps=4, micro_batches=2, credit_after=3)
+    given: dict[str, Any] = {"context": context._replace(engine=dictated), "steps": 4}
     parts = {"micro_batches": 2, "credit_after": 3} if kind == "grpo" else {"optimizer_steps": 1}
     return partial(policy, **given, **parts, temperature=1.0)
 

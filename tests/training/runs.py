@@ -20,16 +20,16 @@ from common.runs import RunFolder
 from common.schema import PolicyBatch, ReconstructionBatch
 from common.target.load import load_target
 from common.tracking.tracker import Tracker
+from common.training.context import PolicyContext
 from common.training.module import TrainingModule
 from common.training.policy import PolicyModule
-from common.training.reward import Surroundings
 from common.training.sft_ar import ReconstructorModule
 from common.training.sft_av import VerbalizerModule
 from common.training.trainer import Fitted, fit
 
 STEPS, BATCH = 12, 4
 CPU = TrainerConfig(accelerator="cpu", precision="32-true")
-SURROUNDINGS = Surroundings(64.0, seed=0)
+CONTEXT = PolicyContext(64.0, seed=0)
 ENDING = 1189
 """A token that about half of the tiny AV's explanations come to write at temperature 0.25."""
 NAMES = ("river", "law", "song", "moss", "wheel", "bread", "treaty", "valley")
@@ -105,7 +105,7 @@ def _verbalizer(target_folder: Path) -> tuple[TrainingModule, Any]:
 
 
 def policy(
-    target_folder: Path, surroundings: Surroundings = SURROUNDINGS, **settings: Any
+    target_folder: Path, context: PolicyContext = CONTEXT, **settings: Any
 ) -> tuple[PolicyModule, Callable[[list[str], Tensor], PolicyBatch]]:
     """Joint training: two rollouts between validations, two optimiser steps a rollout in halves."""
     target = load_target(target_folder)
@@ -117,7 +117,7 @@ def policy(
     chosen["temperature"] = 0.25
     config = RLConfig(**shape | chosen | settings)
     reconstructor = TruncatedReconstructor(target.model, target.tokenizer, 2, 32)
-    module = PolicyModule(verbalizer, reconstructor, config, surroundings)
+    module = PolicyModule(verbalizer, reconstructor, config, context)
     return module, lambda keys, vectors: PolicyBatch(keys, vectors)
 
 
