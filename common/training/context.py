@@ -40,7 +40,7 @@ class PolicyContext(NamedTuple):
     """All but `variance` and `seed` has a default: the control.
 
     A part that is an `nn.Module` becomes one of the PolicyModule: its buffers and its
-    `get_extra_state` survive a resume.
+    `get_extra_state` survive a resume. Of several processes the first one's are kept.
     """
 
     variance: float

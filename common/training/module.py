@@ -134,15 +134,21 @@ class TrainingModule(L.LightningModule):
 
         A resumed run reports skipped steps and earlier time, too.
         """
-        trained = {name for name, p in self.named_parameters() if p.requires_grad}
-        parameters = {name for name, _ in self.named_parameters(remove_duplicate=False)}
+        kept = {name for name, p in self.named_parameters() if p.requires_grad}
+        kept |= {name for name, _ in self.named_buffers()}
         state = checkpoint["state_dict"]
-        kept = [name for name in state if name in trained or name not in parameters]
-        checkpoint["state_dict"] = {name: state[name] for name in kept}
+        checkpoint["state_dict"] = {name: state[name] for name in state if name in kept}
+        checkpoint["extra_state"] = {  # by ourselves: a strategy may pass it over
+            name: module.get_extra_state()
+            for name, module in self.named_modules()
+            if type(module).get_extra_state is not torch.nn.Module.get_extra_state
+        }
         checkpoint["skipped_steps"], checkpoint["seconds"] = self.skipped_steps, self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See `on_save_checkpoint`."""
+        for name, state in checkpoint["extra_state"].items():
+            self.get_submodule(name).set_extra_state(state)
         self.skipped_steps, self.seconds_before = checkpoint["skipped_steps"], checkpoint["seconds"]
 
     def log_metrics(

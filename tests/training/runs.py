@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.config import ARConfig, AVConfig, RLConfig, SupervisedConfig, TrainerConfig
 from common.data.batches import Example, in_order, plan_batches, plan_rollouts
 from common.data.datamodule import NlaDataModule
 from common.data.store import ActivationStore
-from common.models.reconstructor import TruncatedReconstructor
+from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
 from common.schema import PolicyBatch, ReconstructionBatch
@@ -23,6 +23,8 @@ from common.tracking.tracker import Tracker
 from common.training.context import PolicyContext
 from common.training.module import TrainingModule
 from common.training.policy import PolicyModule
+from common.training.reward import Scored
+from common.training.rewarder import Lagged
 from common.training.sft_ar import ReconstructorModule
 from common.training.sft_av import VerbalizerModule
 from common.training.trainer import Fitted, fit
@@ -105,20 +107,46 @@ def _verbalizer(target_folder: Path) -> tuple[TrainingModule, Any]:
 
 
 def policy(
-    target_folder: Path, context: PolicyContext = CONTEXT, **settings: Any
+    target_folder: Path,
+    context: PolicyContext | Callable[[Reconstructor], PolicyContext] = CONTEXT,
+    **settings: Any,
 ) -> tuple[PolicyModule, Callable[[list[str], Tensor], PolicyBatch]]:
     """Joint training: two rollouts between validations, two optimiser steps a rollout in halves."""
+    verbalizer, reconstructor = pair(target_folder)
+    if not isinstance(context, PolicyContext):
+        context = context(reconstructor)
+    module = PolicyModule(verbalizer, reconstructor, rl_config(**settings), context)
+    return module, PolicyBatch
+
+
+def pair(target_folder: Path) -> tuple[Verbalizer, TruncatedReconstructor]:
+    """AV and AR of the tiny target."""
     target = load_target(target_folder)
     base = _settings() | {"lora_rank": 4, "max_explanation_tokens": 8}
     verbalizer = Verbalizer(target.model, target.tokenizer, AVConfig(**base), alpha=10.0)
     verbalizer.template = replace(verbalizer.template, end_id=ENDING)
+    return verbalizer, TruncatedReconstructor(target.model, target.tokenizer, 2, 32)
+
+
+def rl_config(**settings: Any) -> RLConfig:
+    """See `policy`."""
     shape = {"steps": 6, "activations": BATCH, "samples": 4, "optimizer_steps": 2}
     chosen = {"learning_rate": 1e-4, "ar_learning_rate": 1e-4, "kl": 0.1, "validations": 3}
     chosen["temperature"] = 0.25
-    config = RLConfig(**shape | chosen | settings)
-    reconstructor = TruncatedReconstructor(target.model, target.tokenizer, 2, 32)
-    module = PolicyModule(verbalizer, reconstructor, config, context)
-    return module, lambda keys, vectors: PolicyBatch(keys, vectors)
+    return RLConfig(**shape | chosen | settings)
+
+
+class RunningMean(nn.Module):
+    """A hook after each rollout that remembers the mean reward."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, scored: Scored, batch: PolicyBatch, number: int) -> None:
+        self.mean.lerp_(scored.rewards.mean(), 1 / (number + 1))
 
 
 def _settings() -> dict[str, Any]:
@@ -146,11 +174,24 @@ def _policy_whole(target_folder: Path) -> tuple[TrainingModule, Any]:
 
 Build = Callable[[Path], tuple[TrainingModule, Any]]
 """Folder of the target → module, and what makes a batch of keys or texts and activations."""
+
+
+def _policy_lagged(target_folder: Path) -> tuple[TrainingModule, Any]:
+    """The AR that rewards follows the one that learns, three rollouts late; a hook has a state."""
+
+    def context(reconstructor: Reconstructor) -> PolicyContext:
+        rewarder = Lagged(reconstructor, CPU.precision, every=3, share=0.5)
+        return CONTEXT._replace(rewarder=rewarder, after_rollout=RunningMean())
+
+    return policy(target_folder, context, ar_learning_rate=1e-2)
+
+
 KINDS: dict[str, Build] = {
     "ar": _reconstructor,
     "av": _verbalizer,
     "policy": policy,
     "policy_credited": _policy_credited,
+    "policy_lagged": _policy_lagged,
     "policy_whole": _policy_whole,
     "policy_without_kl": _policy_without_kl,
 }

@@ -109,7 +109,7 @@ def test_what_is_rewarded_becomes_probable(target_folder: Path):
 def test_a_large_kl_pins_the_policy(target_folder: Path):
     moved = {}
     for kl in (0.0, 1e3):
-        module, token, before = preferring(target_folder, kl=kl, rate=1e-3)
+        module, _, before = preferring(target_folder, kl=kl, rate=1e-3)
         optimise(module, 20)
         moved[kl] = float((first_token(module) - before).abs().max())
     assert moved[0.0] > 0.5
