@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_a_copy_comes_back_from_its_state(learning: TruncatedReconstructor):
 
 
 def test_an_ensemble_is_of_any_readers(learning: TruncatedReconstructor):
-    def lengths(texts: list[str]) -> Tensor:
+    def lengths(texts: Sequence[str]) -> Tensor:
         return torch.tensor([[float(len(text))] for text in texts])
 
     ensemble = Ensemble(FrozenReader(learning, "32-true"), lengths)
