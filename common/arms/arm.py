@@ -130,9 +130,14 @@ class Arm:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of its final runs: one of each pair where nothing learns, which stands for the others."""
+        """Of its final runs: where nothing learns, one of each pair, or one where no pair is read.
+
+        It stands for the others.
+        """
         if self.learns:
             return self.paired_seeds
+        if not self.data:
+            return self.paired_seeds[:1]
         first = {self.pair_of(seed): seed for seed in reversed(self.paired_seeds)}
         return tuple(sorted(first.values()))
 
