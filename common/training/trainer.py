@@ -22,14 +22,14 @@ from common.data.datamodule import NlaDataModule
 from common.errors import NlaError
 from common.files import replacing
 from common.runs import RunFolder
-from common.tracking.tracker import Tracker
 from common.training.module import TrainingModule
+from common.training.run_log import RunLog
 
 
 class RunLogger(Logger):
     """Lightning's metrics into metrics.jsonl, and into MLflow as they come."""
 
-    def __init__(self, folder: RunFolder, tracker: Tracker) -> None:
+    def __init__(self, folder: RunFolder, tracker: RunLog) -> None:
         """Both ends are open already."""
         super().__init__()
         self.folder, self.tracker = folder, tracker
@@ -80,7 +80,7 @@ def fit(
     module: TrainingModule,
     data: NlaDataModule,
     trainer_config: TrainerConfig,
-    tracker: Tracker,
+    tracker: RunLog,
     callbacks: Sequence[Callback] = (),
     resumable: bool = True,
 ) -> Fitted:
