@@ -176,7 +176,7 @@ def av_config() -> AVConfig:
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh clone as far as the command line can tell: smoke profile, no artefact, no run."""
-    for name in ("common", "experiments", "decomposition", "dvc.yaml"):
+    for name in ("common", "ar_variants", "decomposition", "experiments", "dvc.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "params.yaml").write_text("profile: smoke\n")
     monkeypatch.chdir(tmp_path)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from common.arms.arm import Arm
+from common.arms.arm import Arm, ArmPlan, NoSettings
 from common.experiment import Experiment, load_experiment
 from common.lifecycle.make import make_run
 from common.lifecycle.tune import NOTHING_TUNED
 from common.profile import Profile
 from common.runs import RunFolder
+from common.trunk.choice import choose_trunk
 from common.tuning.study import Best
 
 ROOT = Path(__file__).parents[2]
@@ -47,3 +48,8 @@ def arm_named(name: str, profile: Profile) -> Any:
 def run_of(arm: Arm, seed: int = 0) -> RunFolder:
     """Its run, with a rate of the test's own where rates are searched for."""
     return make_run(arm, seed, TUNED if arm.plan.search else NOTHING_TUNED)
+
+
+def plan_of(profile: Profile, name: str, seeds: tuple[int, ...] = (0,)) -> ArmPlan:
+    """For an arm of no experiment."""
+    return ArmPlan("throwaway", name, NoSettings(), choose_trunk(profile), seeds)

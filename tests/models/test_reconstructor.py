@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from common.data.activations import load_activations, vectors_of
+from common.data.activations import vectors_of
 from common.evaluation.test_set import TestSet
 from common.metrics.fve import fve, normalize, squared_errors, training_mean, variance
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
@@ -53,7 +53,7 @@ def score(model: Reconstructor, tokens: TokenBatch, activations: Tensor, mean: T
 
 
 def test_the_targets_own_first_blocks_give_the_activation_back(make: Any, trunk: Trunk):
-    table = load_activations(trunk.places.activations, [TEST])
+    table = trunk.activations([TEST])
     tokens, activations = batch_of(table[TOKEN_IDS].to_list()), vectors_of(table, LAYER)
     scores = {
         blocks: score(make(blocks), tokens, activations, trunk.mean)
