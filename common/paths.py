@@ -48,6 +48,13 @@ class TrunkPlaces:
         runs = {"av": self.av_runs, "ar": self.ar_runs}
         return (several | runs).get(stage) or getattr(self, stage)
 
+    def made_by(self, stage: str) -> str:
+        """What DVC calls a stage: `av`, or that of a named trunk in its experiment's dvc.yaml."""
+        if stage not in self.own:
+            return stage
+        experiment, _, trunk = self.name.partition("/")
+        return f"{EXPERIMENTS / experiment / 'dvc.yaml'}:{experiment}-{trunk}-{stage}"
+
     def av_run(self, pair: int) -> Path:
         """The run of the warm-started AV of a pair."""
         return self.av_runs / str(pair)

@@ -28,7 +28,7 @@ class TrunkFloors(Evaluation):
         for seed in sorted(seeds.values()):
             trunk = first.trunk(seed)
             file, made_of = trunk.places.floors(trunk.pair), floors_made_of(trunk)
-            rows = read_artefact(file, "floors", **made_of)
+            rows = read_artefact(file, trunk.places.made_by("floors"), **made_of)
             frames.append(rows.with_columns(seed=pl.lit(seed, pl.Int64)))
             missing |= read_manifest(file, "floors").get("missing", {})
         return Collected(pl.concat(frames), facts={"missing_floors": missing})

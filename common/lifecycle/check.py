@@ -36,7 +36,7 @@ def command(arm: Arm) -> str:
     plan, profile = arm.plan, arm.profile.name
     if plan.experiment == WARM_START:
         stage = plan.name.rpartition(".")[2]
-        return f"dvc repro {stage}" if stage == plan.name else f"dvc repro {plan.name}"
+        return f"dvc repro {plan.trunk.places.made_by(stage)}"
     if plan.experiment == NEUTRAL:
         return f"nla evaluate {plan.name} {NEUTRAL} --profile {profile}"
     return f"nla run {arguments(arm)}"

@@ -88,7 +88,7 @@ class Trunk:
     def manifest(self) -> dict:
         """That of the activations; NlaError when they are of another target, corpus or layer."""
         places = self.places
-        target = read_manifest(places.target, "target")
+        target = read_manifest(places.target, places.made_by("target"))
         layers = check_layers(self.profile.activations.layers, target["blocks"])
         expected = {
             "tokenizer": target["tokenizer"],
@@ -96,10 +96,11 @@ class Trunk:
             "weights": target["content"],
             "d_model": target["d_model"],
             "layers": layers,
-            "corpus": read_manifest(places.corpus, "corpus")["digest"],
+            "corpus": read_manifest(places.corpus, places.made_by("corpus"))["digest"],
         }
         kind = {"kind": "activations"}
-        return read_manifest(places.activations, "activations", **kind, **expected)
+        made_by = places.made_by("activations")
+        return read_manifest(places.activations, made_by, **kind, **expected)
 
     @property
     def layer(self) -> int:
@@ -144,13 +145,16 @@ class Trunk:
         else:
             place, stage = self.places.av_text(self.pair), "av_text"
             settings = {"rollout": self.profile.rollout.digest()}
-            if "av" in read_manifest(place, stage) and self.av_run.summary_file.exists():
+            if (
+                "av" in read_manifest(place, self.places.made_by(stage))
+                and self.av_run.summary_file.exists()
+            ):
                 settings["av"] = self.av_run.summary["digest"]
         made_from = {
             "tokenizer": self.manifest["tokenizer"],
             "activations": self.manifest["digest"],
         }
-        return read_artefact(place, stage, **made_from, **settings)
+        return read_artefact(place, self.places.made_by(stage), **made_from, **settings)
 
     def ar_examples(self, limit: int | None = None) -> list[Example]:
         """Teacher texts of ar_sft and AV texts of rl documents, the same for every arm.
@@ -183,4 +187,5 @@ class Trunk:
         """Manifest digests of the named artefacts."""
         places = {name: getattr(self.places, name) for name in ARTEFACTS if name != "av_text"}
         places["av_text"] = self.places.av_text(self.pair)
-        return {name: read_manifest(places[name], name)["digest"] for name in names}
+        made_by = self.places.made_by
+        return {name: read_manifest(places[name], made_by(name))["digest"] for name in names}

@@ -124,5 +124,7 @@ def test_texts_of_another_av_than_todays_are_refused(copied: Trunk):
     run = copied.av_run
     run.path.mkdir(parents=True)
     run.summary_file.write_text('{"digest": "newer"}')
-    with pytest.raises(NlaError, match=r"av is None, expected 'newer'.*dvc repro av_text"):
+    assert copied.explanations(AV).height, "texts that no AV wrote"
+    change(copied.places.av_text(0).with_suffix(".manifest.json"), av="older")
+    with pytest.raises(NlaError, match=r"av is 'older', expected 'newer'.*dvc repro av_text"):
         copied.explanations(AV)

@@ -55,6 +55,8 @@ def test_a_trunk_shares_what_lies_above_its_first_change(smoke: Profile):
     assert own.av_text(1) == Path("data/smoke/trunks/av_slots/lines/av_text/1.parquet")
     assert own.av_run(1) == Path("runs/smoke/warm_start/av_slots.lines.av/1")
     assert shared.av_run(1) == Path("runs/smoke/warm_start/av/1")
+    assert own.made_by("av") == "experiments/av_slots/dvc.yaml:av_slots-lines-av"
+    assert own.made_by("corpus") == shared.made_by("corpus") == "corpus"
 
 
 def test_two_trunks_share_no_place_of_their_own(smoke: Profile):
