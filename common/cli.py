@@ -152,7 +152,9 @@ def adopt(
     one, scale = experiment_asked(experiment, profile)
     from common.lifecycle.adopt import adopt as stamp
 
-    for line in stamp(one.arms_at(scale), reason):
+    arms = one.arms_at(scale)
+    evaluated = [own for each in one.evaluations for own in each.own_arms(arms)]
+    for line in stamp([*arms, *evaluated], reason):
         typer.echo(f"adopted {line}")
 
 

@@ -32,6 +32,10 @@ class Evaluation:
         """What it makes, if it has a stage, or reads beside the runs."""
         return []
 
+    def own_arms(self, arms: Sequence[Arm]) -> list[Arm]:
+        """Those whose runs it makes itself."""
+        return []
+
     def run(self, arms: Sequence[Arm]) -> None:
         """Make it; what is done already is not done again."""
 

@@ -31,6 +31,10 @@ class NeutralAR(Evaluation):
         """Its run."""
         return [_arm(arms).run_folder(0).path.parent]
 
+    def own_arms(self, arms: Sequence[Arm]) -> list[Arm]:
+        """The neutral AR."""
+        return [_arm(arms)]
+
     def run(self, arms: Sequence[Arm]) -> None:
         """Train it and let it read; NlaError for a run of an arm that is missing or outdated."""
         from common.lifecycle.make import make_run
