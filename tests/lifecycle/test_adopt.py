@@ -10,22 +10,19 @@ from typing import Any
 import pytest
 
 from common.arms.neutral import NeutralAR
-from common.arms.reconstructor import warm_start_ar
+from common.arms.reconstructor import ReconstructorArm, warm_start_ar
 from common.arms.verbalizer import warm_start_av
 from common.errors import NlaError
 from common.lifecycle import adopt as adopting
 from common.lifecycle.adopt import adopt
 from common.lifecycle.check import check_current
 from common.lifecycle.make import make_run
-from common.lifecycle.tune import tune
 from common.manifest import is_current, manifest_file
 from common.profile import Profile
-from common.runs import RunFolder
 from common.trunk.choice import choose_trunk
-from tests.arms.made import arm_named
+from tests.arms.made import arm_named, plan_of
 
 REASON = "a function was renamed"
-CONTROL = "baseline/control"
 
 
 @pytest.fixture
@@ -48,9 +45,9 @@ def newer(monkeypatch: pytest.MonkeyPatch):
     return change
 
 
-def made(profile: Profile, seed: int = 0) -> RunFolder:
-    one = arm_named(CONTROL, profile)
-    return make_run(one, seed, tune(one))
+def reader(profile: Profile) -> ReconstructorArm:
+    """An arm that is made in half a second."""
+    return ReconstructorArm(plan_of(profile, "reader", seeds=(0, 1)))
 
 
 def files_of(root: Path) -> dict[str, tuple[int, int]]:
@@ -60,7 +57,8 @@ def files_of(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_runs_of_other_code_alone_are_stamped(golden: list[str], newer: Any, two_steps: Profile):
-    run, one = made(two_steps), arm_named(CONTROL, two_steps)
+    one = reader(two_steps)
+    run = make_run(one, 0)
     code, summary = run.config["code"], run.summary
     kept = files_of(run.checkpoint)
     newer()
@@ -87,7 +85,7 @@ def test_what_the_runs_stand_on_is_stamped_too(golden: list[str], newer: Any, tw
     tables = [places.av_text(0), places.av_text(1), places.floors(0), places.floors(1)]
     before = {file: json.loads(manifest_file(file).read_text()) for file in tables}
     newer()
-    stamped = adopt([arm_named(CONTROL, two_steps)], REASON)
+    stamped = adopt([reader(two_steps)], REASON)
     runs = [warm.run_folder(pair).path for warm in both(choice) for pair in (0, 1)]
     assert set(stamped) == {*map(str, [places.activations, *runs, *tables])}
     for file in tables:
@@ -111,7 +109,7 @@ def test_activations_that_were_adopted_are_not_read_again(
     choice = choose_trunk(two_steps)
     before = files_of(choice.places.activations)
     newer()
-    adopt([arm_named(CONTROL, two_steps)], REASON)
+    adopt([reader(two_steps)], REASON)
     from common.stages import activations
 
     monkeypatch.setattr(activations, "code_digest", lambda *_, **__: "newer")
@@ -126,19 +124,19 @@ def test_activations_that_were_adopted_are_not_read_again(
 def test_what_differs_in_more_is_left_alone(
     change: str, golden: list[str], newer: Any, two_steps: Profile
 ):
-    run = made(two_steps)
+    run = make_run(reader(two_steps), 0)
     config, summary = run.config_file.read_text(), run.summary_file.read_text()
     newer()
     changed = two_steps
     if change == "trained":
-        changed = two_steps.replace(rl=two_steps.rl.replace(clip=0.3))
+        changed = two_steps.replace(ar=two_steps.ar.replace(weight_decay=0.02))
     elif change == "tested":
         changed = two_steps.replace(evaluation=two_steps.evaluation.replace(distractors=2))
     else:
-        av_run = RunFolder(choose_trunk(two_steps).places.av_run(0))
-        found = json.loads(av_run.summary_file.read_text())
-        av_run.summary_file.write_text(json.dumps(found | {"digest": "another"}))
-    stamped = adopt([arm_named(CONTROL, changed)], REASON)
+        manifest = manifest_file(choose_trunk(two_steps).places.explanations)
+        found = json.loads(manifest.read_text())
+        manifest.write_text(json.dumps(found | {"digest": "another"}))
+    stamped = adopt([reader(changed)], REASON)
     assert str(run.path) not in stamped
     assert run.config_file.read_text() == config
     assert run.summary_file.read_text() == summary
@@ -147,24 +145,24 @@ def test_what_differs_in_more_is_left_alone(
 def test_a_run_before_an_option_with_a_default_came_is_taken_over(
     golden: list[str], newer: Any, two_steps: Profile
 ):
-    run = made(two_steps)
+    run = make_run(reader(two_steps), 0)
     text = run.config_file.read_text()
-    assert "  length_penalty: 0.0\n" in text
-    older = re.sub(r" +length_penalty: 0\.0\n", "", text)
+    assert "  epochs: 1\n" in text
+    older = re.sub(r" +epochs: 1\n", "", text)
     run.config_file.write_text(older)
     newer()
-    assert str(run.path) in adopt([arm_named(CONTROL, two_steps)], REASON)
-    check_current(arm_named(CONTROL, two_steps), 0)
-    assert run.config["trained"]["tuned"]["length_penalty"] == 0
+    assert str(run.path) in adopt([reader(two_steps)], REASON)
+    check_current(reader(two_steps), 0)
+    assert run.config["trained"]["tuned"]["epochs"] == 1
 
 
 def test_unfinished_runs_and_those_of_no_seed_are_left_alone(
     golden: list[str], newer: Any, two_steps: Profile
 ):
-    runs = [made(two_steps, seed) for seed in (0, 7)]
+    runs = [make_run(reader(two_steps), seed) for seed in (0, 7)]
     runs[0].summary_file.unlink()
     newer()
-    stamped = adopt([arm_named(CONTROL, two_steps)], REASON)
+    stamped = adopt([reader(two_steps)], REASON)
     assert not {str(run.path) for run in runs} & {*stamped}
 
 
@@ -172,8 +170,8 @@ def test_the_neutral_ar_is_taken_over_with_the_runs_that_it_reads(
     golden: list[str], newer: Any, two_steps: Profile
 ):
     fewer = two_steps.replace(tuning=two_steps.tuning.replace(seeds=(0,)))
-    arms = [arm_named(CONTROL, fewer)]
-    made(fewer)
+    arms = [arm_named("baseline/control", fewer)]
+    make_run(arms[0], 0)
     neutral = NeutralAR()
     neutral.run(arms)
     [own] = neutral.own_arms(arms)
@@ -189,7 +187,7 @@ def test_without_a_reason_nothing_is_taken_over(
 ):
     newer()
     with pytest.raises(NlaError, match=r"no reason \[--reason\]: say why no number changes"):
-        adopt([arm_named(CONTROL, two_steps)], reason)
+        adopt([reader(two_steps)], reason)
     assert golden == []
 
 
@@ -201,5 +199,5 @@ def test_where_golden_curves_deviate_nothing_is_taken_over(
     done = SimpleNamespace(returncode=1, stdout="ar, step 3: 0.5 and not 0.4\nav\n", stderr="")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(NlaError, match=r"deviate \(ar, step 3: .*\): the code changes numbers"):
-        adopt([arm_named(CONTROL, two_steps)], REASON)
+        adopt([reader(two_steps)], REASON)
     assert files_of(copied_warm) == before
