@@ -1,5 +1,7 @@
 """What the writers of an experiment have written, for its report."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from common.arms.arm import Arm
@@ -76,5 +78,5 @@ def _tests(runs: Runs) -> TestSet | None:
     return TestSet(arm.trunk(int(run.identity[3])))
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: Sequence[int | float]) -> float:
     return sum(values) / len(values)
