@@ -56,8 +56,7 @@ class Experiment:
         params = self.params
         entry = params.arms[name]
         if entry.taken_from:
-            experiment, other = entry.taken_from
-            taken = load_experiment(experiment).arm(other, profile)
+            taken = _lent(*entry.taken_from, profile)
             return type(taken)(replace(taken.plan, label=name))
         kind, file = self._class_of(name, entry), self.folder / "params.yaml"
         settings = validated(kind.settings_class, entry.settings, file, inside=("arms", name))
@@ -82,6 +81,15 @@ def load_experiment(name: str) -> Experiment:
     """The `EXPERIMENT` of `experiments/<name>/experiment.py`; NlaError lists the known ones."""
     load_params(name)
     return importlib.import_module(f"experiments.{name}.experiment").EXPERIMENT
+
+
+def _lent(experiment: str, name: str, profile: Profile) -> Arm:
+    """An arm for another experiment; NlaError for one that this one has not made itself."""
+    check_arm(experiment, name)
+    if source := load_params(experiment).arms[name].taken_from:
+        what, where = f"{experiment}/{name} is itself taken over", EXPERIMENTS / experiment
+        raise NlaError(what, where=where / "params.yaml", remedy=f"say `from: {'/'.join(source)}`")
+    return load_experiment(experiment).arm(name, profile)
 
 
 def trunk_named(name: str, profile: Profile) -> TrunkChoice:
