@@ -46,8 +46,11 @@ def root_stages(experiments: Sequence[str]) -> Stages:
         found[stage] = trunk_stage(stage, places, f"stages.{stage}")
     for name in experiments:
         report = str(report_file(PROFILE, name))
-        entry = {"cmd": f'echo "{report}"', "deps": [report]}
-        found |= {f"experiments/{name}": entry, f"experiments/{name}/": dict(entry)}
+        plain, slash = f"experiments/{name}", f"experiments/{name}/"
+        for entry, other in ((plain, slash), (slash, plain)):
+            # What one of them has seen, the other has: else `dvc status` would never be clean.
+            command = f"echo {report} && dvc commit --quiet --force {other}"
+            found[entry] = {"cmd": command, "deps": [report]}
     return found
 
 
