@@ -46,9 +46,9 @@ class RunFolder:
     leaves out what it has not), of reinforcement learning dev_texts/, and at last summary.json.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Name the places; nothing is created."""
-        self.path = path
+    def __init__(self, path: Path, remedy: str = "") -> None:
+        """Name the places; nothing is created. `remedy` makes a run that was never begun."""
+        self.path, self._unmade = path, remedy
         self.config_file = path / "config.yaml"
         self.metrics_file = path / "metrics.jsonl"
         self.trained_file = path / "trained.json"
@@ -264,7 +264,8 @@ class RunFolder:
         if self.config_file.exists() and (command := self.config.get("remedy")):
             return f"run `{command}` again"
         profile, experiment, arm, _ = self.path.absolute().parts[-4:]
-        return f"run `nla run {experiment} --arm {arm} --profile {profile}` again"
+        command = self._unmade or f"nla run {experiment} --arm {arm} --profile {profile}"
+        return f"run `{command}` again"
 
 
 def _plain(value: Any) -> Any:

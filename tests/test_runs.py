@@ -76,6 +76,9 @@ def test_a_summary_makes_a_run_finished(folder: RunFolder):
 def test_an_unfinished_run_names_the_command_that_makes_it(folder: RunFolder):
     with pytest.raises(NlaError, match=r"unfinished run.*run `nla run mine` again"):
         _ = folder.summary
+    never = RunFolder(Path("runs/smoke/warm_start/ar/0"), "dvc repro ar")
+    with pytest.raises(NlaError, match=r"unfinished run.*run `dvc repro ar` again"):
+        _ = never.summary
     unknown = RunFolder(Path("runs/smoke/baseline/warm_start/0"))
     with pytest.raises(NlaError, match=r"run `nla run baseline --arm warm_start --profile smoke`"):
         _ = unknown.summary

@@ -59,12 +59,14 @@ class Trunk:
     @property
     def av_run(self) -> RunFolder:
         """The run of the pair's warm-started AV."""
-        return RunFolder(self.places.av_run(self.pair))
+        places = self.places
+        return RunFolder(places.av_run(self.pair), f"dvc repro {places.made_by('av')}")
 
     @property
     def ar_run(self) -> RunFolder:
         """The run of the pair's warm-started AR."""
-        return RunFolder(self.places.ar_run(self.pair))
+        places = self.places
+        return RunFolder(places.ar_run(self.pair), f"dvc repro {places.made_by('ar')}")
 
     def reading_metadata(self, model: Any) -> dict[str, str]:
         """What an AR's checkpoint must agree on to be loaded."""
