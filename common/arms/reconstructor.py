@@ -6,14 +6,14 @@ from typing import Any
 import polars as pl
 import torch
 
-from common.arms.arm import Arm, ArmPlan, NoSettings, Outcome
+from common.arms.arm import Arm, Outcome
+from common.arms.needs import load_warm_start, warm_start_plan
 from common.config import ARConfig
 from common.data.batches import Example, in_order, plan_batches
 from common.device import best_device
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.sizes import model_sizes
-from common.paths import WARM_START
 from common.runs import RunFolder
 from common.schema import AV, TEACHER, Reading, ReconstructionBatch, View, nothing
 from common.seeding import keyed_seed
@@ -126,17 +126,12 @@ class WarmStartAR(ReconstructorArm):
 
 def warm_start_ar(choice: TrunkChoice) -> WarmStartAR:
     """The arm of stage `ar`, whose seeds are the pairs."""
-    name, pairs = choice.places.ar_runs.name, tuple(range(choice.profile.warm_starts))
-    return WarmStartAR(ArmPlan(WARM_START, name, NoSettings(), choice, pairs))
+    return WarmStartAR(warm_start_plan(choice.places.ar_runs, choice))
 
 
 def load_ar(trunk: Trunk) -> Reconstructor:
     """The pair's AR; NlaError when it was not trained with the present settings and data."""
-    from common.lifecycle.check import check_run
-
-    arm = warm_start_ar(trunk.choice)
-    check_run(arm, trunk.pair)
-    return arm.load(trunk.ar_run)
+    return load_warm_start(warm_start_ar(trunk.choice), trunk.pair)
 
 
 def build_ar(trunk: Trunk) -> Reconstructor:

@@ -6,15 +6,14 @@ from typing import Any
 import polars as pl
 import torch
 
-from common.arms.arm import Arm, ArmPlan, Need, NoSettings, Outcome
-from common.arms.needs import ar_need
+from common.arms.arm import Arm, Need, Outcome
+from common.arms.needs import ar_need, load_warm_start, warm_start_plan
 from common.config import AVConfig
 from common.data.batches import examples_of, in_order, plan_batches
 from common.device import best_device, in_bfloat16
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.sizes import model_sizes
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
-from common.paths import WARM_START
 from common.runs import RunFolder
 from common.schema import AV, AV_SFT, SPLIT, TEACHER
 from common.trunk.artefacts import Trunk
@@ -163,14 +162,9 @@ def build_av(trunk: Trunk, decomposition: Decomposition | None = None) -> Verbal
 
 def warm_start_av(choice: TrunkChoice) -> WarmStartAV:
     """The arm of stage `av`, whose seeds are the pairs."""
-    name, pairs = choice.places.av_runs.name, tuple(range(choice.profile.warm_starts))
-    return WarmStartAV(ArmPlan(WARM_START, name, NoSettings(), choice, pairs))
+    return WarmStartAV(warm_start_plan(choice.places.av_runs, choice))
 
 
 def load_av(trunk: Trunk) -> Verbalizer:
     """The pair's AV; NlaError when it was not trained with the present settings and data."""
-    from common.lifecycle.check import check_run
-
-    arm = warm_start_av(trunk.choice)
-    check_run(arm, trunk.pair)
-    return arm.load(trunk.av_run)
+    return load_warm_start(warm_start_av(trunk.choice), trunk.pair)

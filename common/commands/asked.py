@@ -81,7 +81,7 @@ def spawn_sweep(arm: Any, workers: int) -> None:
         return
     import torch
 
-    from common.lifecycle.check import arguments
+    from common.lifecycle.identity import arguments
     from common.lifecycle.tune import sweep_of
     from common.processes import check_workers
     from common.tuning.study import open_study

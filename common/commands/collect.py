@@ -13,7 +13,8 @@ from common.commands.texts import shown_texts, text_metrics_by_writer
 from common.errors import NlaError
 from common.experiment import Experiment
 from common.files import replace_text
-from common.lifecycle.check import arguments, check_current
+from common.lifecycle.check import check_current
+from common.lifecycle.identity import arguments
 from common.lifecycle.tune import sweep_of
 from common.paths import results_folder
 from common.profile import Profile

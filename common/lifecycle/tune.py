@@ -5,6 +5,7 @@ import optuna
 from common.allocator import free_finished_runs
 from common.arms.arm import Arm
 from common.errors import NlaError
+from common.lifecycle.identity import code_of, command
 from common.manifest import digest_of
 from common.params import SearchSpace
 from common.paths import EXPERIMENTS, OPTUNA_URI
@@ -92,8 +93,6 @@ def parent_of(arm: Arm) -> str:
 
 
 def _trial(arm: Arm, trial: optuna.Trial, params: dict[str, float]) -> float:
-    from common.lifecycle.check import code_of, command
-
     assert arm.tuned, "what is tuned has settings"
     free_finished_runs()
     code = code_of(arm)
