@@ -108,7 +108,7 @@ def trunk_named(name: str, profile: Profile) -> TrunkChoice:
         if not (isinstance(before, Config) and isinstance(keys, Mapping)):
             remedy = "name a section of the profile, and its keys that are to differ"
             raise NlaError(f"trunks.{trunk}.{section}", where=where, remedy=remedy)
-        validated(type(before), before.model_dump() | keys, where, ("trunks", trunk, section))
+        validated(type(before), {**before.model_dump(), **keys}, where, ("trunks", trunk, section))
     return choose_trunk(profile, name, replaced)
 
 

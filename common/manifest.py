@@ -59,7 +59,7 @@ def _write_fields(artefact: Path, fields: Mapping[str, Any]) -> None:
     replace_text(manifest_file(artefact), text + "\n")
 
 
-def is_current(artefact: Path, code: str, **expected: object) -> bool:
+def is_current(artefact: Path, code: str, **expected: Any) -> bool:
     """Whether an artefact was made by this code from what is expected, and is whole."""
     try:
         fields = read_manifest(artefact, "", **expected)

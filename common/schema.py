@@ -95,7 +95,8 @@ class VerbalizationBatch(NamedTuple):
 
     def to(self, device: torch.device) -> "VerbalizationBatch":
         """The same on another device."""
-        return VerbalizationBatch(*(part.to(device) for part in self))
+        activations, counts = self.activations.to(device), self.is_explanation.to(device)
+        return VerbalizationBatch(self.tokens.to(device), activations, counts)
 
 
 class PolicyBatch(NamedTuple):

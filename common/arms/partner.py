@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from common.arms.arm import Need
 from common.arms.needs import ar_need
-from common.arms.reconstructor import load_ar
+from common.arms.reconstructor import ReconstructorArm, load_ar
+from common.errors import NlaError
 from common.models.reconstructor import Reconstructor
 from common.runs import RunFolder
 from common.schema import View, nothing
@@ -40,6 +41,8 @@ def finished(experiment: str, arm: str, trunk: Trunk, seed: int) -> Partner:
     from common.lifecycle.check import check_run
 
     trained = load_experiment(experiment).arm(arm, trunk.choice.profile)
+    if not isinstance(trained, ReconstructorArm):
+        raise NlaError(f"{experiment}/{arm} trains no AR", remedy="name an arm that does")
     own = seed if seed in trained.seeds else trained.seeds[0]
     run = trained.run_folder(own)
     place = run.path.parent

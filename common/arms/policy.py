@@ -155,7 +155,7 @@ class PolicyArm(Arm):
         callbacks += [plateau] if plateau else []
         facts = fit(module, data, profile.trainer, run, callbacks, resumable=trial is None)
         facts |= _learned(config, run.folder) | (plateau.facts if plateau else {})
-        return Pair(module.verbalizer, module.reconstructor, module.untrained), facts
+        return Pair(module.verbalizer, reconstructor, module.untrained), facts
 
     def save(self, trained: Pair, run: RunFolder) -> None:
         """Write both models in the precision of their training.
@@ -197,7 +197,7 @@ class PolicyArm(Arm):
         untrained = reader_of(trained.untrained, self.profile)
         rows = [
             judge.rows(read, self.test_conditions(tests, texts), AV, view),
-            judge.rows(untrained, {ORIGINAL: texts}, AV_UNTRAINED_AR, view),
+            judge.rows(untrained, {ORIGINAL: [*texts]}, AV_UNTRAINED_AR, view),
             judge.rows(read, {ORIGINAL: taught}, TEACHER, view),
         ]
         spoken = Spoken(tests, trained.verbalizer, read, texts, seed)

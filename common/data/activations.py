@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -82,7 +82,7 @@ def extract_activations(
     corpus: pl.DataFrame,
     target: Target,
     out: Path,
-    provenance: Mapping[str, object] = MappingProxyType({}),
+    provenance: Mapping[str, Any] = MappingProxyType({}),
     code: str = "",
 ) -> None:
     """Write `out/shard-*.parquet` and the manifest; finished shards of the same plan are kept.
@@ -219,7 +219,7 @@ def _finish(
     config: ActivationsConfig,
     layers: tuple[int, ...],
     target: Target,
-    provenance: Mapping[str, object],
+    provenance: Mapping[str, Any],
 ) -> None:
     main = activation_column(layers[0])
     with _naming_damage(out):

@@ -11,8 +11,8 @@ from common.data.batches import Example
 from common.data.store import ActivationStore
 from common.errors import NlaError
 
-Collate = Callable[[list[str], Tensor], Any]
-"""(texts, raw activations [batch, d_model]) → the batch a model reads."""
+Collate = Callable[[list[Any], Tensor], Any]
+"""(texts or readings, raw activations [batch, d_model]) → the batch a model reads."""
 
 
 class Batches(Dataset):

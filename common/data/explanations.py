@@ -39,7 +39,7 @@ def write_explanations(
     tokenizer: Any,
     out: Path,
     config: TeacherConfig,
-    provenance: Mapping[str, object] = MappingProxyType({}),
+    provenance: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write explanations.parquet (columns `COLUMNS`, in the order of the activations).
 
