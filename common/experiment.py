@@ -26,11 +26,11 @@ class Experiment:
 
     name: str
     arms: "type[Arm] | Mapping[str, type[Arm]]"
-    """The class of all arms, or one for each `kind` that arms in params.yaml name."""
+    """The class of all arms, or one class for each `kind` that arms in params.yaml name."""
     evaluations: tuple[Evaluation, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For another process: loaded there."""
+        """Pickled by name: another process loads the experiment itself."""
         return load_experiment, (self.name,)
 
     @property
@@ -53,9 +53,10 @@ class Experiment:
         return [*arms, *(own for each in self.evaluations for own in each.own_arms(arms))]
 
     def arm(self, name: str, profile: Profile) -> Arm:
-        """An arm at a profile; NlaError for one that is unknown, or a wrong key.
+        """An arm at a profile; NlaError for an unknown arm, or a wrong key.
 
-        One that is taken over is that of the other experiment, under the name that it has here.
+        An arm that is taken over (`from`) is the other experiment's, under the name that it has
+        here.
         """
         check_arm(self.name, name)
         params = self.params
@@ -117,5 +118,5 @@ def trunk_named(name: str, profile: Profile) -> TrunkChoice:
 
 
 def trunks_of(arms: Sequence[Arm]) -> dict[str, TrunkChoice]:
-    """{name: trunk} of the trunks that some arms stand on; the profile's own has no name."""
+    """{name: trunk} of the trunks that some arms use; the name of the profile's own is empty."""
     return {arm.plan.trunk.places.name: arm.plan.trunk for arm in arms}

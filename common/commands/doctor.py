@@ -39,7 +39,7 @@ SLOW = 200
 
 
 class Finding(NamedTuple):
-    """One thing looked at; no remedy means that it is fine."""
+    """Something that was checked; no remedy means that it is fine."""
 
     what: str
     remedy: str = ""
@@ -84,7 +84,7 @@ def _place() -> Iterator[Finding]:
 
 
 def _speed(profile: Profile) -> Finding:
-    """How fast this machine computes; slow is no fault, but worth knowing before a long run."""
+    """How fast this machine computes: being slow is no fault, but matters before a long run."""
     if torch.cuda.is_available():
         return Finding(f"{device_name()}, training in {profile.trainer.precision}")
     low = in_bfloat16(profile.trainer.precision)
@@ -97,7 +97,7 @@ def _speed(profile: Profile) -> Finding:
 
 
 def _allocator() -> Iterator[Finding]:
-    """On a CPU glibc's makes training slower, and more so the longer a run takes."""
+    """On a CPU the C library's allocator makes training slower, and more so in longer runs."""
     if sys.platform != "linux" or torch.cuda.is_available():
         return
     if (library := other_allocator()) is not None:

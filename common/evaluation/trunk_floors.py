@@ -1,4 +1,4 @@
-"""Floors and ceiling of a trunk: readers that are no ARs, and the target's own blocks."""
+"""Floors and ceiling of a trunk: readers that are not ARs, and the target's own blocks."""
 
 from collections.abc import Sequence
 from typing import Any

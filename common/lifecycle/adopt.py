@@ -1,4 +1,4 @@
-"""Take finished runs over to new code that changes no number: the only way round the digests."""
+"""Keep finished runs under new code that changes no number: the only exception to the digests."""
 
 import logging
 import subprocess
@@ -24,7 +24,7 @@ from common.trunk.choice import TrunkChoice
 log = logging.getLogger(__name__)
 
 GOLDEN = "tests/training/golden.py"
-"""Curves of AR, AV and reinforcement learning, in both precisions, as they were recorded."""
+"""Recorded curves of the training of AR and AV and of reinforcement learning, both precisions."""
 DEVIATIONS = """
 import sys
 from tests.training.golden import curves, deviations
@@ -35,9 +35,9 @@ sys.exit(bool(found))
 
 
 def adopt(arms: Sequence[Arm], reason: str) -> list[str]:
-    """Stamp finished runs of some arms, and what they stand on, with today's code.
+    """Mark finished runs of some arms, and what they are made from, as made by the present code.
 
-    What differs in more than code is left alone. Returns a line for each that was stamped.
+    A run that differs in more than code is left alone. Returns a line for each that was marked.
     NlaError when the golden curves differ, or the reason is empty.
     """
     if not reason.strip():
@@ -90,7 +90,7 @@ def _stamp(artefact: Path, code: str, note: Mapping[str, str]) -> bool:
 
 
 def _adopt_arm(arm: Arm, note: Mapping[str, str]) -> list[str]:
-    """Its finished runs."""
+    """Adopt its finished runs."""
     if (best := known(arm)) is None:
         return []
     stamped = []
@@ -110,7 +110,7 @@ def _adopt_arm(arm: Arm, note: Mapping[str, str]) -> list[str]:
 
 
 def _only_new_keys(run: RunFolder, made: MadeWith, name: str) -> bool:
-    """Whether settings differ only by options that came since, which have their defaults."""
+    """Whether settings differ only by options that are new, which have their defaults."""
     for part in ("trained", "tested"):
         expected: Any = getattr(made, part).get(name)
         found: Any = (run.config.get(part) or {}).get(name)

@@ -31,7 +31,7 @@ from common.target.residual import check_layers
 from common.trunk.choice import TrunkChoice
 
 ARTEFACTS = ("target", "corpus", "activations", "explanations", "av_text")
-"""Those of data that have a digest, in the order in which they are made."""
+"""The artefacts that have a digest, in the order in which they are made."""
 
 
 class Trunk:
@@ -43,7 +43,7 @@ class Trunk:
         self.profile, self.places = choice
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For another process: read there."""
+        """Pickled by name: another process reads the artefacts itself."""
         return Trunk, (self.choice, self.pair)
 
     @cached_property
@@ -53,7 +53,7 @@ class Trunk:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The target's, without loading the target."""
+        """The target's tokenizer, without loading the target."""
         return load_tokenizer(self.places.target)
 
     @property
@@ -69,7 +69,7 @@ class Trunk:
         return RunFolder(places.ar_run(self.pair), f"dvc repro {places.made_by('ar')}")
 
     def reading_metadata(self, model: Any) -> dict[str, str]:
-        """What an AR's checkpoint must agree on to be loaded."""
+        """Metadata on which an AR's checkpoint must agree to be loaded."""
         return {
             "template": model.template.digest(),
             "tokenizer": self.manifest["tokenizer"],
@@ -77,7 +77,7 @@ class Trunk:
         }
 
     def speaking_metadata(self, model: Any) -> dict[str, str]:
-        """What an AV's checkpoint must agree on to be loaded."""
+        """Metadata on which an AV's checkpoint must agree to be loaded."""
         return {
             "template": model.template.digest(),
             "tokenizer": self.manifest["tokenizer"],
@@ -88,7 +88,7 @@ class Trunk:
 
     @cached_property
     def manifest(self) -> dict:
-        """That of the activations; NlaError when they are of another target, corpus or layer."""
+        """The activations' manifest; NlaError if they are of another target, corpus or layer."""
         places = self.places
         target = read_manifest(places.target, places.made_by("target"))
         layers = check_layers(self.profile.activations.layers, target["blocks"])
@@ -115,7 +115,7 @@ class Trunk:
         return ActivationStore(self.places.activations, self.layer)
 
     def activations(self, splits: Sequence[str] = (), columns: Sequence[str] = ()) -> pl.DataFrame:
-        """Rows and columns of the activations' table; all where none are named."""
+        """Rows and columns of the activations' table; all if none are named."""
         return load_activations(self.places.activations, splits, columns)
 
     @cached_property
@@ -131,7 +131,7 @@ class Trunk:
 
     @cached_property
     def mean(self) -> Tensor:
-        """μ of method: mean of n(h) over the training documents, not re-normalised."""
+        """μ, the mean of n(h) over the training documents, not re-normalised."""
         return training_mean(self.training_activations)
 
     @cached_property
@@ -161,7 +161,7 @@ class Trunk:
     def ar_examples(self, limit: int | None = None) -> list[Example]:
         """Teacher texts of ar_sft and AV texts of rl documents, the same for every arm.
 
-        `limit` keeps the mixture and draws so many examples in all.
+        `limit` keeps the shares of both and draws this many examples in all.
         """
         config = self.profile.ar
         share = 1.0 if limit is None else min(1.0, limit / (config.examples + config.av_examples))

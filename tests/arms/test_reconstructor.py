@@ -146,7 +146,7 @@ def test_a_warm_start_that_does_not_match_is_refused(
 def test_a_warm_start_of_older_code_is_what_it_is(
     two_steps: Profile, warm: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("common.lifecycle.check.code_digest", lambda *_, **__: "newer")
+    monkeypatch.setattr("common.lifecycle.identity.code_digest", lambda *_, **__: "newer")
     assert isinstance(load_ar(Trunk(choose_trunk(two_steps))), Reconstructor)
     with pytest.raises(NlaError, match=r"a run of other code than today's.*dvc repro ar"):
         check_current(warm_start_ar(choose_trunk(two_steps)), 0)

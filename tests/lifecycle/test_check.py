@@ -7,7 +7,8 @@ import pytest
 from common.arms.reconstructor import warm_start_ar
 from common.arms.verbalizer import warm_start_av
 from common.errors import NlaError
-from common.lifecycle.check import check_current, check_run, code_of, command
+from common.lifecycle.check import check_current, check_run
+from common.lifecycle.identity import code_of, command
 from common.lifecycle.make import make_run
 from common.lifecycle.tune import sweep_of
 from common.profile import Profile
@@ -40,7 +41,7 @@ def test_only_who_asks_for_the_code_is_told_of_it(
 ):
     one = arm_named(NAME, two_steps)
     folder = make_run(one, 0, TUNED)
-    monkeypatch.setattr("common.lifecycle.check.code_digest", lambda *_, **__: "newer")
+    monkeypatch.setattr("common.lifecycle.identity.code_digest", lambda *_, **__: "newer")
     assert check_run(one, 0).path == folder.path
     with pytest.raises(NlaError, match="a run of other code than today's"):
         check_current(one, 0)

@@ -7,7 +7,7 @@ import pytest
 
 from common.config import ARConfig
 from common.errors import NlaError
-from common.lifecycle.check import code_of
+from common.lifecycle.identity import code_of
 from common.lifecycle.tune import NOTHING_TUNED, TRIAL_SEED, known, sweep_of, tune
 from common.params import Float
 from common.profile import Profile
@@ -24,7 +24,7 @@ def study_of(profile: Profile) -> str:
 def test_a_study_is_kept_when_code_changes(two_steps: Profile, monkeypatch: pytest.MonkeyPatch):
     before = study_of(two_steps)
     assert before.startswith("smoke/ar_small/bag_of_words/")
-    monkeypatch.setattr("common.lifecycle.check.code_digest", lambda *_, **__: "newer")
+    monkeypatch.setattr("common.lifecycle.identity.code_digest", lambda *_, **__: "newer")
     monkeypatch.setattr("common.code.code_digest", lambda *_, **__: "newer")
     assert study_of(two_steps) == before
 
