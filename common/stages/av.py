@@ -9,4 +9,4 @@ def make(choice: TrunkChoice) -> None:
     """A run for each pair; what is finished is left alone."""
     arm = warm_start_av(choice)
     for pair in arm.seeds:
-        make_run(arm, pair, kind="warm start")
+        make_run(arm, pair)

@@ -1,0 +1,102 @@
+"""A rendered report in MLflow: its verdict as tags and metrics, its page and figures as files."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from common.tracking.client import connect, experiment_called, runs_tagged
+from common.tracking.identity import REPORT, Identity
+from common.tracking.note import now
+from common.tracking.numbers import metric_name
+from common.tracking.settings import LONGEST_TAG
+from common.tracking.trouble import failures, trouble
+
+logger = logging.getLogger(__name__)
+
+
+class Finding(Protocol):
+    """A clause of the decision rule, applied to one contrast of arms."""
+
+    @property
+    def clause(self) -> str:
+        """`The round trip improves`."""
+        ...
+
+    @property
+    def contrast(self) -> str:
+        """In Markdown: `control` - `warm_start`."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """`shown`, ..."""
+        ...
+
+    @property
+    def difference(self) -> tuple[float, float, float] | None:
+        """Estimate, and the bounds of its interval."""
+        ...
+
+
+class Verdict(Protocol):
+    """What common/report/verdict.py tells."""
+
+    @property
+    def sentence(self) -> str:
+        """Plain words."""
+        ...
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """One per contrast."""
+        ...
+
+
+def log_report(profile: str, report: Path, verdict: Verdict) -> None:
+    """Show a report's verdict and files as a run of its experiment, in place of an earlier one."""
+    told = Identity(profile, report.stem, "", REPORT)
+    try:
+        client = connect()
+        experiment_id = experiment_called(client, told.experiment)
+        for earlier in runs_tagged(client, experiment_id, told.tags):
+            client.delete_run(earlier.info.run_id)
+        tags = told.tags | _tags(verdict)
+        run_id = client.create_run(experiment_id, now(), tags, told.name).info.run_id
+        for name, value in _differences(verdict).items():
+            client.log_metric(run_id, name, value)
+        client.log_artifact(run_id, str(report))
+        for figure in sorted(report.with_suffix("").glob("*.png")):
+            client.log_artifact(run_id, str(figure), report.stem)
+        client.set_terminated(run_id)
+    except failures() as error:
+        logger.warning("MLflow is off, it does not get the report (%s)", trouble(error))
+
+
+def _tags(verdict: Verdict) -> dict[str, str]:
+    """The sentence, which is also the description, and `shown` or not for each clause."""
+    lines: dict[str, list[str]] = {}
+    for one in verdict.findings:
+        lines.setdefault(one.clause, []).append(_line(one))
+    table = "\n".join(f"- **{clause}**: {'; '.join(told)}" for clause, told in lines.items())
+    tags = {"verdict": verdict.sentence, "mlflow.note.content": f"{verdict.sentence}\n\n{table}"}
+    tags |= {metric_name(f"verdict/{clause}"): "; ".join(told) for clause, told in lines.items()}
+    return {name: value.replace("`", "")[:LONGEST_TAG] for name, value in tags.items()}
+
+
+def _line(finding: Finding) -> str:
+    """`shown (control - warm_start: 0.042 [0.031, 0.055])`."""
+    figure = ""
+    if finding.difference:
+        estimate, low, high = finding.difference
+        figure = f": {estimate:.3g} [{low:.3g}, {high:.3g}]"
+    return f"{finding.status} ({finding.contrast}{figure})"
+
+
+def _differences(verdict: Verdict) -> dict[str, float]:
+    """`<clause>/<contrast>`: the estimate of the difference."""
+    return {
+        metric_name(f"{one.clause}/{one.contrast.replace('`', '')}"): one.difference[0]
+        for one in verdict.findings
+        if one.difference
+    }
