@@ -9,9 +9,10 @@ from common.tracking.client import connect, experiment_called, runs_tagged
 from common.tracking.identity import Identity, identity_of
 from common.tracking.note import now
 
-MEANS = ("test/", "run/", "dev_")
+MEANS = ("test/", "total/", "dev_")
 """Beginnings of the metrics that means are taken of: of a step of the training they say nothing."""
 NO_SETTING = "seed"
+SOURCE = ("mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 REPLACED = "replaced by"
 """Tag of the run of an earlier training, whose folder another one has taken."""
 
@@ -43,8 +44,10 @@ def gather(client: Any, experiment_id: str, run: Identity) -> None:
     if parent.data.params not in ({}, params):
         parent = _made_anew(client, parent, arm)
     _log(client, parent.info.run_id, _means(alike), params)
-    seeds = sorted(each.data.tags["seed"] for each in alike)
-    client.set_tag(parent.info.run_id, "seeds", ", ".join(seeds))
+    told = {name: last.data.tags[name] for name in SOURCE if name in last.data.tags}
+    told["seeds"] = ", ".join(sorted(each.data.tags["seed"] for each in alike))
+    for name, value in told.items():
+        client.set_tag(parent.info.run_id, name, value)
 
 
 def show_sweep(folder: RunFolder, facts: Mapping[str, Any], trials: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.tracking.trouble import deleted_experiment, tracking_uri
+from common.tracking.views import experiment_tags
 
 
 def connect() -> Any:
@@ -32,7 +33,7 @@ def experiment_called(client: Any, name: str) -> str:
     if found := known_experiment(client, name):
         return found
     try:
-        return client.create_experiment(name)
+        return client.create_experiment(name, tags=experiment_tags())
     except MlflowException:
         if found := known_experiment(client, name):
             return found

@@ -24,14 +24,17 @@ class Identity(NamedTuple):
 
     @property
     def name(self) -> str:
-        """`control s0`, `control trial 3`, `av pair 0`, `neutral AR`; of an arm a path."""
+        """`control s0`, `control trial 3`, `av pair 0`; `control (smoke)` for an arm.
+
+        What lies in no other run names its profile: an experiment in MLflow holds them all.
+        """
         names = {
             SEED: f"{self.arm} s{self.number}",
             TRIAL: f"{self.arm} trial {self.number}",
             WARM: f"{self.arm} pair {self.number}",
-            ARM: f"{self.profile}/{self.experiment}/{self.arm}",
-            NEUTRAL: "neutral AR",
-            REPORT: f"{self.profile} report",
+            ARM: f"{self.arm} ({self.profile})",
+            NEUTRAL: f"neutral AR ({self.profile})",
+            REPORT: f"report ({self.profile})",
         }
         return names[self.kind]
 

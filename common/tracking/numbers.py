@@ -1,6 +1,6 @@
 """The numbers that a finished run is compared by, from the files of its folder.
 
-`test/...` is measured on the test split, `run/...` tells what the run was and cost. Curves keep the
+`test/...` is measured on the test split, `total/...` tells what the run was and cost. Curves keep the
 names that they have in metrics.jsonl.
 """
 
@@ -29,15 +29,15 @@ def numbers_of(folder: RunFolder) -> dict[str, float]:
 
 
 def run_numbers(folder: RunFolder) -> dict[str, float]:
-    """Numbers of the summary that stand nowhere else: neither in a curve nor among the params."""
+    """Numbers of the summary that stand nowhere else: in no curve, no param and no FVE."""
     config, curves = folder.config, {name for _, values in folder.metrics() for name in values}
     trained = config.get("trained") or {}
     settings = {**(trained.get("tuned") or {}), **(trained.get("params") or {})}
     return {
-        f"run/{name}": value
+        f"total/{name}": value
         for name, value in flat(folder.summary).items()
         if isinstance(value, int | float)
-        and name not in curves
+        and name not in ("variance", *curves)
         and not (name in settings and settings[name] == value)
     }
 
@@ -57,7 +57,7 @@ def neutral_numbers(folder: RunFolder) -> dict[str, float]:
 
 def metric_name(name: str) -> str:
     """With the characters that MLflow allows."""
-    return re.sub(r"[^\w/\-. :]", "_", name)
+    return re.sub(r"[^\w/\-. :]", "_", re.sub("['`]", "", name))
 
 
 def _of_rows(folder: RunFolder) -> dict[str, float]:
@@ -67,7 +67,7 @@ def _of_rows(folder: RunFolder) -> dict[str, float]:
         rows = rows.filter(source=NEUTRAL_SOURCE)
     found: dict[str, float] = {}
     for (name,), part in rows.group_by(["arm" if is_neutral else "source"]):
-        found |= _readings(part, folder.summary, _short(str(name)))
+        found |= _readings(part, folder.summary, str(name) if is_neutral else _short(str(name)))
     return dict(sorted(found.items()))
 
 

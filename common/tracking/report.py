@@ -62,6 +62,7 @@ def log_report(profile: str, report: Path, verdict: Verdict) -> None:
         for earlier in runs_tagged(client, experiment_id, told.tags):
             client.delete_run(earlier.info.run_id)
         tags = told.tags | _tags(verdict)
+        tags["mlflow.source.name"] = f"nla report {told.experiment} --profile {profile}"
         run_id = client.create_run(experiment_id, now(), tags, told.name).info.run_id
         for name, value in _differences(verdict).items():
             client.log_metric(run_id, name, value)
@@ -80,7 +81,7 @@ def _tags(verdict: Verdict) -> dict[str, str]:
         lines.setdefault(one.clause, []).append(_line(one))
     table = "\n".join(f"- **{clause}**: {'; '.join(told)}" for clause, told in lines.items())
     tags = {"verdict": verdict.sentence, "mlflow.note.content": f"{verdict.sentence}\n\n{table}"}
-    tags |= {metric_name(f"verdict/{clause}"): "; ".join(told) for clause, told in lines.items()}
+    tags |= {metric_name(clause): "; ".join(told) for clause, told in lines.items()}
     return {name: value.replace("`", "")[:LONGEST_TAG] for name, value in tags.items()}
 
 
@@ -96,7 +97,7 @@ def _line(finding: Finding) -> str:
 def _differences(verdict: Verdict) -> dict[str, float]:
     """`<clause>/<contrast>`: the estimate of the difference."""
     return {
-        metric_name(f"{one.clause}/{one.contrast.replace('`', '')}"): one.difference[0]
+        metric_name(f"{one.clause}/{one.contrast}"): one.difference[0]
         for one in verdict.findings
         if one.difference
     }
