@@ -131,8 +131,8 @@ def _module(asked: SimpleNamespace) -> Any:
     from common.config import AVConfig, RLConfig
     from common.models.reconstructor import TruncatedReconstructor
     from common.target.load import load_target
+    from common.training.context import PolicyContext
     from common.training.policy import PolicyModule
-    from common.training.reward import Surroundings
 
     target = load_target(Path(asked.target))
     model = target.model
@@ -151,7 +151,7 @@ def _module(asked: SimpleNamespace) -> Any:
         trained="both" if asked.train_ar else "av",
     )
     return PolicyModule(
-        verbalizer, reconstructor, config, Surroundings(1.0, 0, precision=asked.precision)
+        verbalizer, reconstructor, config, PolicyContext(1.0, 0, precision=asked.precision)
     )
 
 

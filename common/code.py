@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from common.errors import NlaError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("common", "ar_variants", "decomposition", "experiments")
 NO_NUMBERS = {
     "common.config": "settings: each run keeps the values that it was made with",

@@ -93,6 +93,10 @@ class VerbalizationBatch(NamedTuple):
     activations: Float[Tensor, "batch d_model"]
     is_explanation: Bool[Tensor, "batch time"]
 
+    def to(self, device: torch.device) -> "VerbalizationBatch":
+        """The same on another device."""
+        return VerbalizationBatch(*(part.to(device) for part in self))
+
 
 class PolicyBatch(NamedTuple):
     """What reinforcement learning samples explanations for: activations, by key."""

@@ -20,14 +20,16 @@ import sklearn.linear_model  # noqa: F401
 import torch
 import transformers  # noqa: F401
 
-from common.commands.trunk import run_stage
 from common.config import AVConfig, TargetConfig
+from common.evaluation.test_set import TestSet
 from common.manifest import read_manifest, write_artefact
-from common.material import Material
-from common.paths import Trunk
+from common.paths import TrunkPlaces
 from common.profile import Profile, load_profile
 from common.schema import DEV, RL, SPLIT, TEST
+from common.stages.run import run_stage
 from common.target.load import Target, load_target, prepare_target
+from common.trunk.artefacts import Trunk
+from common.trunk.choice import choose_trunk
 from tests.command_line import Refusal, end_of
 
 ROOT = Path(__file__).parent.parent
@@ -67,40 +69,49 @@ def trunk_root(
 ) -> Path:
     """A repository root with data/smoke/ filled; the teacher's texts stand in for the AV's."""
     root = tmp_path_factory.mktemp("trunk")
-    trunk = Trunk(smoke.name)
+    places = TrunkPlaces(smoke.name)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        shutil.copytree(target_folder, trunk.target)
+        shutil.copytree(target_folder, places.target)
         for stage in ("corpus", "activations", "explanations"):
-            run_stage(stage, smoke)
-        spoken = pl.read_parquet(trunk.explanations).filter(pl.col(SPLIT).is_in([DEV, TEST, RL]))
-        read = read_manifest(trunk.activations, "activations")
+            run_stage(stage, choose_trunk(smoke))
+        spoken = pl.read_parquet(places.explanations).filter(pl.col(SPLIT).is_in([DEV, TEST, RL]))
+        read = read_manifest(places.activations, "activations")
         made_of = {"tokenizer": read["tokenizer"], "activations": read["digest"]}
         made_of["rollout"] = smoke.rollout.digest()
-        write_artefact(spoken, trunk.av_text, kind="av_text", **made_of)
+        places.av_texts.mkdir()
+        for pair in range(smoke.warm_starts):
+            write_artefact(spoken, places.av_text(pair), kind="av_text", pair=pair, **made_of)
     return root
 
 
 @pytest.fixture
-def trunk(trunk_root: Path, monkeypatch: pytest.MonkeyPatch, smoke: Profile) -> Trunk:
-    """Places of the smoke trunk, with its root as the current folder. Read only."""
+def places(trunk_root: Path, monkeypatch: pytest.MonkeyPatch, smoke: Profile) -> TrunkPlaces:
+    """Those of the smoke trunk, with its root as the current folder. Read only."""
     monkeypatch.chdir(trunk_root)
-    return Trunk(smoke.name)
+    return TrunkPlaces(smoke.name)
 
 
 @pytest.fixture
-def copied_trunk(
+def copied_places(
     trunk_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke: Profile
-) -> Trunk:
-    """A trunk that a test may damage, with its root as the current folder."""
+) -> TrunkPlaces:
+    """Those of a trunk that a test may damage, with its root as the current folder."""
     shutil.copytree(trunk_root, tmp_path / "root")
     monkeypatch.chdir(tmp_path / "root")
-    return Trunk(smoke.name)
+    return TrunkPlaces(smoke.name)
 
 
 @pytest.fixture
-def material(trunk: Trunk, smoke: Profile) -> Material:
-    return Material(smoke)
+def trunk(places: TrunkPlaces, smoke: Profile) -> Trunk:
+    """The smoke trunk. Read only."""
+    return Trunk(choose_trunk(smoke))
+
+
+@pytest.fixture
+def held_out(trunk: Trunk) -> TestSet:
+    """Its test documents."""
+    return TestSet(trunk)
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +122,7 @@ def av_config() -> AVConfig:
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh clone as far as the command line can tell: smoke profile, no artefact, no run."""
-    for name in ("common", "experiments", "dvc.yaml"):
+    for name in ("common", "ar_variants", "decomposition", "experiments", "dvc.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "params.yaml").write_text("profile: smoke\n")
     monkeypatch.chdir(tmp_path)

@@ -13,16 +13,18 @@ from typing import Any
 import pytest
 from lightning.pytorch.callbacks import Callback
 
-from common.arms.policy import PolicyArm
-from common.arms.reconstructor import ReconstructorArm
+from common.arms.reconstructor import warm_start_ar
+from common.arms.verbalizer import warm_start_av
 from common.config import TrainerConfig
 from common.errors import NlaError
 from common.experiment import load_experiment
-from common.material import Material
+from common.lifecycle.make import make_run
+from common.lifecycle.tune import tune
 from common.processes import Crew, check_workers, everywhere, processes_of
 from common.profile import Profile, load_profile
 from common.runs import LOOKS, RunFolder
-from common.warm_start import train_ar, train_av
+from common.stages.run import run_stage
+from common.trunk.choice import choose_trunk
 from tests.training.runs import train as train_module
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +49,7 @@ class Failing(Callback):
 @pytest.fixture
 def repository(trunk_root: Path, tmp_path: Path) -> Path:
     (tmp_path / "data").symlink_to(trunk_root / "data")
-    for name in ("common", "experiments", "dvc.yaml"):
+    for name in ("common", "ar_variants", "decomposition", "experiments", "dvc.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
@@ -111,7 +113,7 @@ def lives(process: int) -> bool:
 @pytest.mark.parametrize(
     ("devices", "changes", "refusal"),
     [
-        (3, {}, r"ar.batch_size = 16 does not divide among 3 processes"),
+        (3, {}, r"rl.activations / .* = 4 does not divide among 3 processes"),
         (2, {"num_nodes": 4}, r"rl.activations / .* = 4 does not divide among 8"),
         (0, {}, r"devices = 0.*say how many"),
         ("0,1", {}, r"devices = '0,1'.*say how many"),
@@ -124,7 +126,7 @@ def test_what_cannot_be_shared_out_is_refused(
 ):
     profile = smoke.replace(trainer=smoke.trainer.replace(devices=devices, **changes))
     with pytest.raises(NlaError, match=refusal):
-        PolicyArm(load_experiment("baseline"), "control", profile, Material(profile))
+        make_run(load_experiment("baseline").arm("control", profile), 0)
 
 
 def test_workers_of_several_processes_are_refused(smoke: Profile):
@@ -152,18 +154,18 @@ def main(what: str, *details: str) -> None:
 def train(devices: str) -> None:
     """A warm-started AV and AR, an arm with trials, and one of reinforcement learning."""
     profile = small(int(devices))
-    material = Material(profile)
-    train_av(material)
-    train_ar(material)
-    reader = ReconstructorArm(load_experiment("ar_small"), "blocks_1", profile, material)
-    best = reader.tune()
-    policy = PolicyArm(load_experiment("baseline"), "control", profile, material)
-    runs = reader.run_seed(0, best), policy.run_seed(0, policy.tune())
+    choice = choose_trunk(profile)
+    for stage in ("av", "av_text", "ar"):
+        run_stage(stage, choice)
+    reader = load_experiment("ar_small").arm("blocks_1", profile)
+    best = tune(reader)
+    policy = load_experiment("baseline").arm("control", profile)
+    runs = make_run(reader, 0, best), make_run(policy, 0, tune(policy))
     looks = sum("dev_fve" in values for _, values in runs[1].metrics())
     assert len(list(runs[1].dev_texts.glob(LOOKS))) == looks, "texts of every look, once"
     told = {
-        "av": material.av_run.summary["dev_loss"],
-        "ar": material.ar_run.summary["dev_fve"],
+        "av": warm_start_av(choice).run_folder(0).summary["dev_loss"],
+        "ar": warm_start_ar(choice).run_folder(0).summary["dev_fve"],
         "trials": best.values[0],
         "reader": runs[0].summary["dev_fve"],
         "policy": runs[1].summary["dev_fve"],
@@ -193,10 +195,13 @@ def small(devices: int) -> Profile:
     return smoke.replace(
         av=smoke.av.replace(examples=16, max_explanation_tokens=8, **few),
         ar=smoke.ar.replace(examples=16, av_examples=8, **few),
-        rl=smoke.rl.replace(steps=2, activations=4, samples=2, spoken_examples=4, **few),
+        rl=smoke.rl.replace(steps=2, activations=4, samples=2, **few),
         tuning=smoke.tuning.replace(trials=2, examples=16),
-        evaluation=smoke.evaluation.replace(prefix_lengths=(4,), batch_size=256),
+        evaluation=smoke.evaluation.replace(
+            prefix_lengths=(4,), batch_size=256, neutral_examples=4
+        ),
         trainer=smoke.trainer.replace(devices=devices),
+        warm_starts=1,
     )
 
 

@@ -130,9 +130,14 @@ class Arm:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of its final runs: one of each pair where nothing learns, which stands for the others."""
+        """Of its final runs: where nothing learns, one of each pair, or one where no pair is read.
+
+        It stands for the others.
+        """
         if self.learns:
             return self.paired_seeds
+        if not self.data:
+            return self.paired_seeds[:1]
         first = {self.pair_of(seed): seed for seed in reversed(self.paired_seeds)}
         return tuple(sorted(first.values()))
 
@@ -223,5 +228,5 @@ class Arm:
 
 
 def _experiment_module(plan: ArmPlan) -> list[str]:
-    file = Path(__file__).parents[2] / "experiments" / plan.experiment / "experiment.py"
+    file = Path(__file__).resolve().parents[2] / "experiments" / plan.experiment / "experiment.py"
     return [f"experiments.{plan.experiment}.experiment"] if file.exists() else []

@@ -8,6 +8,7 @@ from common.arms.needs import ar_need
 from common.arms.reconstructor import load_ar
 from common.models.reconstructor import Reconstructor
 from common.runs import RunFolder
+from common.schema import View, nothing
 from common.trunk.artefacts import Trunk
 
 
@@ -21,6 +22,8 @@ class Partner(NamedTuple):
     """A fresh copy from the checkpoint."""
     learning_rate_factor: Callable[[], float] = lambda: 1.0
     """The rate that it learned best with, in units of the profile's: scales rl.ar_learning_rate."""
+    view: View = nothing
+    """What it may see of an input."""
 
 
 def warm_started(trunk: Trunk) -> Partner:
@@ -48,4 +51,4 @@ def finished(experiment: str, arm: str, trunk: Trunk, seed: int) -> Partner:
     def factor() -> float:
         return run.summary["learning_rate"] / trained.profile.ar.learning_rate
 
-    return Partner(run, Need("ar", place, digest), lambda: trained.load(run), factor)
+    return Partner(run, Need("ar", place, digest), lambda: trained.load(run), factor, trained.view)

@@ -23,7 +23,18 @@ from common.models.reconstructor import Reconstructor
 from common.models.sizes import model_sizes
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
 from common.runs import RunFolder
-from common.schema import AV, AV_UNTRAINED_AR, DEV, KEY, RL, TEACHER, TOKEN_IDS, PolicyBatch
+from common.schema import (
+    AV,
+    AV_UNTRAINED_AR,
+    DEV,
+    KEY,
+    RL,
+    TEACHER,
+    TOKEN_IDS,
+    PolicyBatch,
+    View,
+    nothing,
+)
 from common.seeding import keyed_random, keyed_seed
 from common.target.splice import spliced_kl
 from common.trunk.artefacts import Trunk
@@ -62,6 +73,16 @@ class PolicyArm(Arm):
     def partner(self, seed: int) -> Partner:
         """The AR that the AV is trained against."""
         return warm_started(self.trunk(seed))
+
+    def context(self, trunk: Trunk, reconstructor: Reconstructor, view: View) -> dict[str, Any]:
+        """Parts of a PolicyContext that are not the default: a channel, a rewarder, a hook, a view.
+
+        Args:
+            trunk: of the run.
+            reconstructor: the AR that learns.
+            view: what it may see of an input.
+        """
+        return {} if view is nothing else {"view": lambda key: view(trunk.sources[key])}
 
     @property
     def tuned(self) -> RLConfig:
@@ -103,26 +124,28 @@ class PolicyArm(Arm):
 
         from common.data.datamodule import NlaDataModule
         from common.rollout.sampler import engine_of
+        from common.training.context import PolicyContext
         from common.training.dev_texts import DevTexts
         from common.training.plateau import Plateau
         from common.training.policy import PolicyModule
         from common.training.pruning import Pruning
-        from common.training.reward import Surroundings
         from common.training.trainer import fit
 
         trunk, partner, profile = self.trunk(seed), self.partner(seed), self.profile
         factor = partner.learning_rate_factor()
         config = config.replace(ar_learning_rate=config.ar_learning_rate * factor)
         dev = _dev_keys(trunk, config.validation_examples)
-        context = Surroundings(
+        torch.manual_seed(keyed_seed("adapters", seed) % 2**31)
+        verbalizer, reconstructor = load_av(trunk), partner.load()
+        context = PolicyContext(
             variance=trunk.variance_of(dev),
             seed=seed,
             precision=profile.trainer.precision,
             engine=engine_of(profile.rollout),
             splice=Splice(trunk) if config.splice else None,
+            **self.context(trunk, reconstructor, partner.view),
         )
-        torch.manual_seed(keyed_seed("adapters", seed) % 2**31)
-        module = PolicyModule(load_av(trunk), partner.load(), config, context)
+        module = PolicyModule(verbalizer, reconstructor, config, context)
         shape = (config.activations, config.steps, module.batches_together)
         plan = plan_rollouts(_unread_keys(trunk), *shape, seed=seed)
         batches = in_order([Example(key, key) for key in dev], profile.rollout.batch_size)
@@ -170,11 +193,12 @@ class PolicyArm(Arm):
         texts = texts_of_test(tests, written)
         taught = tests.table[TEACHER].to_list()
         read, judge = reader_of(trained.reconstructor, self.profile), tests.judge
+        view = self.partner(seed).view
         untrained = reader_of(trained.untrained, self.profile)
         rows = [
-            judge.rows(read, self.test_conditions(tests, texts), AV),
-            judge.rows(untrained, {ORIGINAL: texts}, AV_UNTRAINED_AR),
-            judge.rows(read, {ORIGINAL: taught}, TEACHER),
+            judge.rows(read, self.test_conditions(tests, texts), AV, view),
+            judge.rows(untrained, {ORIGINAL: texts}, AV_UNTRAINED_AR, view),
+            judge.rows(read, {ORIGINAL: taught}, TEACHER, view),
         ]
         spoken = Spoken(tests, trained.verbalizer, read, texts, seed)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())

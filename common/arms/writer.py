@@ -1,7 +1,7 @@
 """Arms in which nothing is trained: whoever explains is given, and the pair's AR reads."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -12,6 +12,7 @@ from common.schema import AV, EXPLANATION
 from common.trunk.artefacts import Trunk
 
 
+@runtime_checkable
 class Writer(Protocol):
     """Whoever explains: a prompted language model, a copy of a neighbour, a list of next tokens."""
 

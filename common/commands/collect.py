@@ -64,9 +64,9 @@ def under_all_seeds(table: pl.DataFrame, arms: Sequence[Arm]) -> pl.DataFrame:
     """What one run stands for is written under every seed of its pair, by which arms are paired."""
     first = {arm: {arm.pair_of(seed): seed for seed in reversed(arm.seeds)} for arm in arms}
     copies = [
-        table.filter(arm=arm.label, seed=first[arm][arm.pair_of(seed)]).with_columns(
-            seed=pl.lit(seed, pl.Int64)
-        )
+        table.filter(
+            arm=arm.label, seed=first[arm].get(arm.pair_of(seed), arm.seeds[0])
+        ).with_columns(seed=pl.lit(seed, pl.Int64))
         for arm in arms
         for seed in arm.paired_seeds
         if seed not in arm.seeds

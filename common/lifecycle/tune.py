@@ -8,7 +8,7 @@ from common.errors import NlaError
 from common.manifest import digest_of
 from common.params import SearchSpace
 from common.paths import EXPERIMENTS, OPTUNA_URI
-from common.processes import everywhere
+from common.processes import check_shares, everywhere
 from common.runs import MadeWith
 from common.tracking.tracker import log_sweep, tracked_run
 from common.tuning.study import Best, Sweep, known_best, trials_table
@@ -75,6 +75,7 @@ def tune(arm: Arm) -> Best:
     """
     if not arm.plan.search:
         return NOTHING_TUNED
+    check_shares(arm.profile, **arm.global_batch_sizes)
     sweep = sweep_of(arm)
     best = run_sweep(sweep, lambda trial, params: _trial(arm, trial, params))
     facts = {"trials": best.trials, "best_trial": best.number}

@@ -6,9 +6,9 @@ from common.models.verbalizer import Verbalizer
 
 
 def prepare_learners(
-    verbalizer: Verbalizer, reconstructor: Reconstructor, config: RLConfig
+    verbalizer: Verbalizer, reconstructor: Reconstructor | None, config: RLConfig
 ) -> None:
     """Fresh adapters on the warm-started AV; what is not trained is frozen."""
     verbalizer.adapt_anew(config.lora_rank, trainable=config.trained != "ar")
-    if config.trained == "av":
+    if reconstructor is not None and config.trained == "av":
         reconstructor.requires_grad_(False)

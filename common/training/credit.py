@@ -16,19 +16,19 @@ def token_weights(
     rollouts: Rollouts,
     rewards: Float[Tensor, "groups samples"],
     valid: Bool[Tensor, "groups samples"],
-    worth: Callable[[int], Float[Tensor, " rows"]],
+    rewards_of_first: Callable[[int], Float[Tensor, " rows"]],
 ) -> Float[Tensor, "rows #time"]:
-    """Weights in the policy's loss: advantages, or who is the best of a group.
+    """Weights in the policy's loss: advantages, or which sample is the best of a group.
 
-    What its beginning is worth is no merit of the rest of an explanation: `worth(n)` says what the
-    first `n` tokens of each row are, and is asked only where `config.credit_after` wants to know.
+    The reward of its beginning is no merit of the rest of an explanation: `rewards_of_first(n)` are
+    those of the first `n` tokens of each row, asked for only with `config.credit_after`.
     """
     if config.algorithm == "best_of":
         return best_of_group(rewards, valid).view(-1, 1)
     whole = group_advantages(rewards, config.scale_advantages).view(-1, 1)
     if not config.credit_after or config.trained == "ar":  # whose loss asks for no weights
         return whole
-    earlier = worth(config.credit_after).view_as(rewards)
+    earlier = rewards_of_first(config.credit_after).view_as(rewards)
     earlier = torch.where(earlier.isfinite(), earlier, rewards)
     rest = group_advantages(rewards, config.scale_advantages, earlier).view(-1, 1)
     return torch.where(first_tokens(rollouts, config.credit_after), whole, rest)

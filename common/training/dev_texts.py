@@ -1,4 +1,4 @@
-"""What an AV says of the dev activations at each look, for ARs that are trained later."""
+"""What an AV says of the dev activations at each validation, for ARs that are trained later."""
 
 from typing import Any
 

@@ -6,13 +6,13 @@ from common.metrics.degeneration import degeneration, sameness
 from common.metrics.quotes import quote_share
 from common.rollout.engine import Rollouts
 
-UNWELL_STEPS = 10
-"""So many rollouts in a row with the same sign of collapse end a run."""
+COLLAPSED_ROLLOUTS = 10
+"""So many in a row with the same sign of collapse end a run."""
 FEWEST_VALID, MOST_REPETITION, MOST_SAMENESS, LOWEST_FVE = 0.5, 0.5, 0.9, -1.0
 """Explanations of unrelated activations have an FVE of about -0.6."""
-SPEECHLESS = "fewer than half of the explanations were valid"
+INVALID = "fewer than half of the explanations were valid"
 REPETITIVE = "most of what the explanations say they had said before"
-INDIFFERENT = "explanations of different activations said the same"
+SAME = "explanations of different activations said the same"
 UNREADABLE = f"the AR read the explanations with an FVE below {LOWEST_FVE:g}"
 SIGNS = ("valid", "repetition", "sameness", "fve")
 
@@ -38,15 +38,15 @@ def monitors(
     }
 
 
-class Health:
+class CollapseDetector:
     """Signs of collapse, and for how many rollouts each has been seen without a break."""
 
-    def __init__(self, speaker_learns: bool) -> None:
+    def __init__(self, av_learns: bool) -> None:
         """An AV that does not learn cannot collapse, whatever it says; its AR can."""
-        said = (SPEECHLESS, REPETITIVE, INDIFFERENT) if speaker_learns else ()
-        self.in_a_row = dict.fromkeys((*said, UNREADABLE), 0)
+        watched = (INVALID, REPETITIVE, SAME) if av_learns else ()
+        self.counts = dict.fromkeys((*watched, UNREADABLE), 0)
 
-    def see(self, valid: float, repetition: float, sameness: float, fve: float) -> str:
+    def update(self, valid: float, repetition: float, sameness: float, fve: float) -> str:
         """Why the run should end, or "".
 
         Of one rollout: the share of valid explanations, of word 3-grams that stand earlier in the
@@ -54,14 +54,14 @@ class Health:
         along, over the dev variance.
         """
         signs = {
-            SPEECHLESS: valid < FEWEST_VALID,
+            INVALID: valid < FEWEST_VALID,
             REPETITIVE: repetition > MOST_REPETITION,
-            INDIFFERENT: sameness > MOST_SAMENESS,
+            SAME: sameness > MOST_SAMENESS,
             UNREADABLE: fve < LOWEST_FVE,
         }
-        for name, times in self.in_a_row.items():
-            self.in_a_row[name] = times + 1 if signs[name] else 0
-        for name, times in self.in_a_row.items():
-            if times >= UNWELL_STEPS:
-                return f"collapsed: {name} in {UNWELL_STEPS} rollouts in a row"
+        for name, times in self.counts.items():
+            self.counts[name] = times + 1 if signs[name] else 0
+        for name, times in self.counts.items():
+            if times >= COLLAPSED_ROLLOUTS:
+                return f"collapsed: {name} in {COLLAPSED_ROLLOUTS} rollouts in a row"
         return ""

@@ -39,9 +39,9 @@ class TrainingModule(L.LightningModule):
     """Batches of one optimiser step."""
     batches_together = 1
     """Batches that no validation and no checkpoint may part."""
-    looks_first = False
-    """Whether dev documents are looked at before the first step, and every step is logged."""
-    less_memory = "lower batch_size in the profile"
+    validates_first = False
+    """Whether there is a validation before the first step, and every step is logged."""
+    memory_remedy = "lower batch_size in the profile"
     """What to do when memory runs out."""
     stopped = ""
     """Why a run ended before its time, if it did."""
@@ -50,7 +50,7 @@ class TrainingModule(L.LightningModule):
         """`total_steps` optimiser steps make the whole schedule."""
         super().__init__()
         self.model, self.config, self.total_steps = model, config, total_steps
-        self.strict_loading = False  # checkpoints hold what is trained
+        self.strict_loading = False  # checkpoints hold no frozen weights
         self.skipped_steps = 0
         self.skipped_in_a_row = 0
         self.seconds_before, self.started = 0.0, time.perf_counter()
@@ -130,14 +130,25 @@ class TrainingModule(L.LightningModule):
             raise NlaError(what, where=f"step {self.global_step}", remedy=remedy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Trainable weights only; a resumed run reports skipped steps and earlier time, too."""
-        trained = {name for name, p in self.named_parameters() if p.requires_grad}
-        weights = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {name: weights[name] for name in weights if name in trained}
+        """Trainable weights, buffers and extra state, but no frozen weights.
+
+        A resumed run reports skipped steps and earlier time, too.
+        """
+        kept = {name for name, p in self.named_parameters() if p.requires_grad}
+        kept |= {name for name, _ in self.named_buffers()}
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: state[name] for name in state if name in kept}
+        checkpoint["extra_state"] = {  # by ourselves: a strategy may pass it over
+            name: module.get_extra_state()
+            for name, module in self.named_modules()
+            if type(module).get_extra_state is not torch.nn.Module.get_extra_state
+        }
         checkpoint["skipped_steps"], checkpoint["seconds"] = self.skipped_steps, self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See `on_save_checkpoint`."""
+        for name, state in checkpoint["extra_state"].items():
+            self.get_submodule(name).set_extra_state(state)
         self.skipped_steps, self.seconds_before = checkpoint["skipped_steps"], checkpoint["seconds"]
 
     def log_metrics(

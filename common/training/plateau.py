@@ -6,23 +6,23 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 
 class Plateau(EarlyStopping):
-    """Ends a run after `patience` looks in a row without a better `dev_fve`.
+    """Ends a run after `patience` validations in a row without a better `dev_fve`.
 
-    The look before the first step counts, and a run that had ended stays so when it is resumed.
+    The one before the first step counts, and a run that had ended stays so when it is resumed.
     """
 
     def __init__(self, patience: int) -> None:
-        """A look that is not finite is no better one."""
+        """A value that is not finite is no better one."""
         super().__init__(
             "dev_fve",
             mode="max",
             patience=patience,
             check_finite=False,
-            check_on_train_epoch_end=False,  # or nothing would, where every batch has its look
+            check_on_train_epoch_end=False,  # or nothing would, where every batch has one
         )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Before training the look is only remembered."""
+        """Before training the value is only remembered."""
         if trainer.state.fn == TrainerFn.VALIDATING:
             self.best_score = trainer.callback_metrics["dev_fve"].detach().clone()
         else:

@@ -1,7 +1,7 @@
-"""What a sampled explanation is worth, and what an AR gets to read of it."""
+"""What a sampled explanation is worth, and how much of it an AR reads."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -10,27 +10,11 @@ from torch import Tensor
 
 from common.errors import NlaError
 from common.metrics.fve import normalize
-from common.rollout.engine import Engine, Rollouts
-from common.rollout.sampler import own_engine
+from common.rollout.engine import Rollouts
 from common.seeding import keyed_random
+from common.training.rewarder import Reading
 
 log = logging.getLogger(__name__)
-
-Splice = Callable[[list[str], Tensor], Tensor]
-"""Keys and reconstructions [keys x samples, d_model] → KL in nats of each row."""
-
-
-class Surroundings(NamedTuple):
-    """What reinforcement learning needs to know beside models and settings."""
-
-    variance: float
-    """Of the dev activations: the fixed denominator of `dev_fve`."""
-    seed: int
-    precision: str = "32-true"
-    """As in TrainerConfig."""
-    engine: Engine = own_engine
-    """What samples."""
-    splice: Splice | None = None
 
 
 class Scored(NamedTuple):
@@ -38,15 +22,19 @@ class Scored(NamedTuple):
 
     rollouts: Rollouts
     texts: list[str]
-    """What the AR reads: whole, or the first tokens."""
+    """As the AV wrote them."""
+    readings: list[Reading]
+    """What the AR reads: of whole texts or their first tokens, behind the channel."""
     valid: Bool[Tensor, " rows"]
     rewards: Float[Tensor, " rows"]
     weights: Float[Tensor, "rows #time"]
-    """Of each token in the policy's loss: advantages, or who is best."""
-    log_probs: Float[Tensor, "rows time"] | None
-    """Of the reference; None where no KL is asked for."""
-    answers: Float[Tensor, "rows d_model"] | None
-    """Of the AR, with its graph, where it learns from them; None where it reads again."""
+    """Of each token in the policy's loss: advantages, or which sample is the best of its group."""
+    errors: Float[Tensor, " rows"]
+    """Squared errors of the AR that learns; without one, means over the rewarder's readers."""
+    reconstructions: Float[Tensor, "rows d_model"] | None
+    """Of the AR, with their graph, where it learns from them; None where it reads again."""
+    reference: Float[Tensor, "rows time"] | None = None
+    """Log-probabilities of the tokens under the reference; None where no KL is asked for."""
 
 
 def reading_rewards(

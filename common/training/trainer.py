@@ -22,14 +22,14 @@ from common.data.datamodule import NlaDataModule
 from common.errors import NlaError
 from common.files import replacing
 from common.runs import RunFolder
-from common.tracking.tracker import Tracker
 from common.training.module import TrainingModule
+from common.training.run_log import RunLog
 
 
 class RunLogger(Logger):
     """Lightning's metrics into metrics.jsonl, and into MLflow as they come."""
 
-    def __init__(self, folder: RunFolder, tracker: Tracker) -> None:
+    def __init__(self, folder: RunFolder, tracker: RunLog) -> None:
         """Both ends are open already."""
         super().__init__()
         self.folder, self.tracker = folder, tracker
@@ -80,7 +80,7 @@ def fit(
     module: TrainingModule,
     data: NlaDataModule,
     trainer_config: TrainerConfig,
-    tracker: Tracker,
+    tracker: RunLog,
     callbacks: Sequence[Callback] = (),
     resumable: bool = True,
 ) -> Fitted:
@@ -107,7 +107,7 @@ def fit(
     trainer = _trainer(trainer_config, module, every, used, RunLogger(folder, tracker))
     resume_from = trainer.strategy.broadcast(str(last) if resumable and last.exists() else None)
     if is_first():
-        forget_after(folder, _step_of(last) if resume_from else 0)
+        drop_metrics_from(folder, _step_of(last) if resume_from else 0)
     _run(trainer, module, data, resume_from)
     metrics = {
         name: value
@@ -123,9 +123,9 @@ def fit(
 def _run(
     trainer: L.Trainer, module: TrainingModule, data: NlaDataModule, resume_from: str | None
 ) -> None:
-    """Look, train, and translate what may end it."""
+    """Validate, train, and translate what may end it."""
     try:
-        if module.looks_first and not resume_from:
+        if module.validates_first and not resume_from:
             trainer.validate(module, data, verbose=False)
         if data.train:
             trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
@@ -133,14 +133,14 @@ def _run(
         if not is_out_of_memory(error):
             raise
         where = f"step {module.global_step}"
-        raise NlaError(out_of_memory(error), where=where, remedy=module.less_memory) from error
+        raise NlaError(out_of_memory(error), where=where, remedy=module.memory_remedy) from error
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         if trainer.interrupted:
             raise KeyboardInterrupt from error
         raise
 
 
-def forget_after(folder: RunFolder, step: int) -> None:
+def drop_metrics_from(folder: RunFolder, step: int) -> None:
     """Drop metrics of an earlier attempt, from the step on at which this one starts."""
     kept = [(at, values) for at, values in folder.metrics() if at < step]
     folder.metrics_file.unlink(missing_ok=True)
@@ -186,7 +186,7 @@ def _trainer(
         max_steps=steps,
         val_check_interval=every,
         num_sanity_val_steps=0,
-        log_every_n_steps=1 if module.looks_first else max(1, min(10, steps // 10)),
+        log_every_n_steps=1 if module.validates_first else max(1, min(10, steps // 10)),
         accumulate_grad_batches=module.accumulate,
         callbacks=callbacks,
         plugins=[ReplacingCheckpointIO(), *_environment()],

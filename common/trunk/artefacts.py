@@ -144,7 +144,7 @@ class Trunk:
         else:
             place, stage = self.places.av_text(self.pair), "av_text"
             settings = {"rollout": self.profile.rollout.digest()}
-            if self.av_run.summary_file.exists():
+            if "av" in read_manifest(place, stage) and self.av_run.summary_file.exists():
                 settings["av"] = self.av_run.summary["digest"]
         made_from = {
             "tokenizer": self.manifest["tokenizer"],

@@ -12,16 +12,18 @@ from common.commands.explain import Found, check_position, judged, last_tokens, 
 from common.commands.pair import make_target, standing_with
 from common.config import AVConfig
 from common.errors import NlaError
+from common.evaluation.test_set import TestSet
 from common.manifest import read_manifest
-from common.material import Material
 from common.metrics.standing import Familiar, Standing, percentiles
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
-from common.paths import Trunk
+from common.paths import TrunkPlaces
 from common.profile import Profile, load_profile
 from common.release.released import Spoken, save_released, save_standing
 from common.target.load import Target
 from common.target.text import encode_document
+from common.trunk.artefacts import Trunk
+from common.trunk.choice import choose_trunk
 from tests.command_line import Refusal, end_of
 
 TEXT = "The quiet river crosses the Mirel plain. " * 4
@@ -83,8 +85,8 @@ def test_a_release_explains_from_any_folder(
 def test_where_a_row_stands_is_told_as_soon_as_the_release_knows(
     released: Path, explained, smoke: Profile
 ):
-    material = Material(smoke)
-    save_standing(released, standing_with(material, torch.linspace(-1, -0.99, 50), 0.25), note=1)
+    held_out = TestSet(Trunk(choose_trunk(smoke)))
+    save_standing(released, standing_with(held_out, torch.linspace(-1, -0.99, 50), 0.25), note=1)
     assert explained(TEXT)["cosine"].endswith(", above 100 % of the pair's test activations")
     assert read_manifest(released, "release")["note"] == 1
 
@@ -208,6 +210,6 @@ def test_the_target_is_made_where_it_is_missing(
     (repository / "params.yaml").write_text("profile: laptop\n")
     make_target(smoke)
     assert len(asked) == 2
-    read_manifest(Trunk("smoke").target, "target", kind="target")
+    read_manifest(TrunkPlaces("smoke").target, "target", kind="target")
     make_target(smoke)
     assert capsys.readouterr().err.count("not there yet") == 2

@@ -21,7 +21,7 @@ from common.data.corpus import load_corpus
 from common.errors import NlaError
 from common.files import write_atomically
 from common.manifest import read_manifest
-from common.paths import Trunk
+from common.paths import TrunkPlaces
 from common.schema import (
     AR_SFT,
     AV_SFT,
@@ -46,7 +46,7 @@ CONFIG = ActivationsConfig(layers=(8, 3), max_tokens=40, shard_rows=20, batch_to
 
 @pytest.fixture(scope="module")
 def corpus(trunk_root: Path) -> pl.DataFrame:
-    return load_corpus(trunk_root / Trunk("smoke").corpus).head(30)
+    return load_corpus(trunk_root / TrunkPlaces("smoke").corpus).head(30)
 
 
 @pytest.fixture(scope="module")

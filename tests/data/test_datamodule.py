@@ -13,7 +13,7 @@ from common.data.batches import Example, examples_of, in_order, plan_batches, pl
 from common.data.datamodule import NlaDataModule
 from common.data.store import ActivationStore
 from common.errors import NlaError
-from common.paths import Trunk
+from common.paths import TrunkPlaces
 from common.schema import EXPLANATION, KEY
 
 EXAMPLES = [Example(f"doc-{index}:16", "word " * (1 + index % 13)) for index in range(50)]
@@ -21,20 +21,20 @@ EXAMPLES = [Example(f"doc-{index}:16", "word " * (1 + index % 13)) for index in 
 
 @pytest.fixture(scope="module")
 def store(trunk_root: Path) -> ActivationStore:
-    return ActivationStore(trunk_root / Trunk("smoke").activations, 8)
+    return ActivationStore(trunk_root / TrunkPlaces("smoke").activations, 8)
 
 
 @pytest.fixture
-def examples(trunk: Trunk) -> list[Example]:
-    return examples_of(pl.read_parquet(trunk.explanations))
+def examples(places: TrunkPlaces) -> list[Example]:
+    return examples_of(pl.read_parquet(places.explanations))
 
 
 def pair(texts: list[str], activations: Tensor) -> tuple[list[str], Tensor]:
     return texts, activations
 
 
-def test_memory_mapped_values_are_those_of_the_parquet(store: ActivationStore, trunk: Trunk):
-    table = load_activations(trunk.activations).sample(fraction=1, shuffle=True, seed=0)
+def test_memory_mapped_values_are_those_of_the_parquet(store: ActivationStore, places: TrunkPlaces):
+    table = load_activations(places.activations).sample(fraction=1, shuffle=True, seed=0)
     found = store[table[KEY].to_list()]
     assert found.dtype == torch.float32
     assert torch.equal(found, vectors_of(table, 8))

@@ -3,7 +3,6 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 import torch
-from common.material import Material
 from torch import Tensor
 
 from common.evaluation.conditions import (
@@ -24,6 +23,7 @@ from common.evaluation.floors import (
     tfidf_ridge,
 )
 from common.evaluation.roundtrip import Judge
+from common.evaluation.test_set import TestSet
 from common.metrics.fve import fve, squared_errors, training_mean, variance
 from common.models.reconstructor import TruncatedReconstructor
 from common.rollout.reading import reconstruct
@@ -112,35 +112,35 @@ def test_beside_each_text_stands_what_may_be_seen_of_the_rows_own_input(judge: J
     assert rows.filter(pl.col("applied"))["cosine"].to_list() == pytest.approx([1] * 7)
 
 
-def test_a_perfect_ar_has_fve_1_and_a_negative_shuffled_floor(material: Material):
-    truth = material.judge.activations
+def test_a_perfect_ar_has_fve_1_and_a_negative_shuffled_floor(held_out: TestSet):
+    truth = held_out.judge.activations
     texts = [str(row) for row in range(len(truth))]
-    named = material.test_table.select(KEY, DOC_ID, TEXT).with_columns(
-        pl.Series(EXPLANATION, texts)
-    )
-    found = conditions(named, material.profile.evaluation, material.target.tokenizer)
-    rows = material.judge.rows(
+    named = held_out.table.select(KEY, DOC_ID, TEXT).with_columns(pl.Series(EXPLANATION, texts))
+    found = conditions(named, held_out.profile.evaluation, held_out.trunk.target.tokenizer)
+    rows = held_out.judge.rows(
         lambda wanted: truth[[int(reading.text) for reading in wanted]],
         {name: found[name] for name in (ORIGINAL, SHUFFLED)},
         TEACHER,
     )
-    spread, _ = material.test_variance()
+    spread, _ = held_out.variances()
     assert fve_of(rows, ORIGINAL, spread) == pytest.approx(1)
     assert set(rows.filter(transform=ORIGINAL)["retrieval_rank"]) == {1}
     assert -1.5 < fve_of(rows, SHUFFLED, spread) < -0.5
 
 
-def test_the_mean_direction_is_below_the_mean_itself(material: Material):
-    texts: list[str | None] = [""] * len(material.judge.activations)
-    rows = material.judge.rows(mean_direction(material.mean), {ORIGINAL: texts}, TEACHER)
-    found = fve_of(rows, ORIGINAL, material.test_variance()[0])
+def test_the_mean_direction_is_below_the_mean_itself(held_out: TestSet):
+    texts: list[str | None] = [""] * len(held_out.judge.activations)
+    rows = held_out.judge.rows(mean_direction(held_out.trunk.mean), {ORIGINAL: texts}, TEACHER)
+    found = fve_of(rows, ORIGINAL, held_out.variances()[0])
     assert -1 < found < 0, "scaled to full length, μ no longer is the best constant"
 
 
-def test_the_targets_own_blocks_are_the_ceiling(material: Material):
-    own = own_blocks(material.target, material.layer, material.test_table[TOKEN_IDS].to_list())
-    errors = squared_errors(own, material.judge.activations)
-    assert fve(errors, material.test_variance()[0]) > 0.999
+def test_the_targets_own_blocks_are_the_ceiling(held_out: TestSet):
+    own = own_blocks(
+        held_out.trunk.target, held_out.trunk.layer, held_out.table[TOKEN_IDS].to_list()
+    )
+    errors = squared_errors(own, held_out.judge.activations)
+    assert fve(errors, held_out.variances()[0]) > 0.999
 
 
 def test_reconstructions_come_in_the_order_of_the_texts(target: Target):
@@ -165,12 +165,12 @@ def test_shuffling_gives_every_row_the_text_of_another_document():
     assert swapped == other_documents(documents)
 
 
-def test_conditions_stand_beside_the_original(material: Material):
-    found = material.test_conditions(TEACHER)
-    assert {len(texts) for texts in found.values()} == {material.test_table.height}
-    assert found[ORIGINAL] == material.test_table[TEACHER].to_list()
+def test_conditions_stand_beside_the_original(held_out: TestSet):
+    found = held_out.conditions_by(TEACHER)
+    assert {len(texts) for texts in found.values()} == {held_out.table.height}
+    assert found[ORIGINAL] == held_out.table[TEACHER].to_list()
     assert {"quotes_only", "quotes_stripped", "random_stripped", "paraphrase"} <= found.keys()
-    tokenizer = material.target.tokenizer
+    tokenizer = held_out.trunk.target.tokenizer
     for text, cut in zip(found[ORIGINAL], found["prefix_8"], strict=True):
         if cut is not None:
             assert text is not None
@@ -179,14 +179,14 @@ def test_conditions_stand_beside_the_original(material: Material):
     assert any(cut is not None for cut in found["prefix_8"])
 
 
-def test_the_source_text_keeps_its_end(material: Material):
-    table, tokenizer = material.test_table, material.target.tokenizer
+def test_the_source_text_keeps_its_end(held_out: TestSet):
+    table, tokenizer = held_out.table, held_out.trunk.target.tokenizer
     cut = source_texts(table, tokenizer, 5)
     for text, ids, ending in zip(table["text"], table[TOKEN_IDS].to_list(), cut, strict=True):
         assert tokenizer.encode(ending, add_special_tokens=False) == ids[-5:]
         assert text.endswith(ending)
-    limit = material.profile.ar.max_explanation_tokens
-    assert material.test_conditions(TEACHER)[SOURCE_TEXT] == source_texts(table, tokenizer, limit)
+    limit = held_out.profile.ar.max_explanation_tokens
+    assert held_out.conditions_by(TEACHER)[SOURCE_TEXT] == source_texts(table, tokenizer, limit)
 
 
 def topic_ridges(target: Target, texts: list[str], activations: Tensor) -> dict[str, Reader]:

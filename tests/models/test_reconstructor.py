@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from common.material import Material
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from common.data.activations import load_activations, vectors_of
+from common.data.activations import vectors_of
+from common.evaluation.test_set import TestSet
 from common.metrics.fve import fve, normalize, squared_errors, training_mean, variance
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.schema import (
@@ -25,6 +25,7 @@ from common.schema import (
 )
 from common.target.load import Target, load_target
 from common.target.tiny_corpus import tiny_documents
+from common.trunk.artefacts import Trunk
 
 LAPTOP_TARGET = Path(__file__).parents[2] / "data" / "laptop" / "target"
 LAYER = 8
@@ -51,11 +52,11 @@ def score(model: Reconstructor, tokens: TokenBatch, activations: Tensor, mean: T
     return fve(squared_errors(model(tokens), activations), variance(activations, mean))
 
 
-def test_the_targets_own_first_blocks_give_the_activation_back(make: Any, material: Material):
-    table = load_activations(material.trunk.activations, [TEST])
+def test_the_targets_own_first_blocks_give_the_activation_back(make: Any, trunk: Trunk):
+    table = trunk.activations([TEST])
     tokens, activations = batch_of(table[TOKEN_IDS].to_list()), vectors_of(table, LAYER)
     scores = {
-        blocks: score(make(blocks), tokens, activations, material.mean)
+        blocks: score(make(blocks), tokens, activations, trunk.mean)
         for blocks in (LAYER, LAYER + 1, LAYER + 2)
     }
     assert scores[LAYER + 1] > 0.999
@@ -161,9 +162,9 @@ def fit(model: Reconstructor, texts: list[str], activations: Tensor, steps: int)
         optimizer.step()
 
 
-def test_an_ar_overfits_eight_pairs(make: Any, material: Material):
-    table = material.explanations(TEACHER).filter(split=AR_SFT).unique(DOC_ID).sort(KEY).head(8)
-    texts, activations = table[EXPLANATION].to_list(), material.store[table[KEY].to_list()]
+def test_an_ar_overfits_eight_pairs(make: Any, trunk: Trunk):
+    table = trunk.explanations(TEACHER).filter(split=AR_SFT).unique(DOC_ID).sort(KEY).head(8)
+    texts, activations = table[EXPLANATION].to_list(), trunk.store[table[KEY].to_list()]
     model, mean = make(), training_mean(activations)
     assert score(model, model.encode(readings_of(texts)), activations, mean) < 0
     fit(model, texts, activations, steps=30)
@@ -194,8 +195,8 @@ def test_true_labels_teach_about_other_documents_and_shuffled_ones_do_not(make: 
     assert scores["shuffled"] <= 0
 
 
-def test_a_centred_ar_answers_the_mean_activation_on_the_average(make: Any, material: Material):
-    activations = material.store[material.test_table[KEY].to_list()[: len(TEXTS)]]
+def test_a_centred_ar_answers_the_mean_activation_on_the_average(make: Any, trunk: Trunk):
+    activations = trunk.store[TestSet(trunk).keys[: len(TEXTS)]]
     model = make()
     before = model(model.encode(readings_of(TEXTS))).norm(dim=1).mean()
     model.prepare(readings_of(TEXTS), activations, TEXTS)

@@ -144,9 +144,8 @@ def test_what_is_sampled_in_training_is_of_the_weights_as_they_are(
     anything = {"must_end": False}
 
     def build(_folder: Path) -> Any:
-        module, collate = runs.policy(tmp_path, optimizer_steps=1, learning_rate=1e-2, **anything)
-        module.around = module.around._replace(engine=engine_of(CONFIG))
-        return module, collate
+        context = runs.CONTEXT._replace(engine=engine_of(CONFIG))
+        return runs.policy(tmp_path, context, optimizer_steps=1, learning_rate=1e-2, **anything)
 
     monkeypatch.setattr(runs, "load_target", lambda _folder: wide)
     monkeypatch.setitem(runs.KINDS, "policy", build)

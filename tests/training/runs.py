@@ -8,27 +8,30 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.config import ARConfig, AVConfig, RLConfig, SupervisedConfig, TrainerConfig
 from common.data.batches import Example, in_order, plan_batches, plan_rollouts
 from common.data.datamodule import NlaDataModule
 from common.data.store import ActivationStore
-from common.models.reconstructor import TruncatedReconstructor
+from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
 from common.schema import PolicyBatch, ReconstructionBatch, readings_of
 from common.target.load import load_target
 from common.tracking.tracker import Tracker
+from common.training.context import PolicyContext
 from common.training.module import TrainingModule
 from common.training.policy import PolicyModule
-from common.training.reward import Surroundings
+from common.training.reward import Scored
+from common.training.rewarder import Lagged
 from common.training.sft_ar import ReconstructorModule
 from common.training.sft_av import VerbalizerModule
 from common.training.trainer import Fitted, fit
 
 STEPS, BATCH = 12, 4
 CPU = TrainerConfig(accelerator="cpu", precision="32-true")
+CONTEXT = PolicyContext(64.0, seed=0)
 ENDING = 1189
 """A token that about half of the tiny AV's explanations come to write at temperature 0.25."""
 NAMES = ("river", "law", "song", "moss", "wheel", "bread", "treaty", "valley")
@@ -51,15 +54,16 @@ class Store(ActivationStore):
 
 
 def train(
-    kind: str,
+    kind: "str | Build",
     target_folder: Path,
     folder: RunFolder,
     trainer: TrainerConfig = CPU,
     callbacks: Sequence[Callback] = (),
 ) -> tuple[TrainingModule, Fitted]:
-    """Train an `ar` or `av` into a run folder, as a process of its own would: all is made anew."""
+    """Train one of `KINDS` into a run folder, as a process of its own would: all is made anew."""
     torch.manual_seed(0)
-    module, collate = KINDS[kind](target_folder)
+    build = KINDS[kind] if isinstance(kind, str) else kind
+    module, collate = build(target_folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     examples = pairs()
     store, plan = Store(examples), plan_batches(examples[8:], BATCH, 2, seed=0)[:STEPS]
@@ -107,20 +111,46 @@ def _verbalizer(target_folder: Path) -> tuple[TrainingModule, Any]:
 
 
 def policy(
-    target_folder: Path, **settings: Any
+    target_folder: Path,
+    context: PolicyContext | Callable[[Reconstructor], PolicyContext] = CONTEXT,
+    **settings: Any,
 ) -> tuple[PolicyModule, Callable[[list[str], Tensor], PolicyBatch]]:
     """Joint training: two rollouts between validations, two optimiser steps a rollout in halves."""
+    verbalizer, reconstructor = pair(target_folder)
+    if not isinstance(context, PolicyContext):
+        context = context(reconstructor)
+    module = PolicyModule(verbalizer, reconstructor, rl_config(**settings), context)
+    return module, PolicyBatch
+
+
+def pair(target_folder: Path) -> tuple[Verbalizer, TruncatedReconstructor]:
+    """AV and AR of the tiny target."""
     target = load_target(target_folder)
     base = _settings() | {"lora_rank": 4, "max_explanation_tokens": 8}
     verbalizer = Verbalizer(target.model, target.tokenizer, AVConfig(**base), alpha=10.0)
     verbalizer.template = replace(verbalizer.template, end_id=ENDING)
+    return verbalizer, TruncatedReconstructor(target.model, target.tokenizer, 2, 32)
+
+
+def rl_config(**settings: Any) -> RLConfig:
+    """See `policy`."""
     shape = {"steps": 6, "activations": BATCH, "samples": 4, "optimizer_steps": 2}
     chosen = {"learning_rate": 1e-4, "ar_learning_rate": 1e-4, "kl": 0.1, "validations": 3}
     chosen["temperature"] = 0.25
-    config = RLConfig(**shape | chosen | settings)
-    reconstructor = TruncatedReconstructor(target.model, target.tokenizer, 2, 32)
-    module = PolicyModule(verbalizer, reconstructor, config, Surroundings(64.0, seed=0))
-    return module, lambda keys, vectors: PolicyBatch(keys, vectors)
+    return RLConfig(**shape | chosen | settings)
+
+
+class RunningMean(nn.Module):
+    """A hook after each rollout that remembers the mean reward."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, scored: Scored, batch: PolicyBatch, number: int) -> None:
+        self.mean.lerp_(scored.rewards.mean(), 1 / (number + 1))
 
 
 def _settings() -> dict[str, Any]:
@@ -146,11 +176,26 @@ def _policy_whole(target_folder: Path) -> tuple[TrainingModule, Any]:
     return policy(target_folder, must_end=False, steps=4)
 
 
-KINDS: dict[str, Callable[[Path], tuple[TrainingModule, Any]]] = {
+Build = Callable[[Path], tuple[TrainingModule, Any]]
+"""Folder of the target → module, and what makes a batch of keys or texts and activations."""
+
+
+def _policy_lagged(target_folder: Path) -> tuple[TrainingModule, Any]:
+    """The AR that rewards follows the one that learns, three rollouts late; a hook has a state."""
+
+    def context(reconstructor: Reconstructor) -> PolicyContext:
+        rewarder = Lagged(reconstructor, CPU.precision, every=3, share=0.5)
+        return CONTEXT._replace(rewarder=rewarder, after_rollout=RunningMean())
+
+    return policy(target_folder, context, ar_learning_rate=1e-2)
+
+
+KINDS: dict[str, Build] = {
     "ar": _reconstructor,
     "av": _verbalizer,
     "policy": policy,
     "policy_credited": _policy_credited,
+    "policy_lagged": _policy_lagged,
     "policy_whole": _policy_whole,
     "policy_without_kl": _policy_without_kl,
 }

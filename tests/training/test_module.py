@@ -1,5 +1,6 @@
 import logging
 import math
+from typing import Any
 
 import lightning as L
 import pytest
@@ -130,3 +131,13 @@ def test_gradients_are_clipped_to_the_norm_by_hand():
         module.model.weight.grad = torch.tensor([gradient])
         module.on_before_optimizer_step(torch.optim.SGD(module.parameters(), lr=1.0))
         assert torch.allclose(module.model.weight.grad, torch.tensor([expected]), atol=1e-5)
+
+
+def test_checkpoints_hold_buffers_but_no_frozen_weights_by_whatever_name():
+    norm, frozen = nn.BatchNorm1d(2), nn.Linear(2, 2).requires_grad_(False)
+    module = TrainingModule(nn.Sequential(frozen, norm), CONFIG, 20)
+    module.again = module.model[0]  # type: ignore[assignment]
+    saved: dict[str, Any] = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(saved)
+    statistics = {"running_mean", "running_var", "num_batches_tracked"}
+    assert saved["state_dict"].keys() == {f"model.1.{n}" for n in {"weight", "bias"} | statistics}

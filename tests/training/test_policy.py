@@ -10,11 +10,13 @@ from common.errors import NlaError
 from common.models.templates import AVTemplate
 from common.runs import RunFolder
 from common.schema import PolicyBatch, readings_of
-from common.training.health import UNWELL_STEPS
+from common.training.context import PolicyContext
+from common.training.health import COLLAPSED_ROLLOUTS
 from common.training.plateau import Plateau
 from common.training.policy import PolicyModule
 from common.training.reward import reading_rewards
-from tests.training.runs import ENDING, KINDS, Store, metrics, pairs, policy, train
+from common.training.scoring import Scorer
+from tests.training.runs import CONTEXT, ENDING, KINDS, Store, metrics, pairs, policy, train
 
 KEYS = [f"{number}:16" for number in range(4)]
 VECTORS = 10 * torch.randn(4, 64, generator=torch.Generator().manual_seed(3))
@@ -31,13 +33,13 @@ def quiet(module: PolicyModule) -> PolicyModule:
     module.told = []  # type: ignore[attr-defined]
     module.log_metrics = lambda values, _: module.told.append(values)  # type: ignore[method-assign]
     module.all_gather = lambda value: value[None]  # type: ignore[method-assign]
-    module._health.see = lambda *_: ""  # type: ignore[method-assign]
+    module._collapse.update = lambda *_: ""  # type: ignore[method-assign]
     return module
 
 
-def made(target_folder: Path, **settings: Any) -> PolicyModule:
+def made(target_folder: Path, context: PolicyContext = CONTEXT, **settings: Any) -> PolicyModule:
     torch.manual_seed(0)
-    return quiet(policy(target_folder, **settings)[0])
+    return quiet(policy(target_folder, context, **settings)[0])
 
 
 def optimise(module: PolicyModule, steps: int) -> None:
@@ -49,17 +51,17 @@ def optimise(module: PolicyModule, steps: int) -> None:
         optimizer.step()
 
 
-class Preferring(PolicyModule):
+class Preferring(Scorer):
     """Rewards one first token, whatever the AR says."""
 
     token: int
 
-    def _rewards(self, batch: Any, read: Any, rollouts: Any) -> Tensor:
+    def _rewards(self, batch: Any, reads: Any, rollouts: Any) -> Tensor:
         return (rollouts.ids[:, 0] == self.token).float()
 
 
-def preferring(target_folder: Path, kl: float, rate: float) -> tuple[Preferring, Tensor]:
-    """The module, and the probabilities of its first token for each activation."""
+def preferring(target_folder: Path, kl: float, rate: float) -> tuple[PolicyModule, int, Tensor]:
+    """The module, what it prefers, and the probabilities of first tokens for each activation."""
     module = made(
         target_folder,
         trained="av",
@@ -71,10 +73,9 @@ def preferring(target_folder: Path, kl: float, rate: float) -> tuple[Preferring,
     )
     module.verbalizer.config = module.verbalizer.config.replace(max_explanation_tokens=1)
     module.config = module.config.replace(warmup_fraction=0.0)
-    module.__class__ = Preferring
-    assert isinstance(module, Preferring)
-    module.token = int(first_token(module).argmax(1).mode().values)
-    return module, first_token(module)
+    module.scorer.__class__ = Preferring
+    token = module.scorer.token = int(first_token(module).argmax(1).mode().values)  # type: ignore[attr-defined]
+    return module, token, first_token(module)
 
 
 def first_token(module: PolicyModule) -> Tensor:
@@ -93,22 +94,22 @@ def anything_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     def unchecked(rewards: Tensor, valid: Tensor, _: float) -> tuple[Tensor, Tensor]:
         return rewards, torch.ones_like(valid)
 
-    monkeypatch.setattr("common.training.policy.checked_rewards", unchecked)
+    monkeypatch.setattr("common.training.scoring.checked_rewards", unchecked)
 
 
 @pytest.mark.usefixtures("anything_goes")
 def test_what_is_rewarded_becomes_probable(target_folder: Path):
-    module, before = preferring(target_folder, kl=0.0, rate=1e-2)
-    assert float(before[:, module.token].max()) < 0.5
+    module, token, before = preferring(target_folder, kl=0.0, rate=1e-2)
+    assert float(before[:, token].max()) < 0.5
     optimise(module, 30)
-    assert float(first_token(module)[:, module.token].min()) > 0.9
+    assert float(first_token(module)[:, token].min()) > 0.9
 
 
 @pytest.mark.usefixtures("anything_goes")
 def test_a_large_kl_pins_the_policy(target_folder: Path):
     moved = {}
     for kl in (0.0, 1e3):
-        module, before = preferring(target_folder, kl=kl, rate=1e-3)
+        module, _, before = preferring(target_folder, kl=kl, rate=1e-3)
         optimise(module, 20)
         moved[kl] = float((first_token(module) - before).abs().max())
     assert moved[0.0] > 0.5
@@ -118,8 +119,8 @@ def test_a_large_kl_pins_the_policy(target_folder: Path):
 def test_fresh_adapters_leave_the_warm_start_as_it_is(target_folder: Path):
     module = made(target_folder)
     scored = module._rollout(BATCH, 0)
-    assert scored.log_probs is not None
-    torch.testing.assert_close(scored.log_probs, scored.rollouts.log_probs, atol=1e-4, rtol=0)
+    assert scored.reference is not None
+    torch.testing.assert_close(scored.reference, scored.rollouts.log_probs, atol=1e-4, rtol=0)
 
 
 def test_advantages_sum_to_zero_in_each_group(target_folder: Path):
@@ -160,7 +161,7 @@ def test_invalid_explanations_get_the_worst_reward_and_teach_the_ar_nothing(targ
     assert 0 < int(scored.valid.sum()) < len(scored.valid)
     assert (scored.rewards[~scored.valid] <= -2).all()
     nobody = scored._replace(valid=torch.zeros_like(scored.valid))
-    loss = module._reading_loss(nobody, VECTORS, range(4))
+    loss = module._reconstruction_loss(nobody, VECTORS, range(4))
     loss.backward()
     assert loss.item() == 0
 
@@ -170,8 +171,7 @@ def test_rewards_are_minus_the_normalised_error_of_the_live_ar(target_folder: Pa
     scored = module._rollout(BATCH, 0)
     row = int(scored.valid.nonzero()[0])
     with torch.no_grad():
-        readings = readings_of([scored.texts[row]])
-        read = module.reconstructor(module.reconstructor.encode(readings))[0]
+        read = module.reconstructor(module.reconstructor.encode([scored.readings[row]]))[0]
     cosine = torch.cosine_similarity(read, VECTORS[row // 4], dim=0)
     length = int(scored.rollouts.mask[row].sum())
     expected = -2 * (1 - float(cosine)) - 0.5 * length / 8
@@ -188,7 +188,7 @@ def test_truncation_is_shared_in_a_group(target_folder: Path):
             fits = {
                 budget
                 for budget in budgets
-                if tokenizer.decode(written[row][:budget]).strip() == scored.texts[row]
+                if tokenizer.decode(written[row][:budget]).strip() == scored.readings[row].text
             }
             budgets &= fits
         assert budgets, "one budget explains all texts of the group"
@@ -280,8 +280,8 @@ def test_the_second_step_on_a_rollout_is_weighted_by_the_ratio(target_folder: Pa
 
 
 def test_splice_costs_reward(target_folder: Path):
-    plain, spliced = made(target_folder), made(target_folder, splice=0.1)
-    spliced.around = spliced.around._replace(splice=lambda _, read: torch.full((len(read),), 2.0))
+    context = CONTEXT._replace(splice=lambda _, read: torch.full((len(read),), 2.0))
+    plain, spliced = made(target_folder), made(target_folder, context, splice=0.1)
     rewards = [module._rollout(BATCH, 0) for module in (plain, spliced)]
     lost = (rewards[0].rewards - rewards[1].rewards)[rewards[0].valid]
     assert lost.tolist() == pytest.approx([0.2] * len(lost), abs=1e-5)
@@ -299,7 +299,7 @@ def test_a_collapsed_policy_ends_the_run(target_folder: Path, folder: RunFolder,
     """No explanation ever ends: the run stops, says why, and keeps what it has."""
 
     def endless(folder: Path) -> Any:
-        module, collate = policy(folder, steps=UNWELL_STEPS + 2, optimizer_steps=1)
+        module, collate = policy(folder, steps=COLLAPSED_ROLLOUTS + 2, optimizer_steps=1)
         module.verbalizer.template = AVTemplate.of(module.verbalizer.tokenizer)
         return module, collate
 
@@ -314,15 +314,13 @@ def test_an_ar_that_reads_ever_worse_ends_the_run(
     target_folder: Path, folder: RunFolder, monkeypatch: Any
 ):
     def diverging(folder: Path) -> Any:
-        shape = {"steps": UNWELL_STEPS + 2, "optimizer_steps": 1, "trained": "ar"}
-        module, collate = policy(folder, **shape)
-        module.around = module.around._replace(variance=1.0)  # any answer is far off
-        return module, collate
+        shape = {"steps": COLLAPSED_ROLLOUTS + 2, "optimizer_steps": 1, "trained": "ar"}
+        return policy(folder, CONTEXT._replace(variance=1.0), **shape)  # any answer is far off
 
     monkeypatch.setitem(KINDS, "policy", diverging)
     module, _ = train("policy", target_folder, folder)
     assert "FVE below" in module.stopped
-    assert module.global_step == UNWELL_STEPS
+    assert module.global_step == COLLAPSED_ROLLOUTS
 
 
 def test_a_run_that_has_flattened_stays_ended_when_it_is_resumed(
@@ -348,8 +346,9 @@ def test_a_better_text_is_worth_more_to_a_trained_ar(target_folder: Path, folder
     examples, store = pairs(), Store(pairs())
     vectors = store[[example.key for example in examples]]
     with torch.no_grad():
-        readings = readings_of([example.text for example in examples])
-        read = module.model(module.model.encode(readings))
+        read = module.model(
+            module.model.encode(readings_of([example.text for example in examples]))
+        )
     own, others = (reading_rewards(texts, vectors, "mse") for texts in (read, read.roll(1, 0)))
     assert own.mean() > others.mean()
     assert float((own > others).float().mean()) > 0.8, "chance is one half"
@@ -363,7 +362,7 @@ def test_av_and_ar_may_have_schedules_of_their_own(target_folder: Path):
     assert ar(last) < 0.1
 
 
-def test_every_step_is_watched(target_folder: Path, folder: RunFolder):
+def test_every_step_is_monitored(target_folder: Path, folder: RunFolder):
     module, fitted = train("policy", target_folder, folder)
     assert len(metrics(folder, "rl_reward")) == 12, "each of the two optimiser steps"
     assert len(metrics(folder, "dev_fve")) == 4, "before the first step and three times since"

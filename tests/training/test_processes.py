@@ -62,13 +62,14 @@ def test_two_processes_train_what_one_trains(
 
 
 @pytest.mark.slow
-def test_sharded_training_resumes(target_folder: Path, tmp_path: Path):
+@pytest.mark.parametrize("kind", ["policy_without_kl", "policy_lagged"])
+def test_sharded_training_resumes(kind: str, target_folder: Path, tmp_path: Path):
     """From the checkpoint of its end: nothing is left to train, and the weights are the same."""
     folder = RunFolder(tmp_path / "smoke" / "test" / "together" / "0")
-    assert any(as_two_processes("policy_without_kl", "fsdp2", target_folder, folder))
+    assert any(as_two_processes(kind, "fsdp2", target_folder, folder))
     before = torch.load(folder.path / "weights.pt")
     (folder.path / "weights.pt").unlink()
-    assert as_two_processes("policy_without_kl", "fsdp2", target_folder, folder) == [[], []]
+    assert as_two_processes(kind, "fsdp2", target_folder, folder) == [[], []]
     after = torch.load(folder.path / "weights.pt")
     assert all(torch.equal(before[name], after[name]) for name in before)
 

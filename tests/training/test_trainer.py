@@ -7,12 +7,13 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import nn
+from torch import Tensor, nn
 
 from common.allocator import free_finished_runs
 from common.errors import NlaError
 from common.models.checkpoint import load_trainable, save_trainable
 from common.runs import RunFolder
+from common.training.policy import PolicyModule
 from tests.training.runs import metrics, train
 
 
@@ -46,11 +47,19 @@ def folder(tmp_path: Path) -> RunFolder:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, target_folder: Path) -> dict[str, Any]:
     """By kind: the weights at the end, all metrics."""
     whole = {}
-    for kind in ("ar", "av", "policy", "policy_credited"):
+    for kind in ("ar", "av", "policy", "policy_credited", "policy_lagged"):
         run = RunFolder(tmp_path_factory.mktemp(kind) / "smoke" / "test" / "whole" / "0")
         module, _ = train(kind, target_folder, run)
-        whole[kind] = (module.state_dict(), metrics(run))
+        whole[kind] = (state_of(module), metrics(run))
     return whole
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """Weights, buffers, and the tensors of any extra state."""
+    state = module.state_dict()
+    for name in [name for name in state if name.endswith("_extra_state")]:
+        state |= {f"{name}.{part}": value.clone() for part, value in state.pop(name).items()}
+    return state
 
 
 @pytest.mark.parametrize(
@@ -65,6 +74,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, target_folder: Path)
         ("policy", [StopAfter(5)]),
         ("policy", [StopAfter(4, validating=True), StopAfter(9)]),
         ("policy_credited", [StopAfter(5)]),
+        ("policy_lagged", [StopAfter(9)]),
+        ("policy_lagged", [StopAfter(4, validating=True), StopAfter(11)]),
     ],
 )
 def test_killed_and_resumed_is_uninterrupted(
@@ -80,7 +91,32 @@ def test_killed_and_resumed_is_uninterrupted(
     module, _ = train(kind, target_folder, folder)
     weights, lines = uninterrupted[kind]
     assert metrics(folder) == lines
-    assert all(torch.equal(value, weights[name]) for name, value in module.state_dict().items())
+    assert all(torch.equal(value, weights[name]) for name, value in state_of(module).items())
+
+
+def test_a_checkpoint_holds_what_changes_but_no_frozen_weights(
+    folder: RunFolder, target_folder: Path
+):
+    """In four bytes: trained weights with two moments each, and those of the AR that lags."""
+    module, _ = train("policy_lagged", target_folder, folder)
+    assert isinstance(module, PolicyModule)
+    last = folder.path / "resume" / "last.ckpt"
+    saved = torch.load(last, weights_only=False)
+    mean = module.parts["after_rollout"].mean
+    assert saved["state_dict"]["parts.after_rollout.mean"] == mean != 0
+    learned = {name for name, p in module.named_parameters() if p.requires_grad}
+    assert saved["state_dict"].keys() == learned | {"parts.after_rollout.mean"}
+    trained, lagging, frozen = (
+        4 * sum(p.numel() for p in parameters)
+        for parameters in (
+            [p for p in module.parameters() if p.requires_grad],
+            saved["extra_state"]["parts.rewarder"].values(),
+            [p for p in module.verbalizer.parameters() if not p.requires_grad],
+        )
+    )
+    size = last.stat().st_size
+    assert size == pytest.approx(3 * trained + lagging, rel=0.1)
+    assert frozen > 0.2 * size, "it would show"
 
 
 def test_an_uninterrupted_run_trains_the_whole_plan_and_tells_its_dev_metrics(
