@@ -1,7 +1,7 @@
 """The numbers that a finished run is compared by, from the files of its folder.
 
-`test/...` is measured on the test split, `total/...` tells what the run was and cost. Curves keep the
-names that they have in metrics.jsonl.
+`test/...` is measured on the test split, `total/...` tells what the run was and cost. Curves keep
+the names that they have in metrics.jsonl.
 """
 
 import re
@@ -25,7 +25,7 @@ def numbers_of(folder: RunFolder) -> dict[str, float]:
         return {}
     found = {**run_numbers(folder), **_of_rows(folder), **_of_measures(folder)}
     found |= neutral_numbers(folder)
-    return {metric_name(name): float(value) for name, value in found.items()}
+    return {metric_name(name): value for name, value in found.items()}
 
 
 def run_numbers(folder: RunFolder) -> dict[str, float]:
@@ -34,7 +34,7 @@ def run_numbers(folder: RunFolder) -> dict[str, float]:
     trained = config.get("trained") or {}
     settings = {**(trained.get("tuned") or {}), **(trained.get("params") or {})}
     return {
-        f"total/{name}": value
+        f"total/{name}": float(value)
         for name, value in flat(folder.summary).items()
         if isinstance(value, int | float)
         and name not in ("variance", *curves)

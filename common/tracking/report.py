@@ -1,9 +1,8 @@
 """A rendered report in MLflow: its verdict as tags and metrics, its page and figures as files."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from common.tracking.client import connect, experiment_called, runs_tagged
 from common.tracking.identity import REPORT, Identity
@@ -15,46 +14,14 @@ from common.tracking.trouble import failures, trouble
 logger = logging.getLogger(__name__)
 
 
-class Finding(Protocol):
-    """A clause of the decision rule, applied to one contrast of arms."""
+def log_report(profile: str, report: Path, verdict: Any) -> None:
+    """Show a report's verdict and files as a run of its experiment, in place of an earlier one.
 
-    @property
-    def clause(self) -> str:
-        """`The round trip improves`."""
-        ...
-
-    @property
-    def contrast(self) -> str:
-        """In Markdown: `control` - `warm_start`."""
-        ...
-
-    @property
-    def status(self) -> str:
-        """`shown`, ..."""
-        ...
-
-    @property
-    def difference(self) -> tuple[float, float, float] | None:
-        """Estimate, and the bounds of its interval."""
-        ...
-
-
-class Verdict(Protocol):
-    """What common/report/verdict.py tells."""
-
-    @property
-    def sentence(self) -> str:
-        """Plain words."""
-        ...
-
-    @property
-    def findings(self) -> Sequence[Finding]:
-        """One per contrast."""
-        ...
-
-
-def log_report(profile: str, report: Path, verdict: Verdict) -> None:
-    """Show a report's verdict and files as a run of its experiment, in place of an earlier one."""
+    Args:
+        profile: by name.
+        report: the page; its figures lie in a folder of that name beside it.
+        verdict: a `common.report.verdict.Verdict`.
+    """
     told = Identity(profile, report.stem, "", REPORT)
     try:
         client = connect()
@@ -74,7 +41,7 @@ def log_report(profile: str, report: Path, verdict: Verdict) -> None:
         logger.warning("MLflow is off, it does not get the report (%s)", trouble(error))
 
 
-def _tags(verdict: Verdict) -> dict[str, str]:
+def _tags(verdict: Any) -> dict[str, str]:
     """The sentence, which is also the description, and `shown` or not for each clause."""
     lines: dict[str, list[str]] = {}
     for one in verdict.findings:
@@ -85,7 +52,7 @@ def _tags(verdict: Verdict) -> dict[str, str]:
     return {name: value.replace("`", "")[:LONGEST_TAG] for name, value in tags.items()}
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: Any) -> str:
     """`shown (control - warm_start: 0.042 [0.031, 0.055])`."""
     figure = ""
     if finding.difference:
@@ -94,7 +61,7 @@ def _line(finding: Finding) -> str:
     return f"{finding.status} ({finding.contrast}{figure})"
 
 
-def _differences(verdict: Verdict) -> dict[str, float]:
+def _differences(verdict: Any) -> dict[str, float]:
     """`<clause>/<contrast>`: the estimate of the difference."""
     return {
         metric_name(f"{one.clause}/{one.contrast}"): one.difference[0]
