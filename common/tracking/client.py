@@ -11,6 +11,9 @@ from typing import Any
 from common.tracking.trouble import deleted_experiment, tracking_uri
 from common.tracking.views import experiment_tags
 
+DATABASE_TRIES = 4
+"""MLflow's own ten hold a run up for two minutes where a database server is down."""
+
 
 def connect() -> Any:
     """A client; a new sqlite store is created by one process while the others wait."""
@@ -19,7 +22,9 @@ def connect() -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient
+    from mlflow.store.db import utils
 
+    utils.MAX_RETRY_COUNT = DATABASE_TRIES
     for chatty in ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     with _creation_lock(_uri()):
