@@ -75,10 +75,7 @@ class Mirror:
             self._client.set_tag(self.run_id, name, value)
         status = "FINISHED" if state == "PRUNED" else state
         self._client.set_terminated(self.run_id, status, note.ended)
-        if state == "FINISHED" and self.told.kind in FINAL:
-            gather(self._client, self._experiment_id, self.told)
-        if state == "FINISHED" and self.told.kind == NEUTRAL:
-            self._tell_readings()
+        tell_others(self._client, self.folder, note)
 
     def _flush(self) -> None:
         while self._buffer:
@@ -95,18 +92,6 @@ class Mirror:
                 self._client.set_tag(run.info.run_id, REPLACED, newest.info.run_id)
                 name = f"{run.info.run_name} (replaced)"
                 self._client.update_run(run.info.run_id, name=name)
-
-    def _tell_readings(self) -> None:
-        """Also show what a neutral AR has found on the runs whose texts it read."""
-        for name in data_digests(self.folder):
-            read = RunFolder(self.folder.path.parents[2] / self.told.experiment / name)
-            if not (numbers := neutral_numbers(read) if read.summary_file.exists() else {}):
-                continue
-            tags = {"nla.folder": folder_name(read), "nla.digest": whole_digest(read)}
-            for run in runs_tagged(self._client, self._experiment_id, tags):
-                for metric, value in numbers.items():
-                    self._client.log_metric(run.info.run_id, metric, value)
-                gather(self._client, self._experiment_id, identity_of(read))
 
     def _log_params(self) -> None:
         from mlflow.entities import Param
@@ -135,6 +120,29 @@ class Mirror:
         ]
         if inputs:
             self._client.log_inputs(self.run_id, inputs)
+
+
+def tell_others(client: Any, folder: RunFolder, note: Note) -> None:
+    """Bring up to date what other runs show of a finished one: its arm, or what it has read."""
+    told = identity_of(folder)
+    experiment_id = experiment_called(client, told.experiment)
+    if note.state == "FINISHED" and told.kind in FINAL:
+        gather(client, experiment_id, told)
+    if note.state == "FINISHED" and told.kind == NEUTRAL:
+        _tell_readings(client, experiment_id, folder)
+
+
+def _tell_readings(client: Any, experiment_id: str, neutral: RunFolder) -> None:
+    """Also show what a neutral AR has found on the runs whose texts it read."""
+    for name in data_digests(neutral):
+        read = RunFolder(neutral.path.parents[2] / identity_of(neutral).experiment / name)
+        if not (numbers := neutral_numbers(read) if read.summary_file.exists() else {}):
+            continue
+        tags = {"nla.folder": folder_name(read), "nla.digest": whole_digest(read)}
+        for run in runs_tagged(client, experiment_id, tags):
+            for metric, value in numbers.items():
+                client.log_metric(run.info.run_id, metric, value)
+            gather(client, experiment_id, identity_of(read))
 
 
 def complete_run(client: Any, folder: RunFolder, note: Note) -> str | None:

@@ -1,7 +1,7 @@
 """The numbers that a finished run is compared by, from the files of its folder.
 
-`test/...` is measured on the test split, `total/...` tells what the run was and cost. Curves keep
-the names that they have in metrics.jsonl.
+`test/...` is measured on the test split, as is `texts/...` of a neutral AR, which reads many arms;
+`total/...` tells what the run was and cost. Curves keep their names in metrics.jsonl.
 """
 
 import re
@@ -52,7 +52,7 @@ def neutral_numbers(folder: RunFolder) -> dict[str, float]:
     if data.get(f"{told.arm}/{told.number}") != folder.said:
         return {}
     rows = _rows(neutral).filter(source=NEUTRAL_SOURCE, arm=told.arm, seed=int(told.number))
-    return _readings(rows, neutral.summary, "neutral")
+    return _readings(rows, neutral.summary, "test/{}_neutral")
 
 
 def metric_name(name: str) -> str:
@@ -61,13 +61,14 @@ def metric_name(name: str) -> str:
 
 
 def _of_rows(folder: RunFolder) -> dict[str, float]:
-    """`test/fve_av`, `test/top1_teacher`, ...; of a neutral AR `test/fve_<arm>` of all it reads."""
+    """`test/fve_av`, `test/top1_teacher`, ...; of a neutral AR `texts/fve_<arm>`, ..."""
     rows, is_neutral = _rows(folder), identity_of(folder).kind == NEUTRAL
     if is_neutral:
         rows = rows.filter(source=NEUTRAL_SOURCE)
     found: dict[str, float] = {}
     for (name,), part in rows.group_by(["arm" if is_neutral else "source"]):
-        found |= _readings(part, folder.summary, str(name) if is_neutral else _short(str(name)))
+        place = f"texts/{{}}_{name}" if is_neutral else f"test/{{}}_{_short(str(name))}"
+        found |= _readings(part, folder.summary, place)
     return dict(sorted(found.items()))
 
 
@@ -78,14 +79,14 @@ def _rows(folder: RunFolder) -> pl.DataFrame:
     return pl.read_parquet(folder.rows_file).filter(pl.col("applied"), transform=ORIGINAL)
 
 
-def _readings(rows: pl.DataFrame, summary: Mapping[str, Any], name: str) -> dict[str, float]:
+def _readings(rows: pl.DataFrame, summary: Mapping[str, Any], place: str) -> dict[str, float]:
     """FVE, and how often the own activation ranks first among its distractors."""
     found: dict[str, float] = {}
     if rows.height and "variance" in summary:
-        error = rows.select(pl.col("squared_error").mean()).item()
-        found[f"test/fve_{name}"] = 1 - error / summary["variance"]
+        error = float(rows.select(pl.col("squared_error").mean()).item())
+        found[place.format("fve")] = 1 - error / summary["variance"]
     if rows.height and (ranks := rows["retrieval_rank"].drop_nulls()).len():
-        found[f"test/top1_{name}"] = (ranks == 1).sum() / ranks.len()
+        found[place.format("top1")] = float((ranks == 1).sum() / ranks.len())
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from common.runs import RunFolder
 from common.tracking.arm import show_sweep
 from common.tracking.client import connect
-from common.tracking.mirror import Mirror, complete_run
+from common.tracking.mirror import Mirror, complete_run, tell_others
 from common.tracking.note import Note, State, begin_note, end_note
 from common.tracking.trouble import failures, trouble
 
@@ -89,6 +89,7 @@ def sync(folder: RunFolder) -> str:
     try:
         client = connect()
         if known := complete_run(client, folder, note):
+            tell_others(client, folder, note)  # MLflow may have gone away just before
             return known
         mirror = Mirror(client, folder, note)
         mirror.finish(note)

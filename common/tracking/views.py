@@ -3,8 +3,6 @@
 import json
 
 STATE = {
-    "orderByKey": "attributes.start_time",
-    "orderByAsc": True,
     "startTime": "ALL",
     "lifecycleFilter": "Active",
     "datasetsFilter": [],
@@ -27,12 +25,15 @@ STATE = {
 }
 """As MLflow saves a view: what is missing here it would take for empty."""
 TEST = ("fve_av", "fve_neutral", "fve_untrained", "fve_teacher", "top1_av", "quote_share", "tokens")
-VIEWS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "arms": ("arm", ("seeds",)),
-    "seeds": ("seed", ("arm", "seed")),
-    "trials": ("trial", ("arm", "trial")),
+TUNED = ("learning_rate", "weight_decay")
+BY_TEST, BY_DEV = "metrics.`test/fve_av`", "metrics.`dev_fve`"
+VIEWS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "arms": ("arm", ("seeds",), BY_TEST),
+    "seeds": ("seed", ("arm", "seed"), BY_TEST),
+    "trials": ("trial", ("arm", "trial"), BY_DEV),
 }
-"""Name: kind of the runs, and tags that are columns; numbers follow."""
+"""Name: kind of the runs, tags that are columns, and what has the best first. Sorted by time, runs
+would stand within the arm's."""
 
 
 def experiment_tags() -> dict[str, str]:
@@ -42,11 +43,15 @@ def experiment_tags() -> dict[str, str]:
 
 
 def _view(name: str) -> str:
-    kind, tags = VIEWS[name]
-    tuned = [f"params.`tuned.{setting}`" for setting in ("learning_rate", "weight_decay")]
+    kind, tags, best = VIEWS[name]
     test = [f"metrics.`test/{number}`" for number in TEST]
-    numbers = [*tuned, "metrics.`dev_fve`"] if kind == "trial" else test
-    columns = [f"tags.`{tag}`" for tag in ("profile", *tags)] + numbers
-    chosen = {"searchFilter": f"tags.kind = '{kind}'", "selectedColumns": columns}
+    trial = [*(f"params.`tuned.{setting}`" for setting in TUNED), BY_DEV]
+    chosen = {
+        "searchFilter": f"tags.kind = '{kind}'",
+        "orderByKey": best,
+        "orderByAsc": False,
+        "selectedColumns": [f"tags.`{tag}`" for tag in ("profile", *tags)]
+        + (trial if best == BY_DEV else test),
+    }
     state = json.dumps(STATE | chosen)
     return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": state})

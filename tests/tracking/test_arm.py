@@ -52,6 +52,18 @@ def test_an_arm_shows_means_and_settings_of_its_finished_seeds(client: Any, tmp_
     assert parent.data.tags["mlflow.source.name"] == MADE.remedy
 
 
+def test_an_arm_that_missed_a_seed_gets_it_when_that_is_imported(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("common.tracking.mirror.gather", lambda *_: None)
+        folder = ended(begun(tmp_path, "missed"), 1.0)
+    assert arm(client, "missed").data.metrics == {}
+    sync(folder)
+    assert len(runs(client, "missed")) == 2
+    assert arm(client, "missed").data.metrics["test/fve_av"] == 0.75
+
+
 def test_a_step_of_the_training_has_no_mean(client: Any, tmp_path: Path):
     train(begun(tmp_path, "steps"))
     metrics = arm(client, "steps").data.metrics
@@ -116,7 +128,7 @@ def test_the_neutral_ar_tells_the_runs_whose_texts_it_read(order: str, client: A
     assert seed.data.metrics["test/fve_neutral"] == 0.5
     assert arm(client, name).data.metrics["test/fve_neutral"] == 0.5
     (reader,) = runs(client, name, kind="neutral")
-    assert reader.data.metrics["test/fve_control"] == 0.5
+    assert reader.data.metrics["texts/fve_control"] == 0.5
 
 
 def test_a_run_that_is_read_after_it_was_mirrored_gets_the_number(client: Any, tmp_path: Path):

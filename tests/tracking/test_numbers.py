@@ -78,9 +78,9 @@ def test_what_the_neutral_ar_reads_is_a_number_of_the_run_and_of_the_neutral_ar(
     assert neutral_numbers(run) == expected
     assert expected.items() <= numbers_of(run).items()
     numbers = numbers_of(neutral)
-    assert numbers["test/fve_control"] == 0.5
-    assert numbers["test/fve_small_ar"] == 0.25
-    assert numbers["test/fve_tfidf_ridge"] == -1.0
+    assert numbers["texts/fve_control"] == 0.5
+    assert numbers["texts/fve_small_ar"] == 0.25
+    assert numbers["texts/fve_tfidf_ridge"] == -1.0
 
 
 def test_a_neutral_ar_that_has_read_other_texts_tells_nothing_of_a_run(tmp_path: Path):

@@ -123,7 +123,7 @@ def test_a_note_of_another_release_may_hold_more(tmp_path: Path):
 
 def test_a_new_experiment_has_a_view_of_each_kind_of_runs():
     tags = experiment_tags()
-    for name, (kind, _) in VIEWS.items():
+    for name, (kind, *_) in VIEWS.items():
         state = json.loads(json.loads(tags[f"mlflow.sharedViewState.{name}"])["state"])
         assert state["searchFilter"] == f"tags.kind = '{kind}'"
         assert "tags.`profile`" in state["selectedColumns"]
