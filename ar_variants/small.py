@@ -1,4 +1,4 @@
-"""ARs with less room: fewer blocks, a narrow head, or no blocks at all."""
+"""ARs with less capacity: fewer blocks, a narrow head, or no blocks at all."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from common.schema import Reading, TokenBatch
 
 READ_TOGETHER = 16
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""Of a probe, in units of its features' mean variance times their number."""
+"""Ridge penalties of a probe, in units of its features' mean variance times their number."""
 
 
 class ProbedReconstructor(Reconstructor):
@@ -26,7 +26,7 @@ class ProbedReconstructor(Reconstructor):
     head: nn.Linear
 
     def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch width"]:
-        """What the head reads."""
+        """The state that the head reads."""
         raise NotImplementedError
 
     def prepare(
@@ -35,25 +35,25 @@ class ProbedReconstructor(Reconstructor):
         activations: Float[Tensor, "batch d_model"],
         documents: list[str],
     ) -> None:
-        """Fit the head to the untrained states, at the scale that an identity's answers have."""
+        """Fit the head to the untrained states; its outputs get the scale of an identity head's."""
         states = read_in_batches(self, self.last_state, readings, READ_TOGETHER)
         start_at_probe(self.head, states, activations, documents)
 
 
 class ShallowReconstructor(TruncatedReconstructor, ProbedReconstructor):
-    """Fewer blocks than lie below the activation.
+    """Fewer blocks than there are up to the activation.
 
-    The state after block 4 is written in another code than the activation of block 15, so that the
-    identity, the right start for a full copy, is none here: a short training would mostly learn the
-    change of code.
+    The state after block 4 has another representation than the activation of block 15, so that the
+    identity, the right start for a full copy, is a bad one here: a short training would mostly
+    learn the change of representation.
     """
 
 
 class LowRankReconstructor(TruncatedReconstructor):
-    """All blocks, but the head can only move within `rank` directions around the mean activation.
+    """All blocks, but the head's output varies only in `rank` directions around the mean.
 
-    The head starts at the principal directions of n(h), the best subspace of that rank; the
-    identity of the full head is not available to a narrow one.
+    The head starts at the principal directions of n(h), the best subspace of that rank; a narrow
+    head cannot start as the identity.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class LowRankReconstructor(TruncatedReconstructor):
         rank: int,
         activations: Float[Tensor, "rows d_model"],
     ) -> None:
-        """`activations` are the training ones; NlaError when they are too few for `rank`."""
+        """`activations` are the training activations; NlaError when they are too few for `rank`."""
         largest = min(activations.shape)
         if rank > largest:
             what = f"rank {rank}, but the activations span at most {largest} directions"
@@ -84,15 +84,15 @@ class LowRankReconstructor(TruncatedReconstructor):
 
     @property
     def last_bias(self) -> nn.Parameter | None:
-        """That of the way up."""
+        """The bias of the second matrix of the head."""
         return self.head.get_parameter("1.bias")
 
 
 class BagOfWordsReconstructor(ProbedReconstructor):
     """The target's frozen embeddings, averaged without order, and two linear layers.
 
-    An AR that cannot tell `rights of women` from `women of rights`: whatever it scores, words alone
-    gave away.
+    This AR cannot tell `rights of women` from `women of rights`: its score needs only the words,
+    not their order.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class BagOfWordsReconstructor(ProbedReconstructor):
             self.head.bias.copy_(mean)
 
     def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
-        """What is mixed, read out."""
+        """Output of the head for the mixed embeddings."""
         return self.head(self.last_state(tokens)).float()
 
     def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch hidden"]:
@@ -134,8 +134,8 @@ def start_at_probe(
 ) -> None:
     """Set a head to the ridge regression from features to n(h).
 
-    The penalty is the best of `PENALTIES` when whole documents are left out. Answers get the mean
-    length of the features, as an identity's would have.
+    The penalty is the best of `PENALTIES` when whole documents are left out. Outputs get the mean
+    length of the features, as an identity head's would have.
     """
     from sklearn.linear_model import Ridge
 

@@ -1,4 +1,4 @@
-"""Memory: what is freed is kept for the next tensor, and finished runs are freed."""
+"""Memory: freed memory is kept for the next tensor, and finished runs are freed."""
 
 import contextlib
 import ctypes
@@ -8,25 +8,25 @@ import sys
 from pathlib import Path
 
 TCMALLOC = ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4")
-"""Files of the allocator of gperftools; Debian's package is `libtcmalloc-minimal4`."""
+"""Library files of the allocator of gperftools; Debian's package is `libtcmalloc-minimal4`."""
 PRELOAD = "LD_PRELOAD"
 SETTINGS = {
     "TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(2**60),
     "TCMALLOC_RELEASE_RATE": "0",
     "THP_MEM_ALLOC_ENABLE": "1",
 }
-"""tcmalloc reports no tensor above a gigabyte and gives nothing back to the system; torch asks for
-huge pages for tensors of 2 MiB and more, which saves faults and misses of the page table."""
+"""tcmalloc prints no warning for tensors above a gigabyte and returns no memory to the system;
+torch asks for huge pages for tensors of 2 MiB and more, which saves page faults and TLB misses."""
 CHOICE = "NLA_ALLOCATOR"
 """Environment variable: `libc` keeps the C library's allocator."""
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-"""Names of glibc's `mallopt`: from what size on a block is mapped, and when the heap shrinks."""
+"""Options of glibc's `mallopt`: the size from which a block is mapped, when the heap shrinks."""
 LARGEST_BLOCK, LARGEST_HEAP = 32 * 2**20, 2**31 - 1
-"""The most that glibc allows for each."""
+"""The largest value that glibc allows for each."""
 
 
 def choose_allocator() -> None:
-    """At the start of a command: tcmalloc if it is there, else glibc's with settings of ours."""
+    """Use tcmalloc if it is installed, else glibc's allocator with our settings; called first."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     start_again_with_tcmalloc()
@@ -47,7 +47,7 @@ def keep_freed_memory() -> bool:
 
 
 def tcmalloc() -> Path | None:
-    """Its file, if it is installed where this Python would find it."""
+    """The library file of tcmalloc, if it is installed where this Python would find it."""
     system = Path("/usr")
     folders = [Path(sys.prefix), Path(sys.base_prefix), system, system / "local"]
     places = [folder / lib for folder in folders for lib in ("lib", "lib64")]
@@ -63,11 +63,12 @@ def other_allocator() -> str | None:
 
 
 def start_again_with_tcmalloc() -> None:
-    """Put tcmalloc in place of glibc's allocator, where it is installed: before anything heavy.
+    """Restart this process with tcmalloc, where it is installed; called before heavy imports.
 
     glibc looks for a block of the right size in lists, and in training there are thousands of free
     ones, of ever new sizes: the search took a seventh of a step at first, a third 20 steps later.
-    An allocator can only be exchanged at the start, so the process begins anew, as the same one.
+    An allocator can only be exchanged at the start, so the process replaces itself (same process
+    id).
     """
     if sys.platform != "linux" or other_allocator() or os.environ.get(CHOICE) == "libc":
         return
@@ -79,22 +80,22 @@ def start_again_with_tcmalloc() -> None:
 
 
 def free_finished_runs() -> None:
-    """Give back the models and optimiser states of runs that ended in this process.
+    """Free the models and optimiser states of runs that ended in this process.
 
-    A module, its trainer and its optimiser hold each other, so that they live until Python looks
-    for cycles; `nla` lets it do so seldom. What lives now is taken to stay and is not walked again,
-    which makes the next call cheap: call it before a model is built.
+    A module, its trainer and its optimiser refer to each other, so that they live until Python
+    looks for reference cycles, which `nla` makes rare. Whatever is alive after this call is never
+    searched again, which makes the next call cheap: call it before a model is built.
     """
     gc.collect()
     gc.freeze()
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """On a GPU there is a class for it, on a CPU a sentence; neither costs an import of torch."""
+    """Whether memory ran out: by class on a GPU, by message on a CPU; does not import torch."""
     named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
     return named or "can't allocate memory" in str(error)
 
 
 def out_of_memory(error: Exception) -> str:
-    """What to say of it: one line."""
+    """The message for the user: one line."""
     return f"out of memory ({(str(error).splitlines() or ['no detail'])[0][:120]})"

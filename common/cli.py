@@ -13,7 +13,7 @@ from common.errors import NlaError
 from common.root import as_typed
 
 USAGE_ERROR: Any = typer.BadParameter.__base__
-"""What typer raises for words that it cannot read; it has no public name."""
+"""What typer raises for arguments that it cannot parse; it has no public name."""
 
 app = typer.Typer(
     add_completion=False,
@@ -69,7 +69,7 @@ def new(
 
 @app.command()
 def pipeline() -> None:
-    """Write all dvc.yaml files, after arms, trunks or experiments have come or gone."""
+    """Write all dvc.yaml files; needed after arms, trunks or experiments were added or removed."""
     from common.commands.pipeline import write_pipeline
 
     for file in write_pipeline():
@@ -127,7 +127,7 @@ def evaluate(
     name: Annotated[str | None, typer.Argument(help="One evaluation; default: all.")] = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Make what is evaluated over all arms, such as the neutral AR that reads what all wrote."""
+    """Evaluate all arms together: for example, train a neutral AR that reads the texts of all."""
     from common.commands.asked import experiment_asked
 
     one, scale = experiment_asked(experiment, profile)
@@ -146,13 +146,15 @@ def adopt(
     reason: Annotated[str, typer.Option(help="Why the new code changes no number.")],
     profile: ProfileOption = None,
 ) -> None:
-    """Take finished runs over to new code that changes no number; the golden curves must pass."""
+    """Keep finished runs under new code that changes no number; the golden curves must pass."""
     from common.commands.asked import experiment_asked
 
     one, scale = experiment_asked(experiment, profile)
     from common.lifecycle.adopt import adopt as stamp
 
-    for line in stamp(one.arms_at(scale), reason):
+    arms = one.arms_at(scale)
+    evaluated = [own for each in one.evaluations for own in each.own_arms(arms)]
+    for line in stamp([*arms, *evaluated], reason):
         typer.echo(f"adopted {line}")
 
 
@@ -171,7 +173,7 @@ def collect(experiment: ExperimentName, profile: ProfileOption = None) -> None:
 def report(experiment: ExperimentName, profile: ProfileOption = None) -> None:
     """Render `reports/<profile>/<experiment>.md` and the index from collected results.
 
-    The tables behind it are published beside it; where nothing was collected it is made from those.
+    The tables behind it are published beside it; without collected results, those are used.
     """
     from common.commands.asked import profile_asked
     from common.report.rule import load_rule, special_sections
@@ -216,7 +218,7 @@ def explain(
     ] = "newest",
     profile: ProfileOption = None,
 ) -> None:
-    """Explain an activation in words, and say how well the words give it back."""
+    """Explain an activation in words, and measure how well the words give it back."""
     from common.commands.asked import profile_asked, profile_read
     from common.commands.places import check_text, find_pair
 
@@ -259,7 +261,7 @@ def doctor(profile: ProfileOption = None) -> None:
 
 
 def run_experiment(name: str) -> None:
-    """Every arm, then the report, without DVC: `python -m experiments.<name>`, after the trunk."""
+    """All arms and the report, without DVC: `python -m experiments.<name>`, after the trunk."""
 
     def everything() -> None:
         begin()
@@ -283,7 +285,7 @@ def main() -> None:
 
 
 def _command_line() -> None:
-    """What the words ask for; help is given at once, and anywhere."""
+    """Run the command that was typed; `--help` is answered at once, and in any folder."""
     words = sys.argv[1:]
     if "--help" in words or not (words or "RANK" in os.environ):
         _read_words(words or ["--help"])
@@ -292,7 +294,7 @@ def _command_line() -> None:
 
 
 def _read_words(words: list[str]) -> NoReturn:
-    """Do what they ask for; NlaError for those that cannot be read."""
+    """Parse the words of a command and run it; NlaError for words that cannot be parsed."""
     try:
         status = app(words, prog_name="nla", standalone_mode=False)
     except USAGE_ERROR as error:

@@ -2,7 +2,7 @@
 
 A module's closure is itself and all that it imports, at its top or inside a function, and the
 packages around these. Imports by name (`import_module`), templates and YAML files are not seen:
-who reads them names them apart.
+whoever reads such a file names it separately.
 """
 
 import ast
@@ -41,7 +41,7 @@ NO_NUMBERS = {
 }
 """Modules (with all below them) at which a closure ends, and why no number depends on them."""
 EVALUATIONS = ("common.arms.floors", "common.arms.neutral")
-"""Made over finished runs, which do not depend on them: stages of their own."""
+"""Evaluations over finished runs, which do not depend on them; they are stages of their own."""
 TEST = re.compile("test(_.*)?")
 """Methods of an arm that nothing in its training calls."""
 
@@ -60,8 +60,8 @@ def code_digest(*modules: str, tests: bool = True) -> str:
 
     Args:
         modules: dotted names, such as `common.stages.corpus`.
-        tests: False leaves out what only methods called `test` or `test_...` say and import: the
-            digest of what a run is trained with.
+        tests: False leaves out what only methods called `test` or `test_...` contain and import:
+            the digest of what a run is trained with.
     """
     digest = hashlib.sha256()
     for name in closure(*modules, tests=tests):
@@ -86,13 +86,13 @@ def closure(*modules: str, tests: bool = True) -> tuple[str, ...]:
 
 
 def evaluations_of(module: str) -> list[str]:
-    """The evaluations that a module lists: those that it imports."""
+    """The evaluations that an experiment's module uses: those that it imports."""
     return sorted(set(EVALUATIONS) & _module(module).imports)
 
 
 @cache
 def _module(name: str) -> Module:
-    """Read once in a process: what is edited while it runs is not what it runs."""
+    """A module, read once per process: an edit made meanwhile is not in the code that runs."""
     if (file := _file(name)) is None:
         raise NlaError(f"no module {name!r}", where=ROOT, remedy="correct the name")
     tree = _Stripped().visit(ast.parse(file.read_bytes()))
@@ -135,7 +135,7 @@ def _plain(node: object) -> object:
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
-    """The modules of the house that are imported, and the packages that they lie in."""
+    """The modules of this repository that are imported, and the packages that they lie in."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             named = [alias.name for alias in node.names]

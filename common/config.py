@@ -16,14 +16,14 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     operational: ClassVar[frozenset[str]] = frozenset()
-    """Keys that say how fast something is made, not what."""
+    """Keys that change how fast a result is made, but not the result."""
 
     def decisive(self) -> dict[str, Any]:
-        """All values but operational ones."""
+        """All values but those of operational keys."""
         return self.model_dump(mode="json", exclude={*self.operational})
 
     def digest(self) -> str:
-        """12 hex digits that change when any value changes, but for operational ones."""
+        """12 hex digits that change when any value changes, except those of operational keys."""
         return digest_of(self.decisive())
 
     def replace(self: ConfigT, **values: object) -> ConfigT:
@@ -53,7 +53,7 @@ class TargetConfig(Config):
     A file in parts: all of these, with ` + ` between.
     """
     sha256: str | None = None
-    """Digest of the file in the package, asserted whenever it is read; of packages only."""
+    """Digest of the file in the package, asserted whenever it is read; for packages only."""
 
 
 class CorpusConfig(Config):
@@ -80,17 +80,17 @@ class ActivationsConfig(Config):
     layers: tuple[int, ...] = ()
     """Blocks after which the residual stream is read, the main one first. Empty: 2/3 depth."""
     documents: dict[Split, int] = {}
-    """At most so many documents per split; a split that is not named is used whole."""
+    """Maximum number of documents per split; a split that is not named is used whole."""
     positions_per_document: int = Field(default=2, ge=1)
     min_position: int = Field(default=16, ge=1)
     """Earlier positions are attention sinks or hold little text."""
     max_tokens: int = Field(default=160, ge=17)
     next_tokens: int = Field(default=5, ge=0)
-    """So many of the target's own predictions are kept; 0 runs only the blocks needed."""
+    """How many of the target's predicted tokens are kept; 0 runs only the blocks needed."""
     batch_tokens: int = Field(default=8192, ge=1)
     shard_rows: int = Field(default=2000, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """`auto`: bfloat16 where the machine gains from it."""
+    """`auto`: bfloat16 where the machine is faster with it."""
 
 
 class TeacherConfig(Config):
@@ -100,8 +100,8 @@ class TeacherConfig(Config):
 
     kind: Literal["offline", "api"] = "offline"
     format: str = ""
-    """How the offline teacher writes: `<module>:<function>`, of a row and the tokenizer; empty:
-    statements (common/data/offline_teacher.py)."""
+    """The function that writes for the offline teacher, `<module>:<function>`, given a row and the
+    tokenizer; empty: statements (common/data/offline_teacher.py)."""
     model: str = ""
     """litellm model name, such as `anthropic/...` or `openai/<name>` with `base_url`."""
     base_url: str | None = None
@@ -118,11 +118,11 @@ class TeacherConfig(Config):
 
     @property
     def name(self) -> str:
-        """Who writes; offline, `model` may be there for paraphrases."""
+        """Who writes; with the offline teacher `model` may be set too, for paraphrases alone."""
         return self.model if self.kind == "api" else self.kind
 
     def digest(self) -> str:
-        """Of what decides the texts."""
+        """12 hex digits of the settings that decide the texts."""
         if self.kind == "api":
             return super().digest()
         return digest_of([self.kind, self.format] if self.format else self.kind)
@@ -132,7 +132,7 @@ Schedule = Literal["constant", "cosine", "wsd"]
 
 
 class TrainingConfig(Config):
-    """What every training run has: an optimiser, a schedule, and looks at dev documents."""
+    """What every training run has: an optimiser, a schedule, and validations on dev documents."""
 
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -161,7 +161,7 @@ class AVConfig(SupervisedConfig):
     alpha: float | None = Field(default=None, gt=0)
     """Norm of the injected vector; None: the 75th percentile of the training activations' norms."""
     lora_rank: int = Field(default=32, ge=0)
-    """0: full fine-tuning."""
+    """Rank of the adapters; 0: full fine-tuning."""
     max_explanation_tokens: int = Field(default=72, ge=1)
 
 
@@ -174,53 +174,53 @@ class ARConfig(SupervisedConfig):
 
 
 class RLConfig(TrainingConfig):
-    """Reinforcement learning of a warm-started AV against an AR that learns along.
+    """Reinforcement learning of a warm-started AV against an AR that learns from the same samples.
 
     `learning_rate` is the AV's. One step samples `activations` x `samples` explanations.
     """
 
     algorithm: Literal["grpo", "best_of"] = "grpo"
-    """`best_of`: supervised steps on the best of each group alone (rejection sampling)."""
+    """`best_of`: supervised steps on only the best sample of each group (rejection sampling)."""
     trained: Literal["both", "av", "ar"] = "both"
-    """The other one stays frozen."""
+    """Which model learns; the other one stays frozen."""
     steps: int = Field(ge=0)
-    """Rollouts; 0 tests the warm start itself."""
+    """Number of rollouts; 0 tests the warm start itself."""
     activations: int = Field(default=8, ge=1)
     samples: int = Field(default=8, ge=2)
     """G, the size of a group: explanations of one activation."""
     temperature: float = Field(default=1.0, gt=0)
     optimizer_steps: int = Field(default=1, ge=1)
-    """So many optimiser steps on the samples of one rollout; each takes its share of the groups."""
+    """Optimiser steps on the samples of one rollout; each takes its share of the groups."""
     micro_batches: int = Field(default=1, ge=1)
     """Parts of an optimiser step, one after another: the same gradient in less memory."""
     lora_rank: int = Field(default=16, ge=1)
-    """Of the fresh adapters on the frozen warm start, which is the reference of the KL."""
+    """Rank of the new adapters on the frozen warm start, which is the reference of the KL."""
     ar_learning_rate: float = Field(default=5e-5, gt=0)
     ar_warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
     schedule: Schedule = "constant"
-    """After the warm-up; `wsd` stays constant and decays in the last third."""
+    """The AV's schedule after the warm-up; `wsd` stays constant and decays in the last third."""
     ar_schedule: Schedule | None = None
-    """None: as `schedule`."""
+    """The AR's schedule; None: as `schedule`."""
     patience: int = Field(default=0, ge=0)
-    """So many looks at dev documents in a row without a better `dev_fve` end a run; 0: none do."""
+    """A run ends after so many validations in a row without a better `dev_fve`; 0: never early."""
     clip: float = Field(default=0.2, gt=0)
-    """The importance ratio counts within 1 - clip and 1 + clip."""
+    """The importance ratio is clipped to [1 - clip, 1 + clip]."""
     kl: float = Field(default=0.01, ge=0)
     """Weight of the KL loss (nats per token) to the warm start."""
     scale_advantages: bool = True
-    """Divide by the standard deviation of the group's rewards."""
+    """Divide the advantages by the standard deviation of the group's rewards."""
     reward: Literal["mse", "log_mse"] = "mse"
     invalid_reward: float = -2.0
-    """Of an explanation that is invalid: empty, or not ended where it must end."""
+    """Reward of an invalid explanation: one that is empty, or that did not end where it must."""
     must_end: bool = True
-    """Whether an explanation that ran out of room is invalid."""
+    """Whether an explanation that was cut off at the maximum number of tokens is invalid."""
     credit_after: int = Field(default=0, ge=0)
-    """Tokens after the first so many are credited with what they add to the reward of these; 0:
-    every token with the whole reward."""
+    """Number of first tokens, which are credited with the whole reward; later tokens are credited
+    with what they add to the reward of the first ones. 0: the whole reward for every token."""
     length_penalty: float = Field(default=0.0, ge=0)
-    """Reward lost by an explanation of the greatest length; in proportion for shorter ones."""
+    """Reward lost by an explanation of the greatest length; shorter ones lose in proportion."""
     truncation: int = Field(default=0, ge=0)
-    """The AR reads the first 1 to `truncation` tokens, as many in a whole group; 0: all."""
+    """The AR reads the first 1 to `truncation` tokens, the same number in a whole group; 0: all."""
     splice: float = Field(default=0.0, ge=0)
     """Reward lost per nat of KL when the reconstruction takes the activation's place."""
 
@@ -246,13 +246,13 @@ class RolloutConfig(Config):
     temperature: float = Field(default=0.0, ge=0)
     """0: greedy."""
     engine: Literal["own", "vllm"] = "own"
-    """`vllm` pays for large AVs on a GPU; it has to be installed, and holds a second copy."""
+    """`vllm` is worth it for large AVs on a GPU; it must be installed, and holds a second copy."""
     vllm_memory: float = Field(default=0.4, gt=0, lt=1)
     """Share of the GPU's memory that vLLM may take, its weights included."""
 
 
 class TuningConfig(Config):
-    """The budget every arm gets."""
+    """The tuning budget, the same for every arm."""
 
     trials: int = Field(ge=1)
     examples: int = Field(ge=1)
@@ -273,13 +273,13 @@ class EvaluationConfig(Config):
     resamples: int = Field(default=2000, ge=100)
     batch_size: int = Field(default=64, ge=1)
     neutral_examples: int = Field(default=400, ge=1)
-    """Explanations of training activations that each trained AV leaves for a neutral AR."""
+    """Explanations of training activations that each trained AV writes for a neutral AR."""
     best_of_activations: int = Field(default=100, ge=1)
     """Test activations that are explained several times, for the best of n."""
     embedder: str = "target"
     """Encoder of the ridge floor: `target` (its mean state), a folder, a hub name or a package."""
     embedder_sha256: str | None = None
-    """`path_digest` of the folder in the package; of packages only."""
+    """`path_digest` of the folder in the package; for packages only."""
 
 
 class TrainerConfig(Config):
@@ -289,6 +289,6 @@ class TrainerConfig(Config):
     devices: int | str = 1
     num_nodes: int = 1
     strategy: str = "auto"
-    """Of Lightning (several devices: `ddp`), or, but not for runs, `fsdp2`: models in parts."""
+    """Lightning's strategy (several devices: `ddp`); `fsdp2`, a sharded model, is not for runs."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """`auto`: bf16-mixed where the machine gains from it, else 32-true."""
+    """`auto`: bf16-mixed where the machine is faster with it, else 32-true."""

@@ -1,4 +1,4 @@
-"""Settings read from YAML: a wrong key is told with its file and the key that was meant."""
+"""Settings read from YAML: an error names the wrong key, its file and the key that was meant."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -14,7 +14,7 @@ from common.errors import NlaError
 MISSING, UNKNOWN = "missing", "extra_forbidden"
 """What pydantic calls the error of a key that is not there, and of one that should not be."""
 ALIKE = 0.7
-"""From what similarity of two keys on (difflib's ratio) one may be meant by the other."""
+"""Similarity (difflib's ratio) from which one key counts as a misspelling of another."""
 
 
 def load_config(kind: type[ConfigT], file: Path, **extra: object) -> ConfigT:

@@ -1,4 +1,4 @@
-"""The machine at hand: where models run, and whether bfloat16 pays there."""
+"""The machine at hand: where models run, and whether bfloat16 is faster there."""
 
 import json
 import platform
@@ -11,10 +11,10 @@ import torch
 from common.files import replace_text
 
 REMEMBERED = Path("data/bfloat16.json")
-"""By machine: whether bfloat16 pays. Delete it to measure again."""
+"""For each machine, whether bfloat16 is faster. Delete the file to measure again."""
 ROUNDS = 3
 CLEARLY_FASTER = 1.3
-"""Below this the casts of mixed precision eat what its products gain."""
+"""Ratio of speeds; below it the casts of mixed precision cost more than its products save."""
 
 
 def best_device() -> torch.device:
@@ -40,8 +40,9 @@ def gains_from_bfloat16() -> bool:
 
     On a CPU that has the instructions this is measured, in a tenth of a second: with tiles (AMX)
     bfloat16 was four times as fast as float32, with AVX-512 alone half as fast. Other CPUs emulate
-    it. The answer is kept in `REMEMBERED`, because all that is computed here depends on it: a
-    second measurement, beside other work, might make finished runs those of another precision.
+    it. The answer is kept in `REMEMBERED`, because every result depends on it: a second
+    measurement, made while other work runs, might differ, and finished runs would then have the
+    wrong precision.
     """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -75,7 +76,7 @@ def _speed_of(dtype: torch.dtype) -> float:
 
 
 def multiplication_speed(dtype: torch.dtype, size: int = 1024, seconds: float = 0.2) -> float:
-    """FLOP/s of square matrix products on the CPU, with torch's threads: most of all training."""
+    """FLOP/s of square matrix products on the CPU, with torch's threads: the bulk of training."""
     left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
     torch.mm(left, right)
     products, started = 0, time.perf_counter()

@@ -1,4 +1,4 @@
-"""How every command begins and ends: at the root, in one line, and at the first Ctrl-C."""
+"""How every command begins and ends: in the root folder, and with one line on error or Ctrl-C."""
 
 import gc
 import logging
@@ -14,7 +14,7 @@ from common.interruption import INTERRUPTED, TOLD, ending_at_signals
 from common.root import enter_root
 
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
-"""Python's default, 700, spends seconds of every command on walking the imported modules."""
+"""Python's default, 700, spends seconds of every command on searching the imported modules."""
 
 
 def begin() -> None:
@@ -31,7 +31,7 @@ def exit_cleanly(command: Callable[[], None]) -> None:
         with ending_at_signals():
             command()
     except NlaError as error:
-        # A remedy may name a stage, and those know nothing of the option.
+        # A remedy may name a DVC stage, and DVC stages do not know the option --profile.
         hint = "dvc repro" in str(error) and _is_elsewhere(sys.argv)
         _end(f"error: {error}{' (DVC goes by the profile in params.yaml)' if hint else ''}")
     except (RuntimeError, MemoryError) as error:
@@ -43,11 +43,11 @@ def exit_cleanly(command: Callable[[], None]) -> None:
         sys.stderr.write(TOLD)
         sys.exit(INTERRUPTED)
     finally:
-        gc.freeze()  # the process ends: two seconds less of looking for cycles to free
+        gc.freeze()  # the process ends: saves two seconds of searching for cycles to free
 
 
 def part_of_many(command: Callable[[], None]) -> Callable[[], None]:
-    """The part of this process where torchrun, or another `nla`, has started several."""
+    """What this process does of a command that torchrun, or another `nla`, runs in several."""
     if "RANK" not in os.environ:
         return command
     from common.processes import part_of
@@ -59,7 +59,7 @@ def _choose_messages() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("common").setLevel(logging.INFO)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Names that older releases of transformers want and newer ones take under protest.
+    # Argument names that older releases of transformers need and newer ones deprecate.
     warnings.filterwarnings("ignore", message=".*(past_key_values|is_gradient_checkpointing).*")
 
 

@@ -1,8 +1,8 @@
-"""The one exception a user is meant to read."""
+"""The one exception that is written for the user."""
 
 
 class NlaError(ValueError):
-    """A mistake the user can mend: one line that says what is wrong, where, and the remedy.
+    """A mistake the user can correct: one line that says what is wrong, where, and the remedy.
 
     The command line prints the message alone and exits with status 1; anything else is our bug and
     keeps its traceback.
@@ -16,5 +16,5 @@ class NlaError(ValueError):
 
 
 def first_line(error: Exception) -> str:
-    """What another library's error says first, cut short, or its name where it says nothing."""
+    """First line of another library's error, cut short, or its class name if it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -11,6 +11,7 @@ from typing import Any
 
 from common.arms.arm import Arm, ArmPlan
 from common.arms.evaluation import Evaluation
+from common.config import Config
 from common.config_file import validated
 from common.errors import NlaError
 from common.params import ArmEntry, ExperimentParams, check_arm, load_params
@@ -25,11 +26,11 @@ class Experiment:
 
     name: str
     arms: "type[Arm] | Mapping[str, type[Arm]]"
-    """The class of all arms, or one for each `kind` that arms in params.yaml name."""
+    """The class of all arms, or one class for each `kind` that arms in params.yaml name."""
     evaluations: tuple[Evaluation, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For another process: loaded there."""
+        """Pickled by name: another process loads the experiment itself."""
         return load_experiment, (self.name,)
 
     @property
@@ -47,16 +48,16 @@ class Experiment:
         return [self.arm(name, profile) for name in self.params.arms_at(profile.name)]
 
     def arm(self, name: str, profile: Profile) -> Arm:
-        """An arm at a profile; NlaError for one that is unknown, or a wrong key.
+        """An arm at a profile; NlaError for an unknown arm, or a wrong key.
 
-        One that is taken over is that of the other experiment, under the name that it has here.
+        An arm that is taken over (`from`) is the other experiment's, under the name that it has
+        here.
         """
         check_arm(self.name, name)
         params = self.params
         entry = params.arms[name]
         if entry.taken_from:
-            experiment, other = entry.taken_from
-            taken = load_experiment(experiment).arm(other, profile)
+            taken = _lent(*entry.taken_from, profile)
             return type(taken)(replace(taken.plan, label=name))
         kind, file = self._class_of(name, entry), self.folder / "params.yaml"
         settings = validated(kind.settings_class, entry.settings, file, inside=("arms", name))
@@ -83,6 +84,15 @@ def load_experiment(name: str) -> Experiment:
     return importlib.import_module(f"experiments.{name}.experiment").EXPERIMENT
 
 
+def _lent(experiment: str, name: str, profile: Profile) -> Arm:
+    """An arm for another experiment; NlaError for one that this one has not made itself."""
+    check_arm(experiment, name)
+    if source := load_params(experiment).arms[name].taken_from:
+        what, where = f"{experiment}/{name} is itself taken over", EXPERIMENTS / experiment
+        raise NlaError(what, where=where / "params.yaml", remedy=f"say `from: {'/'.join(source)}`")
+    return load_experiment(experiment).arm(name, profile)
+
+
 def trunk_named(name: str, profile: Profile) -> TrunkChoice:
     """`<experiment>/<trunk>` at a profile, or, for an empty name, the profile's own."""
     if not name:
@@ -94,14 +104,14 @@ def trunk_named(name: str, profile: Profile) -> TrunkChoice:
         raise NlaError(f"unknown trunk {trunk!r}", where=where, remedy=remedy)
     replaced = params.trunks[trunk]
     for section, keys in replaced.items():
-        if section not in Profile.model_fields or not isinstance(keys, Mapping):
+        before = getattr(profile, section) if section in Profile.model_fields else None
+        if not (isinstance(before, Config) and isinstance(keys, Mapping)):
             remedy = "name a section of the profile, and its keys that are to differ"
             raise NlaError(f"trunks.{trunk}.{section}", where=where, remedy=remedy)
-        before = getattr(profile, section)
-        validated(type(before), before.model_dump() | keys, where, ("trunks", trunk, section))
+        validated(type(before), {**before.model_dump(), **keys}, where, ("trunks", trunk, section))
     return choose_trunk(profile, name, replaced)
 
 
 def trunks_of(arms: Sequence[Arm]) -> dict[str, TrunkChoice]:
-    """{name: trunk} of the trunks that some arms stand on; the profile's own has no name."""
+    """{name: trunk} of the trunks that some arms use; the name of the profile's own is empty."""
     return {arm.plan.trunk.places.name: arm.plan.trunk for arm in arms}

@@ -12,7 +12,7 @@ import polars as pl
 from common.errors import NlaError
 
 FULL = ("No space left", os.strerror(errno.EDQUOT))
-"""What a system says of a full disk, or of a full quota; polars hands on the words alone."""
+"""Error texts for a full disk and for a full quota; polars passes on the text alone."""
 
 
 def write_atomically(frame: pl.DataFrame, file: Path) -> None:
@@ -31,7 +31,7 @@ def replace_text(file: Path, text: str) -> None:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Where to write what takes the place of a file, all at once, when the block has ended well."""
+    """A path to write to; it replaces the file at once when the block ends without an error."""
     partial = file.with_name(f"{file.name}.partial")
     try:
         yield partial

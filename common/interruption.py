@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends the command whatever code it reaches, the second at once."""
+"""Ctrl-C and SIGTERM: the first ends the command whatever it is doing, the second at once."""
 
 import gc
 import os
@@ -14,16 +14,16 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C."""
 TOLD = "nla: interrupted: what is finished is kept, run the same command to go on\n"
 PATIENCE_SECONDS = 0.2
-"""After so long it is looked whether an interruption has been lost."""
+"""Interval at which it is checked whether an interruption has been lost."""
 
 
 @contextmanager
 def ending_at_signals() -> Iterator[None]:
     """Within this context SIGINT and SIGTERM raise KeyboardInterrupt, which also ends the context.
 
-    What is raised in a callback of the garbage collection or in a `__del__` Python drops, and
-    libraries catch it: it is raised again until somebody is busy with it. A second SIGINT ends the
-    process where it is. SIGINT stays ignored where it was, as in a shell's background jobs.
+    Python drops what is raised in a callback of the garbage collection or in a `__del__`, and
+    libraries may catch it: it is raised again until some code is handling it. A second SIGINT ends
+    the process where it is. SIGINT stays ignored where it was, as in a shell's background jobs.
     """
     interruption = _Interruption()
     handlers = {signal.SIGTERM: interruption.begin, signal.SIGALRM: interruption.go_on}
@@ -47,13 +47,13 @@ def ending_at_signals() -> Iterator[None]:
 
 
 class _Interruption:
-    """Asked for once, and raised until it takes effect."""
+    """Requested once, and raised until it takes effect."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def begin(self, _number: int, _frame: Any) -> None:
-        """The handler of SIGINT and SIGTERM; a supervisor's later words change nothing."""
+        """The handler of SIGINT and SIGTERM; later signals of a supervisor change nothing."""
         if self.asked:
             return
         self.asked = True
@@ -79,13 +79,13 @@ def _is_being_handled() -> bool:
 
 
 def _tell_others(dropped: Any) -> None:
-    """What Python says of errors that it drops, but for interruptions."""
+    """Report errors that Python drops, as it does by default, except interruptions."""
     if not issubclass(dropped.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(dropped)
 
 
 def _end_at_the_second(signals: socket.socket) -> None:
-    """In a thread, which also runs while the main one waits for something outside of Python."""
+    """Runs in a thread, so that it works while the main thread waits outside of Python."""
     asked = 0
     with signals:
         while numbers := signals.recv(1):

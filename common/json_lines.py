@@ -1,4 +1,4 @@
-"""JSON that others wrote or a kill has torn: it is read whole, or named in one line."""
+"""JSON from outside, or cut short by a kill: it is read whole, or an error names it in one line."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 def parse_json(text: str | bytes, file: object, remedy: str, line: int = 1) -> Any:
-    """What a JSON text holds that begins at a line of a file; NlaError names the line it fails at.
+    """The value of a JSON text that begins at a given line of a file; NlaError names the bad line.
 
     Not only bad syntax fails: so do values nested a thousand deep and integers of 5,000 digits.
     """
@@ -28,8 +28,8 @@ def parse_json(text: str | bytes, file: object, remedy: str, line: int = 1) -> A
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
     r"""The objects of a file of JSON lines, which end at "\n" alone; nothing where there is none.
 
-    The torn last line of a killed run is left out; any other line that holds no object is named in
-    a warning, and those that follow are read.
+    The incomplete last line of a killed run is left out; any other line that holds no object is
+    named in a warning, and those that follow are read.
     """
     *lines, last = file.read_bytes().split(b"\n") if file.exists() else [b""]
     for number, line in enumerate(lines, start=1):

@@ -16,7 +16,7 @@ from common.json_lines import parse_json
 TABLE = ".parquet"
 """An artefact with this ending is one file; any other is a folder, dots in its name or not."""
 CONTENT = (TABLE, ".safetensors", ".json", ".jinja", ".model")
-"""Kinds of files whose bytes count as an artefact's content."""
+"""File types whose bytes count as an artefact's content."""
 
 
 def digest_of(value: object) -> str:
@@ -35,10 +35,10 @@ def manifest_file(artefact: Path) -> Path:
 def write_manifest(artefact: Path, code: str = "", **fields: object) -> None:
     """Write fields (config digest, tokenizer, layer, source digests, ...) beside an artefact.
 
-    It is written last, after `withdraw_manifest` and the data. `files`, the digests of the data
-    files, `content`, theirs together, and `digest` are added: the latter stands for all the fields,
-    and for the sources through their digests. `code`, the digest of the code that made it, is no
-    part of it: what other code makes of the same is the same.
+    It is written last, after `withdraw_manifest` and the data. Added are `files`, the digest of
+    each data file; `content`, one digest of them all; and `digest`, which covers all the fields,
+    and the sources through their digests. `code`, the digest of the code that made it, is not
+    covered: the same data made by other code have the same digest.
     """
     files = files_of(artefact)
     whole = {**fields, "files": files, "content": digest_of(files)}
@@ -48,7 +48,7 @@ def write_manifest(artefact: Path, code: str = "", **fields: object) -> None:
 
 
 def stamp_manifest(artefact: Path, code: str, note: Mapping[str, str]) -> None:
-    """Say that other code would have made the same; the old digest, and the note, are kept."""
+    """Record that other code would have made the same; the old digest, and the note, are kept."""
     fields = json.loads(manifest_file(artefact).read_bytes())
     kept = {"old": fields["code"], "new": code, **note}
     _write_fields(artefact, {**fields, "code": code, "adopted": [*fields.get("adopted", []), kept]})
@@ -59,7 +59,7 @@ def _write_fields(artefact: Path, fields: Mapping[str, Any]) -> None:
     replace_text(manifest_file(artefact), text + "\n")
 
 
-def is_current(artefact: Path, code: str, **expected: object) -> bool:
+def is_current(artefact: Path, code: str, **expected: Any) -> bool:
     """Whether an artefact was made by this code from what is expected, and is whole."""
     try:
         fields = read_manifest(artefact, "", **expected)
@@ -70,7 +70,7 @@ def is_current(artefact: Path, code: str, **expected: object) -> bool:
 
 
 def withdraw_manifest(artefact: Path) -> None:
-    """Before any of its data are overwritten: what a kill leaves behind is certified by nothing."""
+    """Remove it before data are overwritten: what a kill leaves behind must not be certified."""
     manifest_file(artefact).unlink(missing_ok=True)
 
 
@@ -109,7 +109,7 @@ def _digest_at(file: Path, signature: tuple[int, ...]) -> str:
 
 
 def _header(stream: BinaryIO, size: int) -> object:
-    """What safetensors writes first, in an order of keys that is chance; of a torn file its hex."""
+    """The header of a safetensors file, whose order of keys is random; of a broken file its hex."""
     start = stream.read(min(size, int.from_bytes(stream.read(8), "little")))
     try:
         return json.loads(start)
@@ -128,7 +128,7 @@ def read_json(file: Path, remedy: str) -> dict[str, Any]:
 def read_manifest(artefact: Path, made_by: str, *, remedy: str = "", **expected: object) -> dict:
     """Read the manifest of an artefact and assert that every expected field has the expected value.
 
-    `made_by` is the DVC stage that makes the artefact: to run it is the remedy in every message,
+    `made_by` is the DVC stage that makes the artefact: running it is the remedy in every message,
     unless another `remedy` is given.
     """
     file = manifest_file(artefact)
@@ -167,7 +167,7 @@ def check_content(
 
 
 def changes(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """The first file of other bytes, lost or added, in words, and how many more; "" for none."""
+    """The first file that was changed, lost or added, in words, and how many more; "" for none."""
     differ = sorted(n for n in {*expected, *found} if expected.get(n) != found.get(n))
     if not differ:
         return ""

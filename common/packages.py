@@ -73,7 +73,7 @@ def _joined(source: str, files: list[Path]) -> Path:
 
 
 def source_path(source: str, sha256: str | None = None) -> str | Path:
-    """A package's path, or another source as it is; NlaError for a digest that would go unasked."""
+    """A package's path, or another source unchanged; NlaError for a digest of another source."""
     if is_package(source):
         return package_path(source, sha256)
     if sha256:
@@ -99,7 +99,7 @@ def _wheels(requirement: str) -> Path:
 
 
 def _download(requirement: str) -> Path:
-    """The wheel, from its folder when it lies there already (by hand, or unpacked before)."""
+    """The wheel; taken from its folder if it is there already (put by hand, or unpacked before)."""
     target = _wheels(requirement)
     target.mkdir(parents=True, exist_ok=True)
     if wheels := sorted(target.glob("*.whl")):

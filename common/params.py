@@ -1,6 +1,6 @@
-"""An experiment's params.yaml: its arms, what is searched, and the seeds that count.
+"""An experiment's params.yaml: its arms, what is searched, and the training seeds of each arm.
 
-Read before anything heavy is imported, so that a mistake in it, or in a command, is told at once.
+Read before anything heavy is imported, so that a mistake in it, or in a command, shows at once.
 """
 
 from typing import Any
@@ -41,10 +41,10 @@ SearchSpace = dict[str, Float]
 
 
 class ArmEntry(Config):
-    """What params.yaml says of an arm; keys that are not named here are the arm's own settings."""
+    """What params.yaml says of an arm; keys without a field here are the arm's own settings."""
 
     kind: str = ""
-    """Which of the experiment's classes of arms; empty where there is one."""
+    """Which of the experiment's classes of arms; empty if it has only one."""
     trunk: str = ""
     """A trunk of this experiment, or `<experiment>/<trunk>`; empty: the profile's own."""
     taken_from: tuple[str, str] | None = None
@@ -82,9 +82,9 @@ class ExperimentParams(Config):
     only: dict[str, tuple[str, ...]]
     """Profile → the arms that it runs; a profile that is not named runs all."""
     seeds: dict[str, dict[str, PositiveInt]]
-    """Profile → arm → how many of the profile's training seeds it runs; all where nothing is said.
+    """Profile → arm → how many of the profile's training seeds it runs; an arm not named runs all.
 
-    For arms that answer a side question at the price of the main one. No arm runs more than
+    For arms that answer a side question but cost as much as the main one. No arm runs more than
     `control`, which all are compared with.
     """
     search: SearchSpace

@@ -12,9 +12,9 @@ RELEASED = Path("released")
 MLFLOW_URI = "sqlite:///mlflow.db"
 OPTUNA_URI = "sqlite:///optuna.db"
 WARM_START = "warm_start"
-"""The runs of the trunks."""
+"""Folder name for the runs of the trunks."""
 NEUTRAL = "neutral"
-"""The runs of neutral ARs, one for each experiment."""
+"""Folder name for the runs of neutral ARs, one for each experiment."""
 
 
 class TrunkPlaces:
@@ -28,7 +28,7 @@ class TrunkPlaces:
         """Name the places; nothing is created.
 
         Args:
-            profile: whose.
+            profile: its name.
             name: `<experiment>/<trunk>`; empty for the profile's own.
             own: the stages that a named trunk makes itself.
         """
@@ -43,10 +43,17 @@ class TrunkPlaces:
         self.all_floors = self._place("floors", "floors")
 
     def of(self, stage: str) -> Path:
-        """What a stage makes, of all pairs together."""
+        """The artefact of a stage, over all pairs."""
         several = {"av_text": self.av_texts, "floors": self.all_floors}
         runs = {"av": self.av_runs, "ar": self.ar_runs}
         return (several | runs).get(stage) or getattr(self, stage)
+
+    def made_by(self, stage: str) -> str:
+        """What DVC calls a stage: `av`, or that of a named trunk in its experiment's dvc.yaml."""
+        if stage not in self.own:
+            return stage
+        experiment, _, trunk = self.name.partition("/")
+        return f"{EXPERIMENTS / experiment / 'dvc.yaml'}:{experiment}-{trunk}-{stage}"
 
     def av_run(self, pair: int) -> Path:
         """The run of the warm-started AV of a pair."""
@@ -57,11 +64,11 @@ class TrunkPlaces:
         return self.ar_runs / str(pair)
 
     def av_text(self, pair: int) -> Path:
-        """What the AV of a pair says of dev, test and some rl activations."""
+        """The explanations that the AV of a pair writes of dev, test and some rl activations."""
         return self.av_texts / f"{pair}.parquet"
 
     def floors(self, pair: int) -> Path:
-        """What needs no AR, on the texts of a pair."""
+        """Floors and ceiling on the texts of a pair; they need no AR."""
         return self.all_floors / f"{pair}.parquet"
 
     def _place(self, stage: str, name: str) -> Path:

@@ -1,9 +1,9 @@
 """One run on several devices: the process that was started leads, the others follow.
 
-The leader alone chooses, writes and tells. What trains a model is called through `everywhere`: the
-followers make the same call, on their shares of each batch, and forget what comes of it. On one
-node the leader starts them by itself, when there is first something to train; on several nodes
-`torchrun` starts them all.
+Only the leader chooses settings, writes files and prints. What trains a model is called through
+`everywhere`: the followers make the same call, on their shares of each batch, and drop the result.
+On one node the leader starts them by itself, when there is first something to train; on several
+nodes `torchrun` starts them all.
 """
 
 import atexit
@@ -35,11 +35,11 @@ WHOLE_MODELS = (
 )
 """Strategies that leave every process a whole model, which the leader can save."""
 LONG = timedelta(days=30)
-"""Followers wait while the leader tests and writes."""
+"""Timeout: followers wait while the leader tests and writes."""
 GRACE_SECONDS = 10.0
-"""For the leader to notice by itself that a follower has ended, and for the follower to end."""
+"""Given to the leader to notice that a follower has ended, and to the follower to end."""
 ON_CPU = "NLA_ON_CPU"
-"""Tells followers that GPUs, if there are any, are left alone."""
+"""Environment variable that tells followers not to use GPUs."""
 ON_EACH_NODE = (
     "torchrun --nnodes=N --nproc-per-node=M --rdzv-backend=c10d --rdzv-endpoint=HOST:PORT"
     " -m common.cli ..."
@@ -47,7 +47,7 @@ ON_EACH_NODE = (
 
 
 def processes_of(trainer: TrainerConfig) -> int:
-    """How many train one model; `devices: auto` is all GPUs of a node, or one CPU process."""
+    """How many processes train a model; `devices: auto`: all GPUs of a node, or one CPU process."""
     devices = trainer.devices
     if devices in ("auto", "-1", -1):
         import torch
@@ -105,7 +105,7 @@ def everywhere(
         crew.send((profile.threads, work, args if others is None else others))
         answer = work(*args)
     except TrialPruned:
-        crew.busy = False  # as the others are: they end it at the same step
+        crew.busy = False  # so are the followers: they end the trial at the same step
         raise
     except RuntimeError as error:
         if failure := crew.failure(GRACE_SECONDS):
@@ -116,20 +116,20 @@ def everywhere(
 
 
 def part_of(command: Callable[[], None]) -> Callable[[], None]:
-    """What this one of several processes does: the first has the command."""
+    """What this one of several processes does: the first runs the command, the others follow."""
     if int(os.environ["RANK"]):
         return follow
     if by_torchrun():
-        Crew.only = Crew()  # before the others have waited too long
+        Crew.only = Crew()  # now, before the followers time out
     return command
 
 
 def follow() -> None:
-    """Make the leader's calls until it dismisses us, or is gone."""
+    """Make the leader's calls until it dismisses this process, or has ended."""
     from optuna import TrialPruned
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also while it waits for the others
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader's affair
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader handles it
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     channel = _join(ON_CPU in os.environ)
     while (call := _receive(channel)) is not None:
@@ -148,10 +148,10 @@ class Crew:
     """The leader's followers, and the way to call them."""
 
     only: "ClassVar[Crew | None]" = None
-    """That of this process."""
+    """The crew of this process."""
 
     def __init__(self, count: int = 1, on_cpu: bool = False) -> None:
-        """Start all but one of `count`, unless `torchrun` has, and meet them."""
+        """Start the other `count` - 1 processes, unless `torchrun` has, and connect to them."""
         self.workers: list[subprocess.Popen] = []
         self.told: list[IO[str]] = []
         self.busy = True
@@ -164,7 +164,7 @@ class Crew:
 
     @classmethod
     def of(cls, trainer: TrainerConfig) -> "Crew":
-        """As many as a trainer wants; started when first asked for."""
+        """As many processes as a trainer wants; started when first needed."""
         if trainer.num_nodes > 1 and not by_torchrun():
             remedy = f"start the same command on each of them with `{ON_EACH_NODE}`"
             raise NlaError(f"{trainer.num_nodes} nodes", where="trainer.num_nodes", remedy=remedy)
@@ -180,13 +180,13 @@ class Crew:
             raise NlaError(what, where="torchrun", remedy="make the two agree")
 
     def send(self, call: Any) -> None:
-        """To all followers."""
+        """Send a call to all followers."""
         import torch.distributed as dist
 
         dist.broadcast_object_list([call], src=0, group=self.channel)
 
     def failure(self, patience: float) -> str:
-        """What ended a follower, or ""; it is given so many seconds to end."""
+        """Why a follower ended, or ""; waits up to `patience` seconds for one to end."""
         until, found = time.monotonic() + patience, ""
         while time.monotonic() < until and all(worker.poll() is None for worker in self.workers):
             time.sleep(0.1)
@@ -204,7 +204,7 @@ class Crew:
     def dismiss(self) -> None:
         """Let the followers end; those that still train when the leader fails are killed.
 
-        They write nothing, and none of them would hear a milder word while it waits for the rest.
+        They write no files, and while they wait for the others they would not react to a message.
         """
         if not self.busy:
             with contextlib.suppress(RuntimeError):
@@ -215,7 +215,7 @@ class Crew:
             worker.wait()
 
     def _watch(self) -> None:
-        """On a GPU the leader waits in vain for a follower that has ended, and cannot be asked."""
+        """On a GPU the leader waits for ever for a follower that has ended: end the leader then."""
         while all(worker.poll() is None for worker in self.workers):
             time.sleep(0.5)
         time.sleep(2 * GRACE_SECONDS)
@@ -248,7 +248,7 @@ class Crew:
 
 
 def _join(on_cpu: bool) -> Any:
-    """Meet the other processes; the group over which calls are sent."""
+    """Connect to the other processes; returns the group over which calls are sent."""
     import torch
     import torch.distributed as dist
 
@@ -260,7 +260,7 @@ def _join(on_cpu: bool) -> Any:
 
 
 def _receive(channel: Any) -> Any:
-    """The leader's next call; None when it has none, or is gone."""
+    """The leader's next call; None when it has none, or has ended."""
     import torch.distributed as dist
 
     calls = [None]
@@ -272,7 +272,7 @@ def _receive(channel: Any) -> Any:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when the one that started it is gone, whatever it waits for."""
+    """End this process when the one that started it has ended, whatever it waits for."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -47,13 +47,13 @@ class Profile(Config):
     trainer: TrainerConfig
     warm_starts: int = Field(ge=1)
     """Pairs of AV and AR, each of its own initialisation and order of examples. Training seed s of
-    an arm goes on with pair s modulo this."""
+    an arm goes on from pair s modulo `warm_starts`."""
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads of a process; None: all. Tiny tensors lose more to waiting than they gain."""
+    """CPU threads of a process; None: all. With tiny tensors, threads wait more than they gain."""
 
 
 def load_profile(name: str) -> Profile:
-    """As `read_profile`, with what `auto` means on this machine: every run records what it did."""
+    """As `read_profile`, with `auto` replaced by this machine's value, which every run records."""
     return _with_precision(read_profile(name))
 
 
@@ -69,7 +69,7 @@ def read_profile(name: str) -> Profile:
 
 
 def known_profiles() -> list[str]:
-    """Those that have a file."""
+    """The names of all profiles."""
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 
@@ -95,7 +95,7 @@ def choose_profile(name: str) -> None:
 
 
 def is_active(name: str) -> bool:
-    """Whether DVC goes by this profile, here."""
+    """Whether this is the profile that DVC uses here."""
     try:
         return name == active_profile()
     except NlaError:

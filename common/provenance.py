@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 def code_digest(*places: str) -> str:
     """12 hex digits of Python files and folders, so that results of older code are not reused.
 
-    Taken once in a process: what is edited while it runs is not what it runs.
+    Computed once per process: an edit made meanwhile is not in the code that runs.
     """
     found = [ROOT / place for place in places]
     files = sorted(

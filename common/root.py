@@ -6,7 +6,7 @@ from pathlib import Path
 from common.errors import NlaError
 
 MARKS = ("dvc.yaml", "common/profiles", "experiments")
-"""What lies in the root and, all together, nowhere else."""
+"""Files that lie together in the root and nowhere else."""
 CODE = Path(__file__).parent
 
 _typed_in = Path()
@@ -24,8 +24,8 @@ def find_root(start: Path) -> Path:
 def enter_root() -> None:
     """Make the root the current folder, so that nothing is read or written anywhere else.
 
-    NlaError outside of a repository, and in one whose code is not the code that runs: its files
-    would be made with other settings and other functions than DVC records.
+    NlaError outside of a repository, and in one whose code is not the code that runs: files would
+    be made with other settings and other functions than DVC records.
     """
     global _typed_in
     try:
@@ -40,5 +40,5 @@ def enter_root() -> None:
 
 
 def as_typed(path: str | Path) -> Path:
-    """A path relative to where the command was typed, seen from the root."""
+    """A path that the user typed, relative to the folder of the command, as seen from the root."""
     return Path(os.path.relpath(_typed_in / path))

@@ -1,7 +1,7 @@
 """A run folder is complete in itself: reports and MLflow are both made from it.
 
-Its config.yaml keeps apart what a run is trained with and what it is tested with, and of both the
-values and the digest of the code: a change of the test loads the checkpoint and tests again.
+Its config.yaml keeps apart what a run is trained with and what it is tested with, each with its
+values and the digest of its code: after a change of the test alone, the checkpoint is tested again.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ LOOKS = "*.parquet"
 """The files in `dev_texts/`: one for each validation, by the number of steps before it."""
 PARTS = ("trained", "tested", "code")
 CERTIFIED = (".parquet", ".safetensors", ".jsonl")
-"""Kinds of files that a summary is written for."""
+"""File types whose digests a summary holds."""
 
 
 class MadeWith(NamedTuple):
@@ -41,14 +41,14 @@ class MadeWith(NamedTuple):
 class RunFolder:
     """`runs/<profile>/<experiment>/<arm>/<seed>/`.
 
-    Holds config.yaml, metrics.jsonl, checkpoint/, trained.json once that is there, what its test
-    leaves (rows.parquet, measures.parquet, texts.parquet, curves.parquet, samples.jsonl; an arm
-    leaves out what it has not), of reinforcement learning dev_texts/, and at last summary.json.
+    Holds config.yaml, metrics.jsonl, checkpoint/, trained.json after training, what the test writes
+    (rows.parquet, measures.parquet, texts.parquet, curves.parquet, samples.jsonl; an arm may lack
+    some), for reinforcement learning dev_texts/, and at last summary.json.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Name the places; nothing is created."""
-        self.path = path
+    def __init__(self, path: Path, remedy: str = "") -> None:
+        """Name the places; nothing is created. `remedy` makes a run that was never begun."""
+        self.path, self._unmade = path, remedy
         self.config_file = path / "config.yaml"
         self.metrics_file = path / "metrics.jsonl"
         self.trained_file = path / "trained.json"
@@ -69,14 +69,14 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let one process at a time make this run; another waits, and finds it finished."""
+        """Let one process at a time make this run; another waits, and then finds it finished."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with (self.path.parent / f".{self.path.name}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def begin(self, made: MadeWith) -> None:
-        """Write config.yaml; what an attempt at another training left behind is removed."""
+        """Write config.yaml; remove what an attempt with other training settings left behind."""
         if self.config_file.exists() and not self._trained_alike(made):
             for leftover in sorted(self.path.rglob("*"), reverse=True):
                 leftover.rmdir() if leftover.is_dir() else leftover.unlink()
@@ -90,7 +90,7 @@ class RunFolder:
 
     @property
     def config(self) -> dict:
-        """What `begin` got: trained, tested, code; and `adopted`, if it was."""
+        """What `begin` wrote: trained, tested, code; and `adopted`, if it was adopted."""
         if not self.config_file.exists():
             raise NlaError(
                 "not a run folder: no config.yaml",
@@ -115,13 +115,14 @@ class RunFolder:
 
     @property
     def adopted(self) -> list[dict[str, str]]:
-        """The changes of code, said to change no number, that the run was taken over through."""
+        """The changes of code through which the run was kept, because they change no number."""
         return self.config.get("adopted", []) if self.config_file.exists() else []
 
     def adopt(self, made: MadeWith, note: Mapping[str, str]) -> None:
-        """Stamp a run as made by other code; the old digests, and the note, are kept.
+        """Mark a run as made by other code; the old digests, and the note, are kept.
 
-        Its digest is that of its settings and weights; new options among them are written down.
+        Its digest stays: it covers settings and weights. New options are written into its
+        config.yaml.
         """
         config, summary = self.config, self.summary
         kept = {"old": config["code"], "new": dict(made.code), **note}
@@ -129,24 +130,24 @@ class RunFolder:
         config |= parts | {"adopted": [*self.adopted, kept]}
         replace_text(self.config_file, yaml.safe_dump(_plain(config)))
         text = json.dumps(summary, indent=2, sort_keys=True, default=str)
-        replace_text(self.summary_file, text + "\n")  # after config.yaml, which it stands for
+        replace_text(self.summary_file, text + "\n")  # last: it certifies config.yaml
 
     def end_training(self, facts: Mapping[str, Any]) -> None:
-        """Write trained.json: from now on a test loads the checkpoint."""
+        """Write trained.json: from now on, the checkpoint counts as trained."""
         kept = self._files(self.checkpoint)
         text = json.dumps({**facts, "files": kept}, indent=2, sort_keys=True, default=str)
         replace_text(self.trained_file, text + "\n")
 
     @property
     def trained(self) -> dict[str, Any]:
-        """The facts that `end_training` got; NlaError when there are none."""
+        """The facts that `end_training` wrote; NlaError when there are none."""
         if not self.trained_file.exists():
             raise NlaError("unfinished run", where=self.path, remedy=self._remedy)
         facts = read_json(self.trained_file, self._remedy)
         return {name: value for name, value in facts.items() if name != "files"}
 
     def is_trained(self, made: MadeWith) -> bool:
-        """Whether what this run was trained with is the same, and its checkpoint is there."""
+        """Whether the run was trained with exactly this, and its checkpoint is there."""
         if not (self.trained_file.exists() and self.config_file.exists()):
             return False
         if not self._trained_alike(made):
@@ -158,7 +159,7 @@ class RunFolder:
         return not self._changes(expected)
 
     def weights(self, name: str) -> Path:
-        """A file of the checkpoint; NlaError when it is not as the training left it."""
+        """A file of the checkpoint; NlaError when it has changed since the training."""
         self.trained  # noqa: B018 - raises where there is none
         kept = read_json(self.trained_file, self._remedy)["files"]
         place = (self.checkpoint / name).relative_to(self.path).as_posix()
@@ -170,10 +171,9 @@ class RunFolder:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json atomically: its presence is what makes a run finished.
 
-        Its `digest` is of the settings trained with and of the weights, so that whatever was made
-        from a run is out of date when the run is trained again and comes out otherwise; its code is
-        no part of it. Its `files` are digests of all that the run has written: who reads one of
-        them asks `checked`.
+        Its `digest` covers the settings of training and the weights, but not the code: what was
+        made from a run is out of date when the run is trained again with another result. Its
+        `files` are digests of all files of the run: use `checked` before reading one of them.
         """
         weights = content_of(self.checkpoint) if self.checkpoint.exists() else None
         digest = digest_of([self.config["trained"], weights])
@@ -195,7 +195,7 @@ class RunFolder:
         return f"{summary['digest']} {summary['files'][self.texts_file.name]}"
 
     def differs_from(self, made: MadeWith) -> list[str]:
-        """What of a run is other than expected, in words: names of settings, data or `code`."""
+        """In what a run differs from what is expected: names of settings, of data, or `code`."""
         found, differ = self.config, []
         for part in PARTS:
             told, expected = found.get(part) or {}, _plain(getattr(made, part))
@@ -221,16 +221,16 @@ class RunFolder:
         return found.get("trained") == _plain(made.trained) and code == made.code["trained"]
 
     def check_whole(self) -> None:
-        """NlaError when a file that the run was finished with is gone."""
+        """NlaError when a file of the finished run is missing."""
         expected = self.summary.get("files", {})
         if lost := [name for name in expected if not (self.path / name).exists()]:
             what = f"{lost[0]} lost since the run was finished"
             raise NlaError(what, where=self.path, remedy=self._remedy)
 
     def checked(self, file: Path) -> Path:
-        """A file of a finished run; NlaError when it is not the one that the run was finished with.
+        """A file of a finished run; NlaError when it has changed since the run was finished.
 
-        A kill may leave new weights under an old summary, and a hand may change them.
+        A kill may leave new weights under an old summary, and a person may edit files.
         """
         name = file.relative_to(self.path).as_posix()
         expected = {name: self.summary.get("files", {}).get(name, "")}
@@ -244,9 +244,9 @@ class RunFolder:
         return read_table(self.checked(file), f"experiments/{self.identity[1]}", columns)
 
     def _touched(self, expected: Mapping[str, str]) -> dict[str, str]:
-        """Those that are gone, or that anybody has touched since the summary was written.
+        """Files that are missing, or that were changed after the summary was written.
 
-        A time of change (ctime) is the system's own: nobody can set it, as when a file was written.
+        The time of change (ctime) is set by the system alone, unlike a file's time of writing.
         """
         until = self.summary_file.stat().st_ctime_ns
         places = {name: self.path / name for name in expected}
@@ -270,9 +270,10 @@ class RunFolder:
         if self.config_file.exists() and (command := self.config.get("remedy")):
             return f"run `{command}` again"
         profile, experiment, arm, _ = self.path.absolute().parts[-4:]
-        return f"run `nla run {experiment} --arm {arm} --profile {profile}` again"
+        command = self._unmade or f"nla run {experiment} --arm {arm} --profile {profile}"
+        return f"run `{command}` again"
 
 
 def _plain(value: Any) -> Any:
-    """As it comes back from a file."""
+    """A value as it comes back from a file."""
     return json.loads(json.dumps(value, default=str))

@@ -1,4 +1,4 @@
-"""Names that everyone shares: splits, columns of the tables, and the batches that models read.
+"""Names used everywhere: splits, columns of the tables, and the batches that models read.
 
 Axis names used in tensor annotations everywhere:
     batch     examples in a batch
@@ -27,7 +27,7 @@ EXPLANATION = "explanation"
 TEACHER, AV = "teacher", "av"
 """Who wrote an explanation (column `source`)."""
 AV_UNTRAINED_AR, AV_NEUTRAL_AR = "av_untrained_ar", "av_neutral_ar"
-"""An AV's own text, read by the AR as it was before, or by one trained on all arms' texts."""
+"""An AV's own text, read by the AR as it was before, or by an AR trained on all arms' texts."""
 
 
 def activation_key(doc_id: str, position: int) -> str:
@@ -52,7 +52,7 @@ class TokenBatch(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What an AR reads: an explanation, and the input's tokens as far as the arm may see them."""
+    """What an AR reads: an explanation, and those of the input's tokens that the arm may see."""
 
     text: str
     source: tuple[int, ...] = ()
@@ -72,7 +72,7 @@ def nothing(source: tuple[int, ...]) -> tuple[int, ...]:
 def readings_of(
     texts: Sequence[str], sources: Iterable[Sequence[int]] | None = None
 ) -> list[Reading]:
-    """A reading of each text, with what is seen of its input (None: nothing, of any)."""
+    """A reading of each text, with what may be seen of its input (None: nothing, of any)."""
     if sources is None:
         return [Reading(text) for text in texts]
     return [Reading(text, tuple(ids)) for text, ids in zip(texts, sources, strict=True)]
@@ -82,7 +82,7 @@ class ReconstructionBatch(NamedTuple):
     """What the AR trains on: explanations and the raw activations they should give back."""
 
     tokens: Any
-    """What the AR's `encode` makes of its readings: a TokenBatch, or a batch of its own kind."""
+    """What the AR's `encode` makes of its readings: a TokenBatch, or an AR's own kind of batch."""
     activations: Float[Tensor, "batch d_model"]
 
 
@@ -95,7 +95,8 @@ class VerbalizationBatch(NamedTuple):
 
     def to(self, device: torch.device) -> "VerbalizationBatch":
         """The same on another device."""
-        return VerbalizationBatch(*(part.to(device) for part in self))
+        activations, counts = self.activations.to(device), self.is_explanation.to(device)
+        return VerbalizationBatch(self.tokens.to(device), activations, counts)
 
 
 class PolicyBatch(NamedTuple):

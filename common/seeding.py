@@ -11,7 +11,7 @@ def keyed_seed(*key: object) -> int:
 
 
 def keyed_random(*key: object) -> random.Random:
-    """A generator of its own for one key, so that order and parallelism never change a draw."""
+    """A generator for one key alone, so that order and parallelism never change a draw."""
     return random.Random(keyed_seed(*key))
 
 

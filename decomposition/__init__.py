@@ -1,1 +1,1 @@
-"""How one activation becomes the vectors that an AV's slots hold."""
+"""How one activation becomes the vectors in an AV's slots."""

@@ -1,6 +1,6 @@
-"""What every decomposition keeps: an activation in, the vectors of an AV's slots out.
+"""The interface of every decomposition: an activation in, the vectors of an AV's slots out.
 
-The lowest layer of the house: nothing here knows what the vectors are injected into.
+The lowest layer of this repository: nothing here knows where the vectors are injected.
 """
 
 from typing import Any
@@ -11,31 +11,31 @@ from torch import Tensor, nn
 
 
 class Decomposition(nn.Module):
-    """Shares an activation out over slots; a vector of length 1 is injected with length alpha.
+    """Divides an activation among slots; a vector of length 1 is injected with length alpha.
 
-    What it learns are parameters; what `fit` finds are persistent buffers, which have their shape
-    before they are fitted. Both are saved with the AV.
+    What is learned are parameters; what `fit` computes are persistent buffers, which have their
+    final shape before they are fitted. Both are saved with the AV.
     """
 
     slots: int
-    """Vectors for each activation."""
+    """Number of vectors for each activation."""
 
     def __init__(self, slots: int) -> None:
-        """One slot or more."""
+        """`slots` is at least 1."""
         super().__init__()
         assert slots >= 1, f"{slots} slots"
         self.slots = slots
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What beside kind and slots decides what the vectors mean, in types that JSON knows.
+        """Settings, beside kind and slots, that decide what the vectors mean, in JSON types.
 
-        An AV trained with other settings is refused.
+        An AV trained with other settings is rejected.
         """
         return {}
 
     def fit(self, activations: Float[Tensor, "rows d_model"]) -> None:
-        """Find statistics of the training activations, before anything trains; here none."""
+        """Compute statistics of the training activations, before any training; here none."""
 
     def forward(
         self, activations: Float[Tensor, "batch d_model"]

@@ -1,4 +1,4 @@
-"""The decomposition that does not decompose."""
+"""The trivial decomposition: the same vector in every slot."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -7,10 +7,10 @@ from decomposition.protocol import Decomposition, unit
 
 
 class Repeat(Decomposition):
-    """`h/|h|` in every slot: more room to read the same."""
+    """`h/|h|` in every slot: more tokens that hold the same."""
 
     def forward(
         self, activations: Float[Tensor, "batch d_model"]
     ) -> Float[Tensor, "batch slots d_model"]:
-        """As many times the direction as there are slots."""
+        """The direction, repeated for each slot."""
         return unit(activations)[:, None].expand(-1, self.slots, -1)

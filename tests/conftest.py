@@ -23,7 +23,7 @@ import transformers  # noqa: F401
 from common.config import AVConfig, TargetConfig
 from common.evaluation.test_set import TestSet
 from common.manifest import read_manifest, write_artefact
-from common.paths import TrunkPlaces
+from common.paths import WARM_START, TrunkPlaces
 from common.profile import Profile, load_profile
 from common.schema import DEV, RL, SPLIT, TEST
 from common.stages.run import run_stage
@@ -112,6 +112,60 @@ def trunk(places: TrunkPlaces, smoke: Profile) -> Trunk:
 def held_out(trunk: Trunk) -> TestSet:
     """Its test documents."""
     return TestSet(trunk)
+
+
+@pytest.fixture(scope="session")
+def two_steps(smoke: Profile) -> Profile:
+    """Everything is trained for two steps, and tested."""
+    dev = {"validations": 1, "validation_examples": 8}
+    rl = {"steps": 2, "activations": 2, "samples": 2, "validations": 1}
+    few = {"prefix_lengths": (4,), "batch_size": 256, "neutral_examples": 4}
+    return smoke.replace(
+        rl=smoke.rl.replace(**rl),
+        av=smoke.av.replace(examples=32, max_explanation_tokens=8, **dev),
+        ar=smoke.ar.replace(examples=12, av_examples=4, batch_size=8, **dev),
+        evaluation=smoke.evaluation.replace(**few),
+    )
+
+
+@pytest.fixture(scope="session")
+def warm_root(
+    trunk_root: Path, two_steps: Profile, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A repository root with all stages of the trunk made, and two warm-started pairs."""
+    root = tmp_path_factory.mktemp("warm")
+    shutil.copytree(trunk_root / "data", root / "data")
+    (root / "experiments").symlink_to(ROOT / "experiments")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr("common.tracking.tracker.connect", unreachable)
+        for stage in ("av", "av_text", "ar", "floors"):
+            run_stage(stage, choose_trunk(two_steps))
+    return root
+
+
+@pytest.fixture
+def warm(warm_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, without MLflow. Whoever makes a run there makes the same for all."""
+    monkeypatch.chdir(warm_root)
+    monkeypatch.setattr("common.tracking.tracker.connect", unreachable)
+    return warm_root
+
+
+@pytest.fixture
+def copied_warm(warm_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One that a test may damage, with no run but those of the trunk."""
+    root = tmp_path / "warm"
+    shutil.copytree(warm_root / "data", root / "data")
+    shutil.copytree(warm_root / "runs" / "smoke" / WARM_START, root / "runs" / "smoke" / WARM_START)
+    (root / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("common.tracking.tracker.connect", unreachable)
+    return root
+
+
+def unreachable() -> None:
+    raise OSError("no server")
 
 
 @pytest.fixture(scope="session")

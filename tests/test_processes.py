@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ class Failing(Callback):
 
 @pytest.fixture
 def repository(trunk_root: Path, tmp_path: Path) -> Path:
-    (tmp_path / "data").symlink_to(trunk_root / "data")
+    shutil.copytree(trunk_root / "data", tmp_path / "data")
     for name in ("common", "ar_variants", "decomposition", "experiments", "dvc.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path

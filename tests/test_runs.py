@@ -9,19 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 from common.errors import NlaError
-from common.runs import MadeWith, RunFolder
-
-TRAINED = {"ar": {"learning_rate": 1e-05, "layers": (1, 2)}, "place": Path("data/x"), "arm": None}
-CODE = {"trained": "a1", "tested": "b1"}
-MADE = MadeWith(TRAINED, {"evaluation": {"distractors": 3}}, CODE, "nla run x --arm y")
-OTHER = MADE._replace(trained=TRAINED | {"arm": "other"})
+from common.runs import RunFolder
+from tests.runs_begun import CODE, MADE, OTHER, begun
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    run = RunFolder(tmp_path / "smoke" / "ar_small" / "control" / "0")
-    run.begin(MADE)
-    return run
+    return begun(tmp_path)
 
 
 def test_the_path_is_the_identity(folder: RunFolder):
@@ -29,16 +23,14 @@ def test_the_path_is_the_identity(folder: RunFolder):
 
 
 def test_a_config_comes_back_as_it_was(folder: RunFolder):
+    read = {"ar": {"learning_rate": 1e-05, "layers": [1, 2]}, "place": "data/x", "arm": None}
     assert folder.config == {
-        "trained": {
-            "ar": {"learning_rate": 1e-05, "layers": [1, 2]},
-            "place": "data/x",
-            "arm": None,
-        },
-        "tested": {"evaluation": {"distractors": 3}},
+        "trained": read,
+        "tested": {"distractors": 3},
         "code": CODE,
-        "remedy": "nla run x --arm y",
+        "remedy": "nla run mine",
     }
+    assert folder.differs_from(MADE) == []
 
 
 def test_metrics_are_appended_in_order(folder: RunFolder):
@@ -81,17 +73,15 @@ def test_a_summary_makes_a_run_finished(folder: RunFolder):
     assert not folder.is_finished(OTHER)
 
 
-def test_an_unfinished_run_names_what_makes_it(
-    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(NlaError, match=r"unfinished run.*run `nla run x --arm y` again"):
+def test_an_unfinished_run_names_the_command_that_makes_it(folder: RunFolder):
+    with pytest.raises(NlaError, match=r"unfinished run.*run `nla run mine` again"):
         _ = folder.summary
-    never_begun = RunFolder(Path("runs/smoke/baseline/warm_start/0"))
-    with pytest.raises(
-        NlaError, match=r"unfinished.*run `nla run baseline --arm warm_start --profile smo"
-    ):
-        _ = never_begun.summary
+    never = RunFolder(Path("runs/smoke/warm_start/ar/0"), "dvc repro ar")
+    with pytest.raises(NlaError, match=r"unfinished run.*run `dvc repro ar` again"):
+        _ = never.summary
+    unknown = RunFolder(Path("runs/smoke/baseline/warm_start/0"))
+    with pytest.raises(NlaError, match=r"run `nla run baseline --arm warm_start --profile smoke`"):
+        _ = unknown.summary
 
 
 def test_a_summary_is_whole_or_absent(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
@@ -134,7 +124,6 @@ def test_the_digest_of_a_run_tells_settings_and_weights_apart(folder: RunFolder)
 def finished_with_files(folder: RunFolder) -> None:
     folder.checkpoint.mkdir()
     save_file({"w": torch.tensor([1.0])}, folder.checkpoint / "ar.safetensors")
-    folder.end_training({"dev_fve": 0.5})
     pl.DataFrame({"key": ["a"], "squared_error": [1.0]}).write_parquet(folder.rows_file)
     folder.log({"loss": 1.5}, step=0)
     folder.finish({"dev_fve": 0.5})
@@ -156,7 +145,7 @@ def test_what_a_run_was_not_finished_with_is_refused_and_made_again(folder: RunF
     assert folder.is_finished(MADE)
     CHANGES[name](file)
     for changed in ("changed", "lost"):
-        line = f"{name} {changed} since the run was finished.*run `nla run x --arm y"
+        line = f"{name} {changed} since the run was finished.*run `nla run mine`"
         with pytest.raises(NlaError, match=line):
             folder.checked(file)
         assert not folder.is_finished(MADE), "else the remedy would do nothing"
@@ -176,7 +165,7 @@ def test_a_file_that_came_later_is_not_of_the_run(folder: RunFolder):
 def test_a_damaged_summary_is_one_line_and_its_run_is_made_again(folder: RunFolder):
     folder.finish({"dev_fve": 0.5})
     folder.summary_file.write_text('{"dev_fve": 0.')
-    with pytest.raises(NlaError, match=r"not valid JSON.*run `nla run x"):
+    with pytest.raises(NlaError, match=r"not valid JSON.*run `nla run mine"):
         _ = folder.summary
     assert not folder.is_finished(MADE)
 
@@ -224,65 +213,3 @@ def test_a_folder_without_a_config_is_no_run(tmp_path: Path):
 def test_a_line_of_metrics_is_json_with_its_step(folder: RunFolder):
     folder.log({"loss": 1.5}, step=3)
     assert json.loads(folder.metrics_file.read_text()) == {"step": 3, "loss": 1.5}
-
-
-def test_another_test_keeps_what_was_trained(folder: RunFolder):
-    """Its settings or its code: weights stay, and the run is unfinished until it is tested."""
-    finished_with_files(folder)
-    weights = folder.checkpoint / "ar.safetensors"
-    before = weights.stat().st_mtime_ns
-    for other in (
-        MADE._replace(tested={"evaluation": {"distractors": 7}}),
-        MADE._replace(code=CODE | {"tested": "b2"}),
-    ):
-        assert not folder.is_finished(other)
-        assert folder.is_trained(other)
-        folder.begin(other)
-        assert weights.stat().st_mtime_ns == before
-        assert folder.trained == {"dev_fve": 0.5}
-        folder.finish({"dev_fve": 0.5})
-        assert folder.is_finished(other)
-
-
-@pytest.mark.parametrize("other", [OTHER, MADE._replace(code=CODE | {"trained": "a2"})])
-def test_another_training_begins_afresh(folder: RunFolder, other: MadeWith):
-    finished_with_files(folder)
-    assert not folder.is_trained(other)
-    folder.begin(other)
-    assert [file.name for file in folder.path.rglob("*")] == ["config.yaml"]
-
-
-def test_weights_that_training_did_not_leave_are_refused(folder: RunFolder):
-    finished_with_files(folder)
-    assert folder.weights("ar.safetensors").exists()
-    CHANGES["checkpoint/ar.safetensors"](folder.checkpoint / "ar.safetensors")
-    with pytest.raises(NlaError, match=r"ar\.safetensors changed since the run was trained"):
-        folder.weights("ar.safetensors")
-    assert not folder.is_trained(MADE)
-
-
-def test_a_digest_is_of_settings_and_weights_and_no_code(folder: RunFolder):
-    finished_with_files(folder)
-    before = folder.summary["digest"]
-    folder.begin(MADE._replace(code=CODE | {"tested": "b2"}))
-    folder.finish({"dev_fve": 0.5})
-    assert folder.summary["digest"] == before
-
-
-def test_what_differs_is_named(folder: RunFolder):
-    tested = MADE._replace(tested={"evaluation": {"distractors": 7}}, code=CODE | {"tested": "b2"})
-    assert folder.differs_from(MADE) == []
-    assert folder.differs_from(tested) == ["evaluation", "code"]
-    assert folder.differs_from(OTHER) == ["arm"]
-
-
-def test_an_adopted_run_is_finished_and_keeps_why(folder: RunFolder):
-    finished_with_files(folder)
-    newer = MADE._replace(code={"trained": "a2", "tested": "b2"})
-    assert not folder.is_finished(newer)
-    before = folder.summary
-    folder.adopt(newer, {"reason": "faster", "commit": "c0ffee"})
-    assert folder.is_finished(newer)
-    assert folder.summary == before
-    [kept] = folder.adopted
-    assert kept == {"old": CODE, "new": newer.code, "reason": "faster", "commit": "c0ffee"}

@@ -1,8 +1,9 @@
 """What an arm of an experiment is: something that is trained, kept, loaded and tested.
 
-When that happens is the business of common/lifecycle: seeds, tuning, locks, resume, digests, MLflow
+When that happens is decided by common/lifecycle: seeds, tuning, locks, resume, digests, MLflow
 and Optuna are the same for all arms. Methods called `test` or `test_...` are no part of what a run
-is trained with: a change of one, or of what it imports, tests a finished run again and trains none.
+is trained with: after a change of one, or of what it imports, a finished run is tested again but
+not trained again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,22 +23,22 @@ from common.trunk.artefacts import Trunk
 from common.trunk.choice import TrunkChoice
 
 REPORT_ONLY = {"resamples", "embedder", "embedder_sha256"}
-"""Keys of `evaluation` that only reports and floors read: no run is tested again for them."""
+"""Keys of `evaluation` that only reports and floors read: a change of them tests no run again."""
 
 
 class Outcome(NamedTuple):
-    """What testing a run leaves; every part may be missing."""
+    """The result of testing a run; every part may be missing."""
 
     rows: pl.DataFrame | None = None
     """Reconstructions: key, doc_id, source, transform, applied, squared_error, cosine, ..."""
     measures: pl.DataFrame | None = None
-    """Any number of any item: key, cluster (what the bootstrap draws), measure, value."""
+    """Any measure of any item: key, cluster (what the bootstrap draws), measure, value."""
     texts: pl.DataFrame | None = None
-    """What the arm itself has written: key, doc_id, split, explanation."""
+    """Explanations that the arm itself has written: key, doc_id, split, explanation."""
     curves: pl.DataFrame | None = None
-    """What a test alone can tell of the course of a training: step, metric, value."""
+    """Curves over a training that only a test can compute: step, metric, value."""
     facts: Mapping[str, Any] = {}
-    """For summary.json."""
+    """Further entries of summary.json."""
 
 
 class Need(NamedTuple):
@@ -45,13 +46,13 @@ class Need(NamedTuple):
 
     name: str
     place: Path
-    """What its DVC stage depends on."""
+    """The file or folder that the arm's DVC stage depends on."""
     digest: Callable[[], str]
-    """Of its content; NlaError when it is missing."""
+    """Digest of its content; NlaError when it is missing."""
 
 
 class NoSettings(Config):
-    """Of arms that have none."""
+    """Settings of arms that have none."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,18 @@ class ArmPlan:
     settings: Config
     trunk: TrunkChoice
     seeds: tuple[int, ...] = (0,)
-    """Under which it is compared with other arms."""
+    """The training seeds under which it is compared with other arms."""
     search: SearchSpace = field(default_factory=dict)
     """What its study searches, around the profile's setting."""
     label: str = ""
-    """Its name in the experiment that has taken it over."""
+    """Its name in an experiment that has taken it over; empty: `name`."""
 
 
 class Arm:
     """One arm at one profile."""
 
     settings_class: ClassVar[type[Config]] = NoSettings
-    """Of the arm's entry in params.yaml."""
+    """Class of the arm's own settings in params.yaml."""
     tuned_section: ClassVar[str] = ""
     """The part of the profile that `tuned` is made from: `ar`, `av`, `rl`; empty: none."""
     sections: ClassVar[tuple[str, ...]] = ()
@@ -89,7 +90,7 @@ class Arm:
     """The fact of a training run that tuning maximises."""
 
     has_test: ClassVar[bool] = True
-    """Whether its test measures anything; if not, no code of a test counts."""
+    """Whether its test measures anything; if not, its run does not depend on code of the test."""
     has_samples: ClassVar[bool] = False
     """Whether explanations of the test activations are shown in samples.jsonl."""
 
@@ -100,12 +101,12 @@ class Arm:
         self._trunks: dict[int, Trunk] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For another process: made anew there."""
+        """Pickled as its plan: another process builds the arm again."""
         return type(self), (self.plan,)
 
     @property
     def name(self) -> str:
-        """Within its experiment."""
+        """Its name within its experiment."""
         return self.plan.name
 
     @property
@@ -125,14 +126,14 @@ class Arm:
 
     @property
     def paired_seeds(self) -> tuple[int, ...]:
-        """Under which it is compared with other arms."""
+        """The training seeds under which it is compared with other arms."""
         return self.plan.seeds
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of its final runs: where nothing learns, one of each pair, or one where no pair is read.
+        """Seeds of its final runs: all, or, where nothing is trained, one for each pair.
 
-        It stands for the others.
+        That run stands for the other seeds of the pair. An arm that reads no pair runs one seed.
         """
         if self.learns:
             return self.paired_seeds
@@ -142,7 +143,7 @@ class Arm:
         return tuple(sorted(first.values()))
 
     def pair_of(self, seed: int) -> int:
-        """Which warm-started pair a seed goes on with; trials, whose seed is -1, use the first."""
+        """Which warm-started pair a run starts from; trials, whose seed is -1, use the first."""
         return max(seed, 0) % self.profile.warm_starts
 
     def trunk(self, seed: int) -> Trunk:
@@ -163,7 +164,7 @@ class Arm:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Whose imports are the code that a run depends on."""
+        """The modules whose import closure is the code that a run depends on."""
         return tuple(dict.fromkeys([type(self).__module__, *_experiment_module(self.plan)]))
 
     def needs(self, seed: int) -> Sequence[Need]:
@@ -176,7 +177,7 @@ class Arm:
         return [Need(name, trunk.places.of(name), digest(name)) for name in self.data]
 
     def trained_with(self, seed: int) -> dict[str, Any]:
-        """Settings and data that a training run depends on, but for what tuning chooses."""
+        """Settings and data that a training run depends on, except values that tuning chooses."""
         return {
             "arm": self.settings.decisive(),
             "tuned": self.tuned.decisive() if self.tuned else None,
@@ -196,17 +197,17 @@ class Arm:
 
     @property
     def global_batch_sizes(self) -> dict[str, int]:
-        """Sizes of batches, by setting, that several processes divide among them."""
+        """{setting: size} of the batches that are divided among several processes."""
         return {}
 
     def train(self, run: Any, config: Any, seed: int, trial: Any = None) -> tuple[Any, dict]:
-        """Train one run: what `save` gets, and the facts of trained.json.
+        """Train one run; returns what `save` gets, and the facts of trained.json.
 
         Args:
-            run: what logs metrics, a common.tracking.tracker.Tracker.
-            config: `tuned` with the values that tuning chose.
-            seed: of the run.
-            trial: Optuna's, for a shorter run that may be pruned.
+            run: logs metrics, a common.tracking.tracker.Tracker.
+            config: `tuned` with the values that tuning has chosen.
+            seed: training seed of the run.
+            trial: Optuna's trial, for a shorter run that may be pruned.
         """
         return None, {}
 
@@ -214,7 +215,7 @@ class Arm:
         """Write the checkpoint."""
 
     def load(self, run: RunFolder) -> Any:
-        """What `test` gets, from the checkpoint; NlaError when it does not match today's trunk."""
+        """What `test` gets, from the checkpoint; NlaError when it does not match the trunk now."""
         return None
 
     def test(self, trained: Any, seed: int) -> Outcome:
@@ -222,7 +223,7 @@ class Arm:
         return Outcome()
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
-        """AV and AR that belong together, of a finished run; NlaError where it has none."""
+        """AV and AR of a finished run, which belong together; NlaError where it has none."""
         what = f"arm {self.name} of {self.plan.experiment} trains neither AV nor AR"
         raise NlaError(what, where=run.path, remedy="name a run of another experiment")
 

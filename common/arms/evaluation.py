@@ -19,22 +19,26 @@ class Collected(NamedTuple):
 
 
 class Evaluation:
-    """Listed by an experiment, `Experiment.evaluations`."""
+    """One evaluation over all arms, listed in `Experiment.evaluations`."""
 
     name: ClassVar[str]
-    """Of its DVC stage, `<experiment>_<name>`."""
+    """Name of its DVC stage, `<experiment>_<name>`."""
     has_stage: ClassVar[bool] = True
-    """Whether there is something to run, with `nla evaluate`; if not, it is only collected."""
+    """Whether it is run with `nla evaluate`; if not, it is only collected."""
     sections: ClassVar[tuple[str, ...]] = ()
     """Parts of the profile that it reads."""
 
     def places(self, arms: Sequence[Arm]) -> list[Path]:
-        """What it makes, if it has a stage, or reads beside the runs."""
+        """The files or folders that it makes, if it has a stage, or reads beside the runs."""
+        return []
+
+    def own_arms(self, arms: Sequence[Arm]) -> list[Arm]:
+        """Those whose runs it makes itself."""
         return []
 
     def run(self, arms: Sequence[Arm]) -> None:
-        """Make it; what is done already is not done again."""
+        """Make its results; what is done already is not done again."""
 
     def collect(self, arms: Sequence[Arm]) -> Collected:
-        """Its tables for the report; NlaError when they are missing or of other runs."""
+        """Its tables for the report; NlaError when they are missing or belong to other runs."""
         return Collected()

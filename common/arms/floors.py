@@ -12,23 +12,23 @@ from common.manifest import read_artefact, read_manifest
 
 
 class TrunkFloors(Evaluation):
-    """What stage `floors` has made, for the pair of each seed of the control."""
+    """The result of stage `floors`, for the pair of each seed of the control."""
 
     name = "floors"
     has_stage = False
 
     def places(self, arms: Sequence[Arm]) -> list[Path]:
-        """The trunk's."""
+        """The floors of the trunk."""
         return [arms[0].trunk(0).places.all_floors]
 
     def collect(self, arms: Sequence[Arm]) -> Collected:
-        """Rows under the first seed of each pair, and why some floors are missing."""
+        """Rows under the first seed of each pair, and the reasons why some floors are missing."""
         first, frames, missing = arms[0], [], {}
         seeds = {first.pair_of(seed): seed for seed in reversed(first.paired_seeds)}
         for seed in sorted(seeds.values()):
             trunk = first.trunk(seed)
             file, made_of = trunk.places.floors(trunk.pair), floors_made_of(trunk)
-            rows = read_artefact(file, "floors", **made_of)
+            rows = read_artefact(file, trunk.places.made_by("floors"), **made_of)
             frames.append(rows.with_columns(seed=pl.lit(seed, pl.Int64)))
             missing |= read_manifest(file, "floors").get("missing", {})
         return Collected(pl.concat(frames), facts={"missing_floors": missing})

@@ -20,17 +20,21 @@ from common.trunk.artefacts import Trunk
 
 
 class NeutralAR(Evaluation):
-    """Reads what all arms have written, and is the partner of none."""
+    """An AR that reads what all arms have written, and was trained with none of their AVs."""
 
     name = NEUTRAL
     sections = ("ar", "trainer", "evaluation", "tuning")
 
     def places(self, arms: Sequence[Arm]) -> list[Path]:
-        """Its run."""
+        """The folder of its run."""
         return [_arm(arms).run_folder(0).path.parent]
 
+    def own_arms(self, arms: Sequence[Arm]) -> list[Arm]:
+        """The neutral AR."""
+        return [_arm(arms)]
+
     def run(self, arms: Sequence[Arm]) -> None:
-        """Train it and let it read; NlaError for a run of an arm that is missing or outdated."""
+        """Train and test it; NlaError for an arm's run that is missing or outdated."""
         from common.lifecycle.make import make_run
 
         for arm, seed in _runs(arms):
@@ -38,7 +42,7 @@ class NeutralAR(Evaluation):
         make_run(_arm(arms), 0)
 
     def collect(self, arms: Sequence[Arm]) -> Collected:
-        """Rows of the arms and of floors fitted to the same texts, and curves."""
+        """Rows for the arms and for floors fitted to the same texts, and curves."""
         neutral = _arm(arms)
         folder = _current(neutral, 0)
         facts = {"missing_floors": folder.summary["missing_floors"]}
@@ -48,38 +52,38 @@ class NeutralAR(Evaluation):
 
 
 class NeutralArm(ReconstructorArm):
-    """The neutral AR as a run; its activations are those that no AV was optimised on."""
+    """The neutral AR as a run; it is trained on activations on which no AV was optimised."""
 
     has_samples = False
 
     def __init__(self, plan: ArmPlan, arms: Sequence[Arm]) -> None:
-        """`arms` are those that it reads."""
+        """`arms` are the arms whose texts it reads."""
         super().__init__(plan)
         self.arms = list(arms)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For another process: made anew there."""
+        """Pickled as plan and arms: another process builds it again."""
         return type(self), (self.plan, self.arms)
 
     def needs(self, seed: int) -> Sequence[Need]:
-        """The trunk, and every run: its weights and what it has written."""
+        """The trunk, and the run of every arm: its weights and what it has written."""
         return [*super().needs(seed), *(_need(arm.run_folder(s)) for arm, s in _runs(self.arms))]
 
     def tested_with(self) -> dict[str, Any]:
-        """Also the embedder, which floors are fitted with."""
+        """Also the embedder, with which floors are fitted."""
         chosen = self.profile.evaluation
         embedder = {"embedder": [chosen.embedder, chosen.embedder_sha256]}
         return super().tested_with() | embedder
 
     def examples(self, trunk: Trunk, limit: int | None = None) -> list[Example]:
-        """As many explanations of each arm and of the teacher."""
+        """The same number of explanations of each arm and of the teacher."""
         written = [(arm.label, _texts(arm.run_folder(seed))) for arm, seed in _runs(self.arms)]
         apart = balanced([(arm, table.filter(pl.col(SPLIT) == AR_SFT)) for arm, table in written])
         taught = trunk.explanations(TEACHER).filter(pl.col(SPLIT) == AR_SFT)
         return [*chain(*apart), *examples_of(taught, len(apart[0]))]
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
-        """What it makes of the arms' test explanations, with floors, and of their dev texts."""
+        """How it reads the arms' test explanations, with floors, and their dev explanations."""
         from common.evaluation.neutral import Tested, read_dev_texts, read_tests
         from common.evaluation.test_set import TestSet
         from common.evaluation.trunk_floors import fit_floors
@@ -102,7 +106,7 @@ class NeutralArm(ReconstructorArm):
 
 
 def balanced(written: Sequence[tuple[str, pl.DataFrame]]) -> list[list[Example]]:
-    """As many explanations of each arm; arms that have written the same count as one.
+    """The same number of explanations of each arm; arms with the same texts count as one.
 
     An arm whose AV is not trained writes the same texts in every seed, and so do two such arms.
     """
@@ -115,7 +119,7 @@ def balanced(written: Sequence[tuple[str, pl.DataFrame]]) -> list[list[Example]]
 
 
 def _arm(arms: Sequence[Arm]) -> NeutralArm:
-    """Named after the experiment, on the trunk of the control."""
+    """The neutral arm, named after the experiment, on the trunk of the control."""
     plan = arms[0].plan
     activations = {arm.plan.trunk.places.activations for arm in arms}
     if len(activations) > 1:

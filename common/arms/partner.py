@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from common.arms.arm import Need
 from common.arms.needs import ar_need
-from common.arms.reconstructor import load_ar
+from common.arms.reconstructor import ReconstructorArm, load_ar
+from common.errors import NlaError
 from common.models.reconstructor import Reconstructor
 from common.runs import RunFolder
 from common.schema import View, nothing
@@ -16,14 +17,14 @@ class Partner(NamedTuple):
     """An AR that has learned to read the warm-started AV and its teacher."""
 
     run: RunFolder
-    """Where it was trained."""
+    """The run in which it was trained."""
     need: Need
     load: Callable[[], Reconstructor]
     """A fresh copy from the checkpoint."""
     learning_rate_factor: Callable[[], float] = lambda: 1.0
-    """The rate that it learned best with, in units of the profile's: scales rl.ar_learning_rate."""
+    """Its best learning rate divided by the profile's: scales rl.ar_learning_rate."""
     view: View = nothing
-    """What it may see of an input."""
+    """What the AR may see of an input."""
 
 
 def warm_started(trunk: Trunk) -> Partner:
@@ -32,14 +33,16 @@ def warm_started(trunk: Trunk) -> Partner:
 
 
 def finished(experiment: str, arm: str, trunk: Trunk, seed: int) -> Partner:
-    """The AR of an arm of another experiment, of this seed if it has that, else of its first.
+    """The AR of an arm of another experiment: of this seed if there is one, else of its first.
 
-    NlaError, once it is asked for, when the run is missing or not as it would be made today.
+    When its digest is computed, NlaError if the run is missing or not as it would be made today.
     """
     from common.experiment import load_experiment
     from common.lifecycle.check import check_run
 
     trained = load_experiment(experiment).arm(arm, trunk.choice.profile)
+    if not isinstance(trained, ReconstructorArm):
+        raise NlaError(f"{experiment}/{arm} trains no AR", remedy="name an arm that does")
     own = seed if seed in trained.seeds else trained.seeds[0]
     run = trained.run_folder(own)
     place = run.path.parent

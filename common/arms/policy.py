@@ -1,4 +1,4 @@
-"""Arms that train an AV by reinforcement learning, each run tested on texts of its own."""
+"""Arms that train an AV by reinforcement learning; each run is tested on its own texts."""
 
 import math
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ from common.trunk.artefacts import Trunk
 
 
 class Pair(NamedTuple):
-    """The models after reinforcement learning, and the AR as it was before."""
+    """The models after reinforcement learning, and the AR before it."""
 
     verbalizer: Verbalizer
     reconstructor: Reconstructor
@@ -67,7 +67,7 @@ class PolicyArm(Arm):
     )
 
     def changed(self, config: RLConfig) -> RLConfig:
-        """The profile's `rl` as the arm does it."""
+        """The profile's `rl` with the arm's changes."""
         return config
 
     def partner(self, seed: int) -> Partner:
@@ -78,9 +78,9 @@ class PolicyArm(Arm):
         """Parts of a PolicyContext that are not the default: a channel, a rewarder, a hook, a view.
 
         Args:
-            trunk: of the run.
+            trunk: the trunk of the run.
             reconstructor: the AR that learns.
-            view: what it may see of an input.
+            view: what the AR may see of an input.
         """
         return {} if view is nothing else {"view": lambda key: view(trunk.sources[key])}
 
@@ -91,35 +91,35 @@ class PolicyArm(Arm):
 
     @property
     def learns(self) -> bool:
-        """Not where both models stay as they were warm-started."""
+        """False where both models stay as they were warm-started."""
         return self.tuned.steps > 0
 
     @property
     def global_batch_sizes(self) -> dict[str, int]:
-        """The activations of each part of a step."""
+        """The number of activations in each part of a step."""
         rl = self.tuned
         parts = {"optimizer_steps": rl.optimizer_steps, "micro_batches": rl.micro_batches}
         name = " / ".join(["rl.activations", *(f"{n} {size}" for n, size in parts.items())])
         return {name: rl.activations // math.prod(parts.values())}
 
     def needs(self, seed: int) -> Sequence[Need]:
-        """Also the AV that it begins with, and the AR."""
+        """Also the AV that training starts from, and the AR."""
         return [*super().needs(seed), av_need(self.trunk(seed)), self.partner(seed).need]
 
     def trained_with(self, seed: int) -> dict[str, Any]:
-        """Also the factor of the AR's rate, and what samples."""
+        """Also the factor of the AR's learning rate, and the engine that samples."""
         return super().trained_with(seed) | {
             "learning_rate_factor": self.partner(seed).learning_rate_factor(),
             "engine": self.profile.rollout.engine,
         }
 
     def tested_with(self) -> dict[str, Any]:
-        """Also how the profile samples, which is the same for all arms."""
+        """Also the profile's settings of sampling, which are the same for all arms."""
         rl = self.profile.rl
         return super().tested_with() | {"samples": rl.samples, "temperature": rl.temperature}
 
     def train(self, run: Any, config: RLConfig, seed: int, trial: Any = None) -> tuple[Any, dict]:
-        """Reinforcement learning from the warm start; no steps leave it as it is."""
+        """Reinforcement learning from the warm start; with 0 steps the models stay as they are."""
         from lightning.pytorch.callbacks import Callback
 
         from common.data.datamodule import NlaDataModule
@@ -155,12 +155,12 @@ class PolicyArm(Arm):
         callbacks += [plateau] if plateau else []
         facts = fit(module, data, profile.trainer, run, callbacks, resumable=trial is None)
         facts |= _learned(config, run.folder) | (plateau.facts if plateau else {})
-        return Pair(module.verbalizer, module.reconstructor, module.untrained), facts
+        return Pair(module.verbalizer, reconstructor, module.untrained), facts
 
     def save(self, trained: Pair, run: RunFolder) -> None:
-        """Both models, in bfloat16 where they were trained in it.
+        """Write both models in the precision of their training.
 
-        Small steps from the warm start would vanish between neighbouring bfloat16 weights.
+        In bfloat16 the small steps of a float32 training would be rounded away.
         """
         low = in_bfloat16(self.profile.trainer.precision)
         dtype = torch.bfloat16 if low else torch.float32
@@ -168,7 +168,7 @@ class PolicyArm(Arm):
             save_trainable(model, run.checkpoint / name, metadata, dtype)
 
     def load(self, run: RunFolder) -> Pair:
-        """AV (the warm start under the run's adapters) and AR of a run, and the AR before it."""
+        """AV (the warm start with the run's adapters) and AR of a run, and the AR before it."""
         seed = int(run.identity[3])
         partner = self.partner(seed)
         pair = Pair(load_av(self.trunk(seed)), partner.load(), partner.load())
@@ -182,7 +182,7 @@ class PolicyArm(Arm):
         return pair
 
     def test(self, trained: Pair, seed: int) -> Outcome:
-        """Let the AV explain the test activations, and see how the ARs read that."""
+        """Let the AV explain the test activations, and measure how the ARs read the texts."""
         from common.evaluation.conditions import ORIGINAL
         from common.evaluation.spoken import Spoken, speak, texts_of_test
         from common.evaluation.test_set import TestSet
@@ -197,7 +197,7 @@ class PolicyArm(Arm):
         untrained = reader_of(trained.untrained, self.profile)
         rows = [
             judge.rows(read, self.test_conditions(tests, texts), AV, view),
-            judge.rows(untrained, {ORIGINAL: texts}, AV_UNTRAINED_AR, view),
+            judge.rows(untrained, {ORIGINAL: [*texts]}, AV_UNTRAINED_AR, view),
             judge.rows(read, {ORIGINAL: taught}, TEACHER, view),
         ]
         spoken = Spoken(tests, trained.verbalizer, read, texts, seed)
@@ -209,22 +209,22 @@ class PolicyArm(Arm):
         return Outcome(pl.concat(rows), measures, written, facts=facts)
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
-        """Those of the run."""
+        """The AV and the AR of the run."""
         return self.load(run)[:2]
 
     def test_conditions(self, tests: Any, texts: list[str]) -> Any:
-        """What the AR is given of each text: as it is, swapped, transformed, cut."""
+        """What the AR is given for each text: the text unchanged, swapped, transformed, cut."""
         return tests.conditions_of(texts)
 
     def test_measures(self) -> Sequence[Any]:
-        """What else is measured of what it says: functions of common/evaluation/spoken.py."""
+        """Further measures of the AV's texts: functions of common/evaluation/spoken.py."""
         from common.evaluation.sampled import sampled_measures
         from common.evaluation.spoken import splice_measures, text_measures
 
         return text_measures, splice_measures, sampled_measures
 
     def _files(self, pair: Pair, seed: int) -> list[tuple[str, Any, dict[str, str]]]:
-        """File, model and what the file must agree on: weights mean nothing on another start."""
+        """File, model, and metadata that must agree: weights fit only their own warm start."""
         trunk, partner = self.trunk(seed), self.partner(seed)
         begun = {"av": trunk.av_run, "ar": partner.run}
         starts = {name: {"warm_start": run.summary["digest"]} for name, run in begun.items()}
@@ -239,15 +239,15 @@ class PolicyArm(Arm):
 
 
 class Splice:
-    """KL of each reconstruction, some for each key, for a reward."""
+    """KL of each reconstruction, several for each key, for a reward."""
 
     def __init__(self, trunk: Trunk) -> None:
-        """Source tokens of the rl activations are read once: asked for at every rollout."""
+        """The source tokens of the rl activations are read once, since every rollout needs them."""
         self.trunk = trunk
         self.token_ids = dict(trunk.activations([RL], [KEY, TOKEN_IDS]).iter_rows())
 
     def __call__(self, keys: list[str], read: Tensor) -> Tensor:
-        """In nats, a row for each reconstruction."""
+        """KL in nats, one row for each reconstruction."""
         groups = read.view(len(keys), -1, read.shape[1])
         target = self.trunk.target.model.to(read.device)
         ids = [self.token_ids[key] for key in keys]
@@ -255,7 +255,7 @@ class Splice:
 
 
 def _learned(config: RLConfig, folder: RunFolder) -> dict[str, Any]:
-    """Rates of those who learned, and how many tokens were sampled."""
+    """Learning rates of the models that learned, and how many tokens were sampled."""
     learns = config.trained if config.steps else "nobody"
     lengths = [v["rl_length"] for _, v in folder.metrics() if "rl_length" in v]
     rows = config.activations * config.samples / config.optimizer_steps
@@ -268,7 +268,7 @@ def _learned(config: RLConfig, folder: RunFolder) -> dict[str, Any]:
 
 
 def _unread_keys(trunk: Trunk) -> list[str]:
-    """The rl activations whose explanations the warm-started AR has not trained on."""
+    """The rl activations whose explanations were not among the warm-started AR's examples."""
     read = {example.key for example in trunk.ar_examples()}
     table = trunk.activations([RL], [KEY])
     if keys := [key for key in table[KEY].to_list() if key not in read]:

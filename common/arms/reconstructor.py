@@ -6,14 +6,14 @@ from typing import Any
 import polars as pl
 import torch
 
-from common.arms.arm import Arm, ArmPlan, NoSettings, Outcome
+from common.arms.arm import Arm, Outcome
+from common.arms.needs import load_warm_start, warm_start_plan
 from common.config import ARConfig
 from common.data.batches import Example, in_order, plan_batches
 from common.device import best_device
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.models.sizes import model_sizes
-from common.paths import WARM_START
 from common.runs import RunFolder
 from common.schema import AV, TEACHER, Reading, ReconstructionBatch, View, nothing
 from common.seeding import keyed_seed
@@ -24,7 +24,7 @@ AR_FILE = "ar.safetensors"
 
 
 class ReconstructorArm(Arm):
-    """Trains the published AR, unless `build` says otherwise."""
+    """Trains the published AR, unless `build` makes another."""
 
     tuned_section = "ar"
     sections = ("trainer",)
@@ -41,7 +41,7 @@ class ReconstructorArm(Arm):
         return build_ar(trunk)
 
     def examples(self, trunk: Trunk, limit: int | None = None) -> list[Example]:
-        """What it is trained on; a trial gets fewer."""
+        """The examples that it is trained on; a trial gets fewer."""
         return trunk.ar_examples(limit)
 
     @property
@@ -51,7 +51,7 @@ class ReconstructorArm(Arm):
 
     @property
     def global_batch_sizes(self) -> dict[str, int]:
-        """A batch of explanations."""
+        """The size of a batch of explanations."""
         return {"ar.batch_size": self.profile.ar.batch_size}
 
     def train(self, run: Any, config: ARConfig, seed: int, trial: Any = None) -> tuple[Any, dict]:
@@ -90,7 +90,7 @@ class ReconstructorArm(Arm):
         return model.eval()
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
-        """Test the AR on both writers' test explanations."""
+        """Test the AR on the test explanations of the teacher and of the AV."""
         from common.evaluation.test_set import TestSet
         from common.rollout.reading import reader_of
 
@@ -109,35 +109,30 @@ class ReconstructorArm(Arm):
         return load_av(self.trunk(int(run.identity[3]))), self.load(run)
 
     def metadata(self, model: Reconstructor, trunk: Trunk) -> dict[str, str]:
-        """What a checkpoint must agree on to be loaded."""
+        """Metadata on which a checkpoint must agree to be loaded."""
         return {**trunk.reading_metadata(model), "arm": self.settings.digest()}
 
 
 class WarmStartAR(ReconstructorArm):
-    """The AR that reinforcement learning goes on with; it is tested as part of what it becomes."""
+    """The AR that later training starts from; it is tested as part of the runs that use it."""
 
     tested_sections = ()
     has_test = False
     has_samples = False
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
-        """Nothing but its size."""
+        """Only its size."""
         return Outcome(facts=model_sizes(trained))
 
 
 def warm_start_ar(choice: TrunkChoice) -> WarmStartAR:
     """The arm of stage `ar`, whose seeds are the pairs."""
-    name, pairs = choice.places.ar_runs.name, tuple(range(choice.profile.warm_starts))
-    return WarmStartAR(ArmPlan(WARM_START, name, NoSettings(), choice, pairs))
+    return WarmStartAR(warm_start_plan(choice.places.ar_runs, choice))
 
 
 def load_ar(trunk: Trunk) -> Reconstructor:
-    """The pair's AR; NlaError when it was not trained with today's settings and data."""
-    from common.lifecycle.check import check_run
-
-    arm = warm_start_ar(trunk.choice)
-    check_run(arm, trunk.pair)
-    return arm.load(trunk.ar_run)
+    """The pair's AR; NlaError when it was not trained with the present settings and data."""
+    return load_warm_start(warm_start_ar(trunk.choice), trunk.pair)
 
 
 def build_ar(trunk: Trunk) -> Reconstructor:
@@ -155,7 +150,7 @@ def reading_lesson(
 ) -> tuple[Any, Any]:
     """The LightningModule and the data that train a fresh AR on a plan of explanations.
 
-    The AR is prepared on the plan's first ones.
+    The AR is prepared on the first examples of the plan.
     """
     from common.data.datamodule import NlaDataModule
     from common.training.sft_ar import ReconstructorModule
@@ -178,7 +173,7 @@ def reading_lesson(
 
 
 def with_sources(trunk: Trunk, plan: list[list[Example]], view: View) -> list[list[Example]]:
-    """A plan whose texts are readings: each explanation, and what may be seen of its input."""
+    """The plan's texts as readings: each explanation, with what may be seen of its input."""
     sources = {} if view is nothing else trunk.sources
     return [
         [Example(e.key, Reading(e.text, view(sources.get(e.key, ())))) for e in batch]

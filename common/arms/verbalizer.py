@@ -1,4 +1,4 @@
-"""Arms that compare verbalizers: each trains one AV by supervision and tests what it says."""
+"""Arms that compare verbalizers: each trains one AV by supervision and tests its explanations."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,15 +6,14 @@ from typing import Any
 import polars as pl
 import torch
 
-from common.arms.arm import Arm, ArmPlan, Need, NoSettings, Outcome
-from common.arms.needs import ar_need
+from common.arms.arm import Arm, Need, Outcome
+from common.arms.needs import ar_need, load_warm_start, warm_start_plan
 from common.config import AVConfig
 from common.data.batches import examples_of, in_order, plan_batches
 from common.device import best_device, in_bfloat16
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.sizes import model_sizes
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
-from common.paths import WARM_START
 from common.runs import RunFolder
 from common.schema import AV, AV_SFT, SPLIT, TEACHER
 from common.trunk.artefacts import Trunk
@@ -26,7 +25,7 @@ DEV_BATCH = 32
 
 
 class VerbalizerArm(Arm):
-    """Trains an AV on the teacher's explanations; the pair's warm-started AR reads what it says."""
+    """Trains an AV on the teacher's explanations; the pair's warm-started AR reads its texts."""
 
     tuned_section = "av"
     sections = ("trainer",)
@@ -46,11 +45,11 @@ class VerbalizerArm(Arm):
 
     @property
     def global_batch_sizes(self) -> dict[str, int]:
-        """A batch of explanations."""
+        """The size of a batch of explanations."""
         return {"av.batch_size": self.profile.av.batch_size}
 
     def needs(self, seed: int) -> Sequence[Need]:
-        """Also the AR that reads in the test."""
+        """Also the AR that reads the explanations in the test."""
         return [*super().needs(seed), ar_need(self.trunk(seed))]
 
     def train(self, run: Any, config: AVConfig, seed: int, trial: Any = None) -> tuple[Any, dict]:
@@ -109,11 +108,11 @@ class VerbalizerArm(Arm):
         return Outcome(rows, measures, texts, facts=facts)
 
     def test_conditions(self, tests: Any, texts: list[str]) -> Any:
-        """What the AR is given of each text: as it is, swapped, transformed, cut."""
+        """What the AR is given for each text: the text unchanged, swapped, transformed, cut."""
         return tests.conditions_of(texts)
 
     def test_measures(self) -> Sequence[Any]:
-        """What else is measured of what it says: functions of common/evaluation/spoken.py."""
+        """Further measures of the AV's texts: functions of common/evaluation/spoken.py."""
         from common.evaluation.spoken import loss_measures, text_measures
 
         return text_measures, loss_measures
@@ -125,12 +124,12 @@ class VerbalizerArm(Arm):
         return self.load(run), load_ar(self.trunk(int(run.identity[3])))
 
     def metadata(self, model: Verbalizer, trunk: Trunk) -> dict[str, str]:
-        """What a checkpoint must agree on to be loaded."""
+        """Metadata on which a checkpoint must agree to be loaded."""
         return {**trunk.speaking_metadata(model), "arm": self.settings.digest()}
 
 
 class WarmStartAV(VerbalizerArm):
-    """The AV that reinforcement learning goes on with; it is tested as part of what it becomes."""
+    """The AV that later training starts from; it is tested as part of the runs that use it."""
 
     data = ("target", "activations", "explanations")
     tested_sections = ()
@@ -138,19 +137,19 @@ class WarmStartAV(VerbalizerArm):
     has_samples = False
 
     def needs(self, seed: int) -> Sequence[Need]:
-        """No AR: that learns from this AV's texts."""
+        """No AR, because the AR is trained later, on this AV's texts."""
         return Arm.needs(self, seed)
 
     def test(self, trained: Verbalizer, seed: int) -> Outcome:
-        """Nothing but its size."""
+        """Only its size."""
         return Outcome(facts=model_sizes(trained))
 
 
 def build_av(trunk: Trunk, decomposition: Decomposition | None = None) -> Verbalizer:
     """A fresh AV: a copy of the target; alpha from the profile or the activations' norms.
 
-    `decomposition`, by default as many times the activation as the profile has slots, is fitted to
-    the training activations.
+    `decomposition` is fitted to the training activations; by default it repeats the activation in
+    each of the profile's slots.
     """
     config, target = trunk.profile.av, trunk.target
     alpha = config.alpha or trunk.manifest["norm_percentiles"]["75"]
@@ -164,14 +163,9 @@ def build_av(trunk: Trunk, decomposition: Decomposition | None = None) -> Verbal
 
 def warm_start_av(choice: TrunkChoice) -> WarmStartAV:
     """The arm of stage `av`, whose seeds are the pairs."""
-    name, pairs = choice.places.av_runs.name, tuple(range(choice.profile.warm_starts))
-    return WarmStartAV(ArmPlan(WARM_START, name, NoSettings(), choice, pairs))
+    return WarmStartAV(warm_start_plan(choice.places.av_runs, choice))
 
 
 def load_av(trunk: Trunk) -> Verbalizer:
-    """The pair's AV; NlaError when it was not trained with today's settings and data."""
-    from common.lifecycle.check import check_run
-
-    arm = warm_start_av(trunk.choice)
-    check_run(arm, trunk.pair)
-    return arm.load(trunk.av_run)
+    """The pair's AV; NlaError when it was not trained with the present settings and data."""
+    return load_warm_start(warm_start_av(trunk.choice), trunk.pair)

@@ -1,4 +1,4 @@
-"""Arms in which nothing is trained: whoever explains is given, and the pair's AR reads."""
+"""Arms in which nothing is trained: a given writer explains, and the pair's AR reads."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -14,31 +14,31 @@ from common.trunk.artefacts import Trunk
 
 @runtime_checkable
 class Writer(Protocol):
-    """Whoever explains: a prompted language model, a copy of a neighbour, a list of next tokens."""
+    """What explains: a prompted language model, the text of a nearest neighbour, next tokens."""
 
     def write(self, items: pl.DataFrame, samples: int, seed: int) -> list[str]:
-        """`samples` explanations of each activation in turn.
+        """`samples` explanations of each activation, those of one activation together.
 
         Args:
             items: key, doc_id, split, text and token_ids of each activation.
-            samples: how many of each.
-            seed: of whatever is drawn.
+            samples: how many explanations of each activation.
+            seed: of whatever is drawn at random.
         """
         ...
 
 
 class WriterArm(Arm):
-    """Tests what a writer says; `writer` names it."""
+    """Tests the explanations of a writer, which `writer` names."""
 
     data = ("target", "corpus", "activations", "explanations", "av_text")
     has_samples = True
 
     def writer(self, trunk: Trunk) -> Writer:
-        """Who explains."""
+        """The writer of the explanations."""
         raise NotImplementedError
 
     def needs(self, seed: int) -> Sequence[Need]:
-        """Also the AR that reads."""
+        """Also the AR that reads the explanations."""
         return [*super().needs(seed), ar_need(self.trunk(seed))]
 
     def load(self, run: RunFolder) -> Writer:
@@ -46,7 +46,7 @@ class WriterArm(Arm):
         return self.writer(self.trunk(int(run.identity[3])))
 
     def test(self, trained: Writer, seed: int) -> Outcome:
-        """Let it explain the test activations, and the pair's AR read that."""
+        """Let the writer explain the test activations, and the pair's AR read the explanations."""
         from common.arms.reconstructor import load_ar
         from common.evaluation.spoken import Spoken, explained, texts_of_test
         from common.evaluation.test_set import TestSet
@@ -63,11 +63,11 @@ class WriterArm(Arm):
         return Outcome(rows, measures, texts, facts={"variance": tests.variances()[0]})
 
     def test_conditions(self, tests: Any, texts: list[str]) -> Any:
-        """What the AR is given of each text: as it is, swapped, transformed, cut."""
+        """What the AR is given for each text: the text unchanged, swapped, transformed, cut."""
         return tests.conditions_of(texts)
 
     def test_measures(self) -> Sequence[Any]:
-        """What else is measured of what it says: functions of common/evaluation/spoken.py."""
+        """Further measures of the writer's texts: functions of common/evaluation/spoken.py."""
         from common.evaluation.spoken import text_measures
 
         return (text_measures,)

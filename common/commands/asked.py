@@ -1,4 +1,4 @@
-"""What a command asks for, checked before anything heavy is imported: a mistake is told at once."""
+"""What a command asks for, checked before any heavy import, so that a mistake shows at once."""
 
 import sys
 from typing import Any
@@ -11,12 +11,12 @@ from common.profile import Profile, active_profile, load_profile, read_profile
 
 
 def profile_read(name: str | None) -> Profile:
-    """The profile that is named, or the active one, as its file has it."""
+    """The profile of that name, or the active one, exactly as in its file."""
     return read_profile(active_profile() if name is None else name)
 
 
 def profile_asked(name: str | None) -> Profile:
-    """The profile as it is on this machine, its threads set."""
+    """The profile with this machine's values; also sets its number of threads."""
     profile = load_profile(profile_read(name).name)
     if profile.threads:
         import torch
@@ -39,7 +39,7 @@ def arms_asked(
 ) -> list[Any]:
     """The arms that are asked for and have such a seed; NlaError where none has it.
 
-    Those that are taken over from another experiment are left out: they are made there.
+    Arms that are taken over from another experiment are left out: that one makes them.
     """
     params, scale = load_params(experiment), profile_read(profile)
     names = params.arms_at(scale.name)
@@ -65,7 +65,7 @@ def arms_asked(
 
 
 def trunk_asked(name: str, profile: Profile) -> Any:
-    """The trunk that is named, or the profile's own."""
+    """The trunk of that name, or the profile's own."""
     if not name:
         from common.trunk.choice import choose_trunk
 
@@ -76,25 +76,25 @@ def trunk_asked(name: str, profile: Profile) -> Any:
 
 
 def spawn_sweep(arm: Any, workers: int) -> None:
-    """Spend the arm's budget in several processes, if there is a budget and more than one."""
+    """Spend the arm's budget in several processes, if it has one and `workers` is above 1."""
     if workers <= 1 or not arm.plan.search:
         return
     import torch
 
-    from common.lifecycle.check import arguments
+    from common.lifecycle.identity import arguments
     from common.lifecycle.tune import sweep_of
     from common.processes import check_workers
     from common.tuning.study import open_study
     from common.tuning.sweep import spawn_workers
 
     check_workers(workers, arm.profile)
-    open_study(sweep_of(arm))  # one process makes the tables, before several want them
+    open_study(sweep_of(arm))  # one process makes the tables before several need them
     command = [sys.executable, "-m", "common.cli", "sweep", *arguments(arm).split()]
     spawn_workers(command, workers, torch.cuda.device_count())
 
 
 def _leave_out(profile: str, experiment: str, arm: str) -> None:
-    """Leave a line in the folder that the DVC stage of an arm must have written."""
+    """Write a line into the folder that the DVC stage of the arm must have written."""
     folder = run_folder(profile, experiment, arm, 0).parent
     folder.mkdir(parents=True, exist_ok=True)
     told = f"{arm} is not among the arms that {profile} runs (`only` in params.yaml)\n"

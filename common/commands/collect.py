@@ -13,7 +13,8 @@ from common.commands.texts import shown_texts, text_metrics_by_writer
 from common.errors import NlaError
 from common.experiment import Experiment
 from common.files import replace_text
-from common.lifecycle.check import arguments, check_current
+from common.lifecycle.check import check_current
+from common.lifecycle.identity import arguments
 from common.lifecycle.tune import sweep_of
 from common.paths import results_folder
 from common.profile import Profile
@@ -61,7 +62,7 @@ def collect(experiment: Experiment, profile: Profile) -> None:
 
 
 def under_all_seeds(table: pl.DataFrame, arms: Sequence[Arm]) -> pl.DataFrame:
-    """What one run stands for is written under every seed of its pair, by which arms are paired."""
+    """Rows of a run that stands for several seeds, repeated for each, so that seeds are paired."""
     first = {arm: {arm.pair_of(seed): seed for seed in reversed(arm.seeds)} for arm in arms}
     copies = [
         table.filter(
@@ -77,14 +78,14 @@ def under_all_seeds(table: pl.DataFrame, arms: Sequence[Arm]) -> pl.DataFrame:
 def _together(
     tables: list[pl.DataFrame], evaluated: list[Collected], name: str, schema: Mapping[str, Any]
 ) -> pl.DataFrame:
-    """Tables of the runs and of the evaluations, as the schema has them."""
+    """Tables of the runs and of the evaluations, with the columns of the schema."""
     further = [table for one in evaluated if (table := getattr(one, name)) is not None]
     shaped = [_as(table, schema) for table in [*tables, *further]]
     return pl.concat(shaped) if shaped else pl.DataFrame(schema=schema)
 
 
 def _tables(runs: Runs, name: str, schema: Mapping[str, Any]) -> list[pl.DataFrame]:
-    """That of every run that has left one, under the arm's name in this experiment."""
+    """The table of every run that has one, under the arm's name in this experiment."""
     files = [(arm, run, getattr(run, f"{name}_file")) for arm, run in runs]
     return [
         run.table(file, list(schema)).with_columns(arm=pl.lit(arm.label))
@@ -98,7 +99,7 @@ def _as(table: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def _run(arm: Arm, folder: RunFolder) -> dict[str, Any]:
-    """A row of `runs`; what a kind of arm does not tell is null."""
+    """A row of `runs`; a fact that this kind of arm does not have is null."""
     summary = folder.summary
     named = {"arm": arm.label, "seed": int(folder.identity[3])}
     return named | {name: summary.get(name) for name in RUNS_SCHEMA.names() if name not in named}
@@ -131,7 +132,7 @@ def _curves(runs: Runs) -> pl.DataFrame:
 
 
 def _headline(results: Results) -> dict[str, float]:
-    """`<arm>/<writer>_fve` of every arm and floor, and `<arm>/<measure>` of every mean."""
+    """`<arm>/<writer>_fve` of every arm and floor, and `<arm>/<measure>`, the mean of a measure."""
     original = results.rows.filter(pl.col("applied"), transform="original")
     errors = original.group_by("arm", "source").agg(pl.col("squared_error").mean())
     variance = results.facts.get("variance", 1.0)

@@ -31,13 +31,15 @@ LIBRARIES = (
     "litellm",
 )
 TOOLS = ("git", "make", "gcc")
+SHARED = ("target", "corpus", "activations", "explanations")
+"""Stages that make one thing for all pairs."""
 MIN_FREE_GIB = 10
 SLOW = 200
 """GFLOP/s below which the laptop profile takes four hours and more."""
 
 
 class Finding(NamedTuple):
-    """One thing looked at; no remedy means that it is fine."""
+    """Something that was checked; no remedy means that it is fine."""
 
     what: str
     remedy: str = ""
@@ -51,7 +53,7 @@ def examine(profile: Profile) -> bool:
         _speed(profile),
         *_allocator(),
         *_sources(profile),
-        *_artefacts(profile.name),
+        *_artefacts(profile),
     ]
     console = Console()
     for finding in findings:
@@ -82,7 +84,7 @@ def _place() -> Iterator[Finding]:
 
 
 def _speed(profile: Profile) -> Finding:
-    """How fast this machine computes; slow is no fault, but worth knowing before a long run."""
+    """How fast this machine computes: being slow is no fault, but matters before a long run."""
     if torch.cuda.is_available():
         return Finding(f"{device_name()}, training in {profile.trainer.precision}")
     low = in_bfloat16(profile.trainer.precision)
@@ -95,7 +97,7 @@ def _speed(profile: Profile) -> Finding:
 
 
 def _allocator() -> Iterator[Finding]:
-    """On a CPU glibc's makes training slower, and more so the longer a run takes."""
+    """On a CPU the C library's allocator makes training slower, and more so in longer runs."""
     if sys.platform != "linux" or torch.cuda.is_available():
         return
     if (library := other_allocator()) is not None:
@@ -120,22 +122,20 @@ def _sources(profile: Profile) -> Iterator[Finding]:
             yield Finding(source, str(error))
 
 
-def _artefacts(profile: str) -> Iterator[Finding]:
-    trunk = TrunkPlaces(profile)
-    make = "dvc repro" if is_active(profile) else f"nla profile {profile} && dvc repro"
-    places = {
-        "target": trunk.target,
-        "corpus": trunk.corpus,
-        "activations": trunk.activations,
-        "explanations": trunk.explanations,
-        "av_text": trunk.av_text(0),
-        "floors": trunk.floors(0),
-    }
-    for stage, path in places.items():
+def _artefacts(profile: Profile) -> Iterator[Finding]:
+    """Those of the trunk, of every pair."""
+    trunk, pairs, name = TrunkPlaces(profile.name), range(profile.warm_starts), profile.name
+    make = "dvc repro" if is_active(name) else f"nla profile {name} && dvc repro"
+    places = [(stage, trunk.of(stage)) for stage in SHARED]
+    places += [("av_text", trunk.av_text(pair)) for pair in pairs]
+    places += [("floors", trunk.floors(pair)) for pair in pairs]
+    for stage, path in places:
         try:
             check_content(path, read_manifest(path, stage), stage)
             yield Finding(f"artefact {path}")
         except NlaError:
             yield Finding(f"artefact {path}", f"{make} {stage}")
-    finished = (trunk.av_run(0) / "summary.json").exists()
-    yield Finding(f"trained AV {trunk.av_run(0)}", "" if finished else f"{make} av")
+    for stage, runs in {"av": trunk.av_run, "ar": trunk.ar_run}.items():
+        for run in map(runs, pairs):
+            finished = (run / "summary.json").exists()
+            yield Finding(f"trained {stage.upper()} {run}", "" if finished else f"{make} {stage}")

@@ -1,4 +1,4 @@
-"""Explain one activation of the user's own text: what the AV says, and what the AR makes of it."""
+"""Explain one activation of the user's own text: the AV's explanation, and the AR's reading."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,12 +24,12 @@ from common.trunk.artefacts import Trunk
 from common.trunk.choice import choose_trunk
 
 TOKENS_BEFORE, TOKENS_AFTER = 24, 8
-"""Shown of the text around the position."""
+"""How much text is shown around the position."""
 SMALL = 4 * 2**30
-"""Bytes of a target up to which one thread is as fast as many: one token at a time there is little
-to share out, and beside other work the threads wait for one another."""
+"""Size of a target, in bytes, up to which one thread is as fast as many: one token at a time
+gives threads little to share, and beside other work they wait for one another."""
 UNUSUAL = 99
-"""Percentile of the test activations' novelty from which a text is called unlike the training's."""
+"""Percentile of the test activations' novelty above which an activation counts as unusual."""
 
 
 class Found(NamedTuple):
@@ -39,11 +39,11 @@ class Found(NamedTuple):
     cosine: float
     fve: float
     novelty: float | None
-    """None where it is not known what was familiar."""
+    """None where the directions of the training activations are not known."""
 
 
 def explain_text(text: str, position: int, place: Path, profile: Profile) -> None:
-    """Print the text around the position, its explanation, and how well the AR reads that.
+    """Print the text around the position, its explanation, and how well the AR reads it.
 
     FVE uses the test split's denominator, so that it compares with the reports. NlaError for a text
     that is too short or a position outside of it.
@@ -87,9 +87,9 @@ def check_position(position: int, length: int, minimum: int) -> int:
 
 
 def last_tokens(ids: list[int], limit: int, before: list[int]) -> list[int]:
-    """What is read of a text: its beginning, and then as many of its last tokens as there is room.
+    """The tokens that are read of a text: its beginning, and as many of its last ones as fit.
 
-    Texts are as long in training: beyond that, positions mean nothing to the pair.
+    Texts are no longer in training: the pair has never seen later positions.
     """
     if len(ids) <= limit:
         return ids
@@ -97,7 +97,7 @@ def last_tokens(ids: list[int], limit: int, before: list[int]) -> list[int]:
 
 
 def marked(tokenizer: Any, ids: list[int], column: int) -> str:
-    """The text around a token, which stands in brackets; one inside a character is all of it."""
+    """The text around a token, in brackets; if it is part of a character, the whole character."""
     shown = len(beginning(tokenizer))
     start = max(shown, column - TOKENS_BEFORE)
     first = max(shown, start - CONTEXT)
@@ -115,7 +115,7 @@ def marked(tokenizer: Any, ids: list[int], column: int) -> str:
 
 
 def judged(found: Found, standing: Standing | None) -> dict[str, str]:
-    """How much is to be thought of an explanation: numbers, and where they stand in the test."""
+    """How far to trust an explanation: its numbers, and where they lie among those of the test."""
     cosine, fve = f"{found.cosine:.3f}", f"{found.fve:.3f}"
     if standing:
         below = percent_below(found.cosine, standing.cosines)
@@ -135,7 +135,7 @@ def judged(found: Found, standing: Standing | None) -> dict[str, str]:
 
 
 def _explain(trunk: Trunk, pair: Pair, ids: Sequence[int], bar: Any) -> Found:
-    """Read the activation after the last token, let the AV write, and the AR read that."""
+    """Read the activation after the last token, let the AV write, and the AR read the result."""
     profile = trunk.profile
     _step(bar, "reading the activation")
     activation = _activation(trunk.target.model, ids, pair.layer)
@@ -163,7 +163,7 @@ def _activation(model: Any, ids: Sequence[int], layer: int) -> torch.Tensor:
 
 
 def _print(rows: dict[str, str]) -> None:
-    """Words wrapped in a column on a terminal; elsewhere one line each, for other programs."""
+    """Rows in a column, wrapped, on a terminal; elsewhere one line each, for other programs."""
     console = Console(markup=False, emoji=False, highlight=False)
     table = Table(show_header=False, box=None)
     for name, value in rows.items():

@@ -1,4 +1,4 @@
-"""What is known of an experiment's results beside the tables: scale, data, provenance."""
+"""Facts about an experiment's results beside the tables: scale, data, provenance."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def facts_of(
     evaluated: Sequence[Collected],
     rows: pl.DataFrame,
 ) -> dict[str, Any]:
-    """All facts of the results; those of reconstructions where there are any."""
+    """All facts of the results; those on reconstructions only where there are any."""
     profile = arms[0].profile
     folders = [run for _, run in runs]
     digests = {run.summary["digest"] for run in folders}
@@ -82,19 +82,19 @@ def _test_rows(arm: Arm) -> int:
 
 
 def _by_arm(runs: list[tuple[Arm, RunFolder]], fact: str) -> dict[str, Any]:
-    """{arm: what a summary says} of the arms whose summary does."""
+    """{arm: the fact} of the arms whose summaries hold it."""
     found = {arm.label: run.summary.get(fact) for arm, run in runs}
     return {arm: value for arm, value in found.items() if value is not None}
 
 
 def _by_run(runs: list[tuple[Arm, RunFolder]], fact: str) -> dict[str, str]:
-    """{arm/seed: what the summary says} of the runs whose summary does."""
+    """{arm/seed: the fact} of the runs whose summaries hold it."""
     found = {f"{arm.label}/{run.identity[3]}": run.summary.get(fact) for arm, run in runs}
     return {run: value for run, value in found.items() if value}
 
 
 def _adopted(runs: list[RunFolder]) -> list[dict[str, str]]:
-    """Each change of code that a run was taken over through, once."""
+    """Each change of code through which runs were kept, once."""
     notes = {
         (note["commit"], note["reason"]): {"commit": note["commit"], "reason": note["reason"]}
         for run in runs
@@ -104,5 +104,5 @@ def _adopted(runs: list[RunFolder]) -> list[dict[str, str]]:
 
 
 def _each(values: list[str]) -> list[str]:
-    """What the runs have in common, or all that they were made with."""
+    """The different values of the runs, each once."""
     return sorted(set(values))

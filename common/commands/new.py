@@ -1,4 +1,4 @@
-"""Make the folder of a new experiment: what is special to it remains to be written."""
+"""Make the folder of a new experiment; what is special to it is left to write."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from common.paths import EXPERIMENTS
 from common.report.readme import BEGIN, END, write_rule
 
 COPIED = ("experiment.py", "params.yaml")
-"""Of the experiment that it begins as; its rule, findings and results are its own."""
+"""Files not copied from the other experiment: its rule, findings and results are its own."""
 README = """\
 # `{name}`: ...?
 
@@ -66,9 +66,9 @@ if __name__ == "__main__":
 
 
 def make_experiment(name: str, like: str) -> list[Path]:
-    """Write the folder and the pipeline's files; what was written.
+    """Write the folder and the pipeline's files; returns the files that were written.
 
-    NlaError for a name that is taken, or no name of a Python package.
+    NlaError for a name that is taken, or is not a valid name of a Python package.
     """
     load_params(like)
     folder = EXPERIMENTS / name

@@ -1,4 +1,4 @@
-"""What several commands ask for on the command line."""
+"""Options and arguments that several commands share."""
 
 from typing import Annotated
 

@@ -31,7 +31,7 @@ from common.trunk.choice import choose_trunk
 
 
 class Pair(NamedTuple):
-    """What speaks and reads, and what is known of how well."""
+    """Two models that explain and read, and what is known of their quality."""
 
     verbalizer: Verbalizer
     reconstructor: Reconstructor
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
     variance: float
     """The denominator of FVE."""
     standing: Standing | None
-    """None for a release that was made without it."""
+    """How its cosines are distributed in the test; None for a release made without it."""
 
 
 def load_pair(trunk: Trunk, place: Path) -> Pair:
@@ -58,7 +58,7 @@ def load_pair(trunk: Trunk, place: Path) -> Pair:
 
 
 def reads_of(place: Path, profile: Profile) -> tuple[int, int]:
-    """From which position on a pair was trained, and on how many tokens at most."""
+    """The first position that a pair was trained on, and its maximum number of tokens."""
     settings = profile.activations
     own = {"min_position": settings.min_position, "max_tokens": settings.max_tokens}
     told = read_manifest(place, RELEASED.name).get("reads", own) if is_release(place) else own
@@ -72,7 +72,7 @@ def arm_of(folder: RunFolder, profile: Profile) -> Arm:
 
 
 def tests_of(folder: RunFolder, arm: Arm) -> TestSet:
-    """What a run was tested on."""
+    """The test set of a run."""
     return TestSet(arm.trunk(int(folder.identity[3])))
 
 
@@ -83,7 +83,7 @@ def round_trip(folder: RunFolder) -> pl.DataFrame:
 
 
 def standing_of(folder: RunFolder, tests: TestSet) -> Standing:
-    """What the test of a run has shown."""
+    """The standing of a finished run, from its test."""
     rows = round_trip(folder)
     errors = rows["squared_error"].to_numpy().mean()
     fve = 1 - errors / tests.variances()[0]
@@ -91,14 +91,14 @@ def standing_of(folder: RunFolder, tests: TestSet) -> Standing:
 
 
 def standing_with(tests: TestSet, cosines: Tensor, fve: float) -> Standing:
-    """What a test with these results has shown."""
+    """The standing that follows from these test results."""
     known = familiar(tests.trunk.training_activations)
     new = novelty(tests.judge.activations, known)
     return Standing(percentiles(cosines), percentiles(new), known, float(fve))
 
 
 def make_target(profile: Profile) -> None:
-    """Bring the target where it is missing, so that DVC finds it as if it had made it itself."""
+    """Make the target where it is missing, through DVC, so that DVC records it."""
     place = TrunkPlaces(profile.name).target
     if manifest_file(place).exists():
         return

@@ -14,15 +14,15 @@ from common.profile import Profile, read_profile
 from common.trunk.choice import SECTIONS
 
 PROFILE = "${profile}"
-"""What DVC puts the active profile for."""
+"""What DVC replaces by the active profile."""
 PROFILE_FILE = f"common/profiles/{PROFILE}.yaml"
 KEPT = {"cache": False, "persist": True}
-"""Of runs and activations: they go on where they were, and are too large for the cache."""
+"""Options of runs and activations: they continue where they were, and are too big to cache."""
 Stages = dict[str, Any]
 
 
 def write_pipeline() -> list[Path]:
-    """Write dvc.yaml of the root and of every experiment; those that have changed."""
+    """Write dvc.yaml of the root and of every experiment; returns those that have changed."""
     names = sorted(file.parent.name for file in EXPERIMENTS.glob("*/experiment.py"))
     scale = read_profile("smoke").replace(name=PROFILE)
     written = {ROOT_FILE: (root_stages(names), ["params.yaml"])}
@@ -33,7 +33,7 @@ def write_pipeline() -> list[Path]:
 
 
 def root_stages(experiments: Sequence[str]) -> Stages:
-    """The trunk, and an entry for each experiment, with the slash that shell completion adds."""
+    """The trunk, and an entry for each experiment, named with the `/` that shells complete."""
     found: Stages = {
         "code": {
             "cmd": f"nla code --profile {PROFILE}",
@@ -46,13 +46,16 @@ def root_stages(experiments: Sequence[str]) -> Stages:
         found[stage] = trunk_stage(stage, places, f"stages.{stage}")
     for name in experiments:
         report = str(report_file(PROFILE, name))
-        entry = {"cmd": f'echo "{report}"', "deps": [report]}
-        found |= {f"experiments/{name}": entry, f"experiments/{name}/": dict(entry)}
+        plain, slash = f"experiments/{name}", f"experiments/{name}/"
+        for entry, other in ((plain, slash), (slash, plain)):
+            # What one of them has seen, the other has: else `dvc status` would never be clean.
+            command = f"echo {report} && dvc commit --quiet --force {other}"
+            found[entry] = {"cmd": command, "deps": [report]}
     return found
 
 
 def trunk_stage(stage: str, places: TrunkPlaces, code: str, own: Stages | None = None) -> Stages:
-    """One stage of a trunk; `own` is a further entry of `params`."""
+    """One stage of a trunk; `own` is an additional entry of `params`."""
     sections, after = SECTIONS[stage]
     trunk = f" --trunk {places.name}" if places.name else ""
     deps = [file for earlier in after for file in _files(places.of(earlier))]
@@ -65,7 +68,7 @@ def trunk_stage(stage: str, places: TrunkPlaces, code: str, own: Stages | None =
 
 
 def experiment_stages(experiment: Experiment, scale: Profile) -> Stages:
-    """Its own trunks, its arms, what is evaluated over them, results and report."""
+    """The stages of its own trunks, its arms, its evaluations, its results and its report."""
     params = experiment.params
     arms = [experiment.arm(name, scale) for name in params.arms]
     found = _trunk_stages(experiment, scale)

@@ -1,4 +1,4 @@
-"""The files of the pipeline, and from what each was generated, so that a stale one is noticed."""
+"""The files of the pipeline, with a digest of what each was made from, to notice old ones."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ HEADER = "# Written by `nla pipeline` from {digest}: edit params.yaml or code, n
 
 
 def check_files() -> None:
-    """NlaError when an experiment or an arm has come or gone since the files were written."""
+    """NlaError when experiments or arms were added or removed since the files were written."""
     for file, digest in sources().items():
         first = file.read_text().partition("\n")[0] + "\n" if file.exists() else ""
         if first != HEADER.format(digest=digest):
@@ -35,7 +35,7 @@ def sources() -> dict[Path, str]:
 
 
 def write_file(file: Path, stages: dict[str, object], variables: list[str]) -> bool:
-    """Write one; whether that changes it."""
+    """Write one file; returns whether that changes it."""
     text = HEADER.format(digest=sources()[file])
     content = {"vars": variables, "stages": stages}
     text += yaml.safe_dump(content, sort_keys=False, width=100, allow_unicode=True)

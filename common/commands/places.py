@@ -1,4 +1,4 @@
-"""The places that words of a command name: runs and releases, found before anything is loaded."""
+"""The runs and releases that a command names, found before anything is loaded."""
 
 import re
 from pathlib import Path
@@ -15,8 +15,8 @@ def find_pair(name: str, as_path: Path, profile: str) -> Path:
 
     Args:
         name: `<experiment>/<arm>/<seed>`, `released/<name>`, or `newest`: the newest control run.
-        as_path: the same as a path that was typed.
-        profile: of the runs.
+        as_path: the same, as the path that was typed.
+        profile: whose runs are meant.
     """
     if name == NEWEST:
         return _newest(profile).path
@@ -31,7 +31,7 @@ def find_pair(name: str, as_path: Path, profile: str) -> Path:
 
 
 def is_release(folder: Path) -> bool:
-    """Whether it is a folder below `released/`."""
+    """Whether a folder lies below `released/`."""
     return folder.parent.name == RELEASED.name and (folder / "manifest.json").exists()
 
 
@@ -45,7 +45,7 @@ def named_run(profile: str, name: str) -> RunFolder:
 
 
 def release_folder(name: str) -> Path:
-    """`released/<name>`; NlaError for a name that is no single word."""
+    """`released/<name>`; NlaError for a name that is not one word."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         remedy = "letters, digits, dots and hyphens make a name"
         raise NlaError(f"{name!r} is no name for a release", remedy=remedy)
@@ -74,5 +74,5 @@ def _newest(profile: str) -> RunFolder:
 
 
 def _releases() -> str:
-    """Those that are there."""
+    """The names of all releases."""
     return ", ".join(sorted(str(file.parent) for file in RELEASED.glob("*/manifest.json")))

@@ -33,7 +33,7 @@ from common.tracking.note import commit_of
 
 EXAMPLES, SOURCE_CHARACTERS = 5, 200
 SPOKEN = 300
-"""Explanations that decide what is kept of the weights."""
+"""How many explanations decide which weights are kept."""
 RATES = ("learning_rate", "ar_learning_rate")
 
 
@@ -84,7 +84,7 @@ class Result(NamedTuple):
 
 
 def _spoken(tests: TestSet, folder: RunFolder) -> Spoken:
-    """Training explanations: the run's own, or the warm-started AV's where it has none."""
+    """Explanations of training activations: the run's own, or the warm-started AV's."""
     if folder.texts_file.exists():
         table = folder.table(folder.texts_file).filter(pl.col(SPLIT) == AR_SFT)
     else:
@@ -109,7 +109,7 @@ def _test(tests: TestSet, found: Released) -> Result:
 
 
 def _of_test(tests: TestSet, result: Result) -> dict[str, Any]:
-    """What the card says of the test, and some examples of it."""
+    """The test results for the card, and some examples."""
     table = tests.table
     shown = list(zip(table[TEXT], result.texts, result.cosines.tolist(), strict=True))
     return {

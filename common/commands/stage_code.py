@@ -12,7 +12,7 @@ from common.profile import Profile
 from common.trunk.choice import SECTIONS
 
 WARM_STARTS = {"av": "common.arms.verbalizer", "ar": "common.arms.reconstructor"}
-"""Stages that train and test nothing."""
+"""Stages that neither train nor test."""
 RENDERING = ("common.report.publish", "common.report.render", "common.report.index")
 TEMPLATES = ROOT / "common" / "report" / "templates"
 
@@ -30,7 +30,7 @@ def write_code(profile: Profile) -> None:
 
 
 def stage_code(stage: str, teacher_format: str = "") -> str:
-    """Of a stage of the trunk; `teacher_format` is `<module>:<function>` or empty."""
+    """The digest of a stage of the trunk; `teacher_format` is `<module>:<function>` or empty."""
     if stage in WARM_STARTS:
         return code_digest(WARM_STARTS[stage], tests=False)
     modules = [f"common.stages.{stage}"]
@@ -40,7 +40,7 @@ def stage_code(stage: str, teacher_format: str = "") -> str:
 
 
 def experiment_code(name: str) -> dict[str, object]:
-    """Of an experiment's runs, of what collects them, of its report, and of its trunks' formats."""
+    """Digests of an experiment: its runs, what collects them, its report, its trunks' formats."""
     parts = [f"experiments.{name}.{part}" for part in ("rule", "findings")]
     there = [part for part in parts if ROOT.joinpath(*part.split(".")).with_suffix(".py").exists()]
     trunks = load_params(name).trunks

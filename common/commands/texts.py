@@ -1,4 +1,6 @@
-"""What the writers of an experiment have written, for its report."""
+"""The explanations written in an experiment, for its report."""
+
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -22,7 +24,7 @@ Runs = list[tuple[Arm, RunFolder]]
 
 
 def text_metrics_by_writer(runs: Runs) -> dict[str, dict[str, float]]:
-    """By writer: the teacher and the warm-started AV, or each arm that has written."""
+    """Metrics of each writer: the teacher and the warm-started AV, or each arm that has written."""
     if not (tests := _tests(runs)):
         return {}
     found = {TEACHER: text_metrics(tests, tests.table[TEACHER].to_list())}
@@ -55,7 +57,7 @@ def texts_by_arm(runs: Runs) -> dict[str, list[str]]:
 
 
 def text_metrics(tests: TestSet, texts: list[str]) -> dict[str, float]:
-    """Length, quotes and degeneration of explanations of the test activations: means."""
+    """Means over explanations of the test activations: length, quotes and degeneration."""
     lengths = [len(ids) for ids in encode(tests.trunk.tokenizer, texts)]
     pairs = list(zip(texts, tests.table[TEXT].to_list(), strict=True))
     quotes = {
@@ -68,7 +70,7 @@ def text_metrics(tests: TestSet, texts: list[str]) -> dict[str, float]:
 
 
 def _tests(runs: Runs) -> TestSet | None:
-    """Those of the first arm that explains or reads; None where none does."""
+    """The test set of the first arm that explains or reads; None where there is none."""
     explaining = [(arm, run) for arm, run in runs if arm.has_samples]
     if not explaining:
         return None
@@ -76,5 +78,5 @@ def _tests(runs: Runs) -> TestSet | None:
     return TestSet(arm.trunk(int(run.identity[3])))
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: Sequence[int | float]) -> float:
     return sum(values) / len(values)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -36,7 +36,7 @@ from common.target.residual import Reading, check_layers, read_residual
 from common.target.text import decode, decode_next, encode_document
 
 SOURCE_COLUMNS = (KEY, DOC_ID, SPLIT, POSITION, TOKEN_IDS, TEXT, NEXT_TOKENS, NEXT_PROBS)
-"""All but the vectors."""
+"""All columns except the vectors."""
 
 
 class PlannedDocument(NamedTuple):
@@ -54,7 +54,7 @@ def plan_documents(
     """Which documents and positions are read: keyed per document, shortest first.
 
     A document without a token at `min_position` is left out. NlaError when no training document is
-    left: the mean and the norms are those of training activations.
+    left, because the mean and the norms come from training activations.
     """
     planned = []
     for split, documents in corpus.sort(DOC_ID).group_by(SPLIT, maintain_order=True):
@@ -82,15 +82,15 @@ def extract_activations(
     corpus: pl.DataFrame,
     target: Target,
     out: Path,
-    provenance: Mapping[str, object] = MappingProxyType({}),
+    provenance: Mapping[str, Any] = MappingProxyType({}),
     code: str = "",
 ) -> None:
     """Write `out/shard-*.parquet` and the manifest; finished shards of the same plan are kept.
 
-    One that is not as it was written is read again.
+    A shard that has changed since it was written is made again.
 
     The manifest keeps `provenance` (source digests), so that a new source makes a new digest.
-    Shards that other `code` has read (its digest) are read again.
+    Shards made by other `code` (its digest) are made again.
     Raises NlaError when a layer is out of range, nothing can be read, or the disk is full.
     """
     layers = check_layers(config.layers, target.manifest["blocks"])
@@ -171,7 +171,7 @@ def _batches(shard: list[PlannedDocument], batch_tokens: int) -> Iterator[list[P
 def _read_batches(
     shard: list[PlannedDocument], layers: tuple[int, ...], config: ActivationsConfig, target: Target
 ) -> Iterator[tuple[pl.DataFrame, int]]:
-    """The rows of each batch of a shard, and of how many documents they are."""
+    """The rows of each batch of a shard, and the number of documents in the batch."""
     device = next(target.model.parameters()).device
     for batch in _batches(shard, config.batch_tokens):
         lengths = torch.tensor([len(document.token_ids) for document in batch])
@@ -219,7 +219,7 @@ def _finish(
     config: ActivationsConfig,
     layers: tuple[int, ...],
     target: Target,
-    provenance: Mapping[str, object],
+    provenance: Mapping[str, Any],
 ) -> None:
     main = activation_column(layers[0])
     with _naming_damage(out):

@@ -1,4 +1,4 @@
-"""Ask a language model through litellm: concurrently, patiently, and paying only once."""
+"""Ask a language model through litellm: in parallel, with retries, and paying for nothing twice."""
 
 import asyncio
 import json
@@ -22,14 +22,14 @@ FIRST_WAIT_S = 2.0
 TIMEOUT_S = 120.0
 
 OF_ONE_ROW = (400, 413, 422)
-"""Refusals that, once others have been answered, speak of a text: filtered, or too long."""
+"""Errors that, once other requests have worked, concern one text alone: filtered, or too long."""
 
 Messages = list[dict[str, str]]
 """One conversation: `role` and `content` of each message."""
 
 _TAGGED = re.compile(r"<explanation>((?:(?!<explanation>).)*?)</explanation>", re.DOTALL)
 _THINKING = re.compile(r"(?i)[<\[](/?)(?:think(?:ing)?|thought|reasoning|reflection)[>\]]")
-"""Where a model that thinks aloud begins to, and where it ends (`/`)."""
+"""Tags around the thinking that some models write; the closing one has `/`."""
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +38,7 @@ def ask(
 ) -> list[str | None]:
     """The tagged explanation of each answer, None where all lacked tags or were refused (logged).
 
-    What nobody sees in a text is neither sent nor kept. Each answer is written to
+    Invisible characters are neither sent nor kept. Each answer is written to
     `cache_folder/answers.jsonl` as it arrives, so a killed run pays for nothing twice; answers
     without tags are not kept. Raises NlaError at once on a bad key, model or request, and after
     `max_retries` on rate limits, timeouts and server errors.
@@ -74,21 +74,21 @@ def tagged_explanation(answer: str) -> str | None:
 
 
 def _is_thought(answer: str, match: re.Match[str]) -> bool:
-    """Whether a thinking that began before goes on, or one that ends behind began unmarked."""
+    """Whether a match lies in thinking that is not closed yet, or that was never opened."""
     before = _THINKING.findall(answer, 0, match.start())
     after = _THINKING.findall(answer, match.end())
     return before[-1:] == [""] or after[:1] == ["/"]
 
 
 class AnswerCache:
-    """Append-only JSON lines of what was paid for: digest, explanation, tokens and cost (USD)."""
+    """Append-only JSON lines of paid answers: digest, explanation, tokens and cost (USD)."""
 
     def __init__(self, file: Path) -> None:
-        """Read what is there; a line torn by a killed run is left out and paid for again."""
+        """Read the file; a line cut short by a killed run is left out and paid for again."""
         self.file = file
         self.explanations: dict[str, str] = {}
         self.tokens, self.cost, self.unpriced = 0, 0.0, 0
-        """Of this run alone: tokens, US dollars, and answers whose price is not known."""
+        """Counters of this run alone: tokens, US dollars, and answers of unknown price."""
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
@@ -101,18 +101,18 @@ class AnswerCache:
             self._append("\n")
 
     def add(self, digest: str, explanation: str) -> None:
-        """Keep one explanation, on disk before anything else happens."""
+        """Write one explanation to disk at once, before anything else happens."""
         self.explanations[digest] = explanation
         self._append(json.dumps({"digest": digest, "explanation": explanation}) + "\n")
 
     def charge(self, tokens: int, cost: float | None) -> None:
-        """Count one answer of the API, used or not."""
+        """Count one answer of the API, whether it is used or not."""
         self.tokens += tokens
         self.cost += cost or 0.0
         self.unpriced += cost is None
 
     def bill(self) -> str:
-        """What this run cost: dollars where the model's price is known, tokens always."""
+        """The cost of this run: dollars where the model's price is known, tokens always."""
         priced = f"${self.cost:.4f}" if not self.unpriced else "price unknown"
         return f"{self.tokens:,} tokens, {priced}"
 
@@ -127,7 +127,7 @@ def _digest(messages: Messages, config: TeacherConfig) -> str:
 
 
 def _litellm() -> Any:
-    """The client, without its start-up download of prices and without its chatter."""
+    """The client, without its download of prices at start-up and without its messages."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
@@ -147,7 +147,7 @@ def _check_key(config: TeacherConfig) -> None:
 
 
 async def _ask_all(pending: dict[str, Messages], config: TeacherConfig, cache: AnswerCache) -> None:
-    """`concurrency` workers share the questions; the first hopeless error stops them all."""
+    """`concurrency` workers share the questions; the first permanent error stops them all."""
     questions = iter(pending.items())
 
     async def work(bar: Any) -> None:
@@ -196,7 +196,7 @@ async def _complete(messages: Messages, config: TeacherConfig) -> Any:
         max_tokens=config.max_tokens,
         base_url=config.base_url,
         timeout=TIMEOUT_S,
-        num_retries=0,  # ours, because theirs do not tell passing errors from hopeless ones
+        num_retries=0,  # ours: theirs do not tell passing errors from permanent ones
         max_retries=0,
     )
 
@@ -211,7 +211,7 @@ def _reason(error: Exception) -> str:
 
 
 def _is_passing(error: Exception) -> bool:
-    """Rate limits, timeouts, lost connections and server errors may pass; the rest will not."""
+    """Rate limits, timeouts, lost connections and server errors may pass; other errors will not."""
     status = _status(error)
     return status in (408, 409, 429) or status >= 500
 

@@ -1,4 +1,4 @@
-"""Which explanations are read together and in what order: decided before a run, all of it."""
+"""Which explanations are read together and in what order; all of it is decided before a run."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from common.schema import EXPLANATION, KEY
 from common.seeding import keyed_random
 
 WINDOW = 50
-"""Batches among which examples are sorted by length: enough to save padding, and to mix."""
+"""Batches among which examples are sorted by length: saves padding, but still mixes examples."""
 
 
 class Example(NamedTuple):
@@ -16,7 +16,7 @@ class Example(NamedTuple):
 
     key: str
     text: Any
-    """A string; what an AR trains on is a Reading by the time that it is served."""
+    """A string; for an AR it is replaced by a Reading before it is served."""
 
 
 def examples_of(table: pl.DataFrame, limit: int | None = None) -> list[Example]:
@@ -48,7 +48,7 @@ def plan_batches(
 
 
 def in_order(examples: list[Example], batch_size: int) -> list[list[Example]]:
-    """Batches for evaluation: by length, nothing dropped, none smaller than others by two."""
+    """Batches for evaluation: by length, nothing dropped, sizes differ by at most one."""
     ordered = sorted(examples, key=lambda example: (len(example.text), example.key))
     size, count = len(ordered), -(-len(ordered) // batch_size)
     return [ordered[size * i // count : size * (i + 1) // count] for i in range(count)]
@@ -57,9 +57,9 @@ def in_order(examples: list[Example], batch_size: int) -> list[list[Example]]:
 def plan_rollouts(
     keys: list[str], batch_size: int, steps: int, repeats: int, seed: int
 ) -> list[list[Example]]:
-    """Batches of activations to explain, each `repeats` times in a row; all keys before any again.
+    """Batches of activations to explain, each `repeats` times in a row; all keys before repeats.
 
-    An example's text is its key: what is to be said is not known yet.
+    An example's text is its key, because there is no explanation yet.
     """
     assert keys, "nothing to explain"
     order: list[str] = []

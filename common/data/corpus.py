@@ -56,7 +56,7 @@ def load_corpus(path: Path) -> pl.DataFrame:
 
 
 def clean(text: str) -> str:
-    """`visible`, pronunciations and emptied parentheses removed, white space collapsed.
+    """`visible` text without pronunciations and emptied parentheses, white space collapsed.
 
     Encyclopedia extracts lose their formulas and sound files, which leaves `( ; )` and ` ,` behind.
     """
@@ -65,7 +65,7 @@ def clean(text: str) -> str:
 
 
 def split_of(doc_id: str, fractions: dict[str, float]) -> str:
-    """The split of a document: depends on its id and the fractions alone."""
+    """The split of a document; it depends on its id and the fractions alone."""
     draw, reached = keyed_fraction("split", doc_id), 0.0
     for split in SPLITS:
         reached += fractions.get(split, 0.0)
@@ -75,7 +75,7 @@ def split_of(doc_id: str, fractions: dict[str, float]) -> str:
 
 
 def _mended_parentheses(match: re.Match[str]) -> str:
-    """A parenthesis that starts with what a lost sound file leaves, or holds phonetic signs."""
+    """A parenthesis without the remains of a lost sound file and without phonetic signs."""
     if not re.search(r"^$|^[\s;,:.]", match[1]) and not _IPA.search(match[1]):
         return match[0]
     parts = [part.strip() for part in re.split(r"[;,]\s", match[1])]

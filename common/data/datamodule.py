@@ -11,8 +11,8 @@ from common.data.batches import Example
 from common.data.store import ActivationStore
 from common.errors import NlaError
 
-Collate = Callable[[list[str], Tensor], Any]
-"""(texts, raw activations [batch, d_model]) → the batch a model reads."""
+Collate = Callable[[list[Any], Tensor], Any]
+"""(texts or readings, raw activations [batch, d_model]) → the batch a model reads."""
 
 
 class Batches(Dataset):
@@ -32,9 +32,9 @@ class Batches(Dataset):
 
 
 class Rest(Sampler[int]):
-    """Batches of a plan from one on, under the length of the whole plan.
+    """The batches of a plan from `start` on; its length is that of the whole plan.
 
-    After a resume Lightning counts the batches that it saw before as fetched.
+    After a resume Lightning counts the earlier batches as fetched already.
     """
 
     def __init__(self, start: int, length: int) -> None:
@@ -52,7 +52,7 @@ class NlaDataModule(L.LightningDataModule):
     """Training and dev batches of (explanation, activation) pairs.
 
     Every process of a distributed run takes its share of each global batch, so that the gradient is
-    that of one process with the same batch. After a resume the plan goes on where it stopped.
+    is that of one process with the same batch. After a resume the plan continues where it stopped.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class NlaDataModule(L.LightningDataModule):
         self.consumed = 0
 
     def train_dataloader(self) -> DataLoader:
-        """The batches that are still to come."""
+        """The batches that are left."""
         return self._loader([self._share(batch) for batch in self.train], self.consumed)
 
     def val_dataloader(self) -> DataLoader:
@@ -82,7 +82,7 @@ class NlaDataModule(L.LightningDataModule):
         return {"consumed": steps}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on after the batches that a checkpoint has seen."""
+        """Continue after the batches that a checkpoint has seen."""
         self.consumed = state_dict["consumed"]
 
     def _share(self, batch: list[Example]) -> list[Example]:

@@ -1,4 +1,4 @@
-"""Documents as they come: from a folder or a file, of a package or the user's, or a grammar."""
+"""Documents before cleaning: from a folder or a file, of a package or the user's, or made up."""
 
 import glob
 import logging
@@ -20,11 +20,11 @@ Document = Mapping[str, str | None]
 
 FIELDS = (TEXT, TITLE, DESCRIPTION, TOPIC)
 KINDS = (".txt", ".jsonl", ".parquet")
-"""Files that a folder is read for, in small or capital letters."""
+"""File endings that are read in a folder, in small or capital letters."""
 SUMMARIES = ".json"
-"""Read where it is the source itself: in a folder, it may be anything."""
+"""Read only where the file itself is the source: in a folder, such a file may be anything."""
 OTHER_KIND = "other_kind"
-"""Why a file of a folder is left out."""
+"""The reason under which a file of a folder is counted as left out."""
 NAMED_FILES = 5
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def _read_folder(folder: Path, dropped: Counter[str]) -> Iterator[Document]:
 
 
 def _read_file(file: Path) -> Iterator[Document]:
-    """One document of a .txt, one per line, row or title of the others."""
+    """One document of a .txt file; one for each line, row or title of the other kinds."""
     kind = file.suffix.lower()
     if kind == ".txt":
         return iter([{TEXT: _text_of(file), TITLE: file.stem}])
@@ -112,7 +112,7 @@ def _read_parquet(file: Path) -> Iterator[Document]:
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet file in those columns that a document has; nothing is left in a cache."""
+    """Rows of a Parquet file, with the columns that a document has; leaves nothing in a cache."""
     from datasets import load_dataset
 
     logging.getLogger("datasets").setLevel(logging.CRITICAL)  # an NlaError says the same

@@ -30,7 +30,7 @@ from common.schema import (
 
 COLUMNS = (KEY, DOC_ID, SPLIT, POSITION, EXPLANATION)
 SOURCES = (KEY, DOC_ID, SPLIT, POSITION, TOKEN_IDS, TEXT, NEXT_TOKENS, NEXT_PROBS)
-"""Columns of the activations that a teacher reads; the vectors themselves are left alone."""
+"""Columns of the activations that a teacher reads; it never reads the vectors."""
 
 
 def write_explanations(
@@ -39,7 +39,7 @@ def write_explanations(
     tokenizer: Any,
     out: Path,
     config: TeacherConfig,
-    provenance: Mapping[str, object] = MappingProxyType({}),
+    provenance: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write explanations.parquet (columns `COLUMNS`, in the order of the activations).
 
@@ -75,9 +75,9 @@ def write_explanations(
 
 
 def format_of(config: TeacherConfig) -> Callable[[Mapping[str, Any], Any], str]:
-    """How the offline teacher writes: a function of a row and the tokenizer.
+    """The function that writes for the offline teacher, given a row and the tokenizer.
 
-    NlaError when there is no function where `format` says.
+    NlaError when `format` names no function.
     """
     if not config.format:
         return compose

@@ -22,10 +22,10 @@ from common.seeding import keyed_random
 from common.target.text import HALF, decode, encode
 
 MAX_TOKENS = 60
-"""Longest explanation, in the target's tokens: the least important statements give way."""
+"""Longest explanation, in the target's tokens: less important statements are left out."""
 MOST_STATEMENTS = 4
 QUOTED_TOKENS = 6
-"""The quoted end of the text; up to three more so that it starts with a whole word."""
+"""Words of the quoted end of the text; up to three more so that it starts with a whole word."""
 DESCRIPTION_WORDS, TITLE_WORDS = 9, 8
 
 PHRASES = {
@@ -99,7 +99,7 @@ def _inside_quotes(text: str) -> str:
 
 
 def _next_statement(tokens: Sequence[str], probs: Sequence[float], random: Random) -> list[str]:
-    """No statement when the target's predictions were not read."""
+    """Empty when the target's predictions were not read."""
     shown = list(dict.fromkeys(map(_shown, tokens)))
     if not shown:
         return []

@@ -1,4 +1,4 @@
-"""Shards of activations, each kept only as it was written, so that a killed run resumes."""
+"""Shards of activations; unchanged ones are kept, so that a killed run resumes."""
 
 import logging
 import shutil
@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 
 
 class Shards:
-    """The finished shards of one plan; `plan.txt` names the plan, and each with its digest."""
+    """The finished shards of one plan; `plan.txt` lists the plan, and each shard's digest."""
 
     def __init__(self, folder: Path, plan: str, code: str = "") -> None:
-        """Keep the shards of this very plan that are as they were written, and remove all else.
+        """Keep the shards of exactly this plan that have not changed, and remove everything else.
 
         Args:
-            folder: theirs.
-            plan: digest of what is read.
-            code: digest of the code that reads; `adopt_shards` changes it.
+            folder: the folder of the shards.
+            plan: digest of what the shards are made from.
+            code: digest of the code that makes them; `adopt_shards` changes it.
         """
         self.folder = folder
         self._record, self._plan = folder / PLAN, f"{plan} {code}".strip()
@@ -64,6 +64,6 @@ class Shards:
 
 
 def adopt_shards(folder: Path, code: str) -> None:
-    """Say of finished shards that other code would have read the same."""
+    """Record that other code would have made the same shards."""
     plan, *lines = (folder / PLAN).read_text().splitlines()
     replace_text(folder / PLAN, "\n".join([f"{plan.partition(' ')[0]} {code}", *lines]))

@@ -50,7 +50,7 @@ _ABBREVIATION = re.compile(
 )
 _QUOTATION = re.compile(r'(?<!\d)"[^"]*"|“[^“”]*”')
 _OPEN_MARK = re.compile(r'(?<!\d)"|“')
-"""A straight mark behind a digit opens nothing: it is an inch."""
+"""A straight mark behind a digit opens no quotation: it is an inch."""
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"'][.!?])\s+(?=[A-Z0-9\"'(])")
 
 
@@ -60,12 +60,12 @@ def sentences(text: str) -> list[str]:
 
 
 def is_inside_word(text: str, next_token: str) -> bool:
-    """Whether the next token goes on with the word the text stops in."""
+    """Whether the next token continues the word that the text stops in."""
     return text[-1:].isalnum() and next_token[:1].isalnum()
 
 
 def state(text: str, next_token: str = "") -> str:
-    """What stands at the end of the text, such as `after a comma in a list`; never empty."""
+    """A description of the end of the text, such as `after a comma in a list`; never empty."""
     if is_inside_word(text, next_token):
         return "inside an unfinished number" if text[-1].isdigit() else "inside an unfinished word"
     sentence = sentences(text)[-1].rstrip()
@@ -84,7 +84,7 @@ def surroundings(text: str) -> list[str]:
 
 
 def ordinal(text: str) -> str:
-    """Which sentence of the text is the last: `first` to `eighth`, then `later`."""
+    """Which sentence of the text is the last one: `first` to `eighth`, then `later`."""
     count = len(sentences(text))
     return ORDINALS[count - 1] if count <= len(ORDINALS) else "later"
 

@@ -1,4 +1,4 @@
-"""The API teacher: what a language model is asked about an activation."""
+"""The API teacher: the question to a language model about an activation."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -61,12 +61,12 @@ EXAMPLES = (
 def explain_by_api(
     rows: Sequence[Mapping[str, Any]], config: TeacherConfig, cache_folder: Path
 ) -> list[str | None]:
-    """One explanation per row, None where there was none to be had; see `common.data.api.ask`."""
+    """One explanation per row, None where no answer was usable; see `common.data.api.ask`."""
     return ask([_messages(prompt_of(row)) for row in rows], config, cache_folder)
 
 
 def prompt_of(row: Mapping[str, Any]) -> str:
-    """The question about one activation: what is known of its text, predictions and document."""
+    """The question about one activation: its text, its predictions and facts of its document."""
     known = [row.get(name) for name in (TITLE, DESCRIPTION, TOPIC)]
     about = "; ".join(value for value in known if value) or "unknown"
     pairs = zip(row[NEXT_TOKENS], row[NEXT_PROBS], strict=True)

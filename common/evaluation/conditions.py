@@ -1,4 +1,4 @@
-"""The texts an AR is tested on: every explanation as it is, damaged, shortened, swapped."""
+"""The texts an AR is tested on: every explanation unchanged, damaged, shortened, swapped."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def source_texts(table: pl.DataFrame, tokenizer: Any, limit: int) -> list[str]:
 
 
 def other_documents(doc_ids: list[str]) -> list[int]:
-    """For each row the index of a row of another document: half the documents further on."""
+    """For each row the index of a row of another document, half of the documents further on."""
     order = sorted(range(len(doc_ids)), key=lambda row: (doc_ids[row], row))
     step = len(order) // 2
     swapped = [0] * len(order)

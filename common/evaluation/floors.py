@@ -1,4 +1,4 @@
-"""Rows of every table: what a constant, a bag of words or an encoder gets, and the ceiling."""
+"""Comparison rows of every table: a constant, a bag of words, an encoder, and the ceiling."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,11 +22,11 @@ MOST_FEATURES = 1024
 
 
 class FloorError(Exception):
-    """Why a floor cannot be fitted to some texts; a report says so in its place."""
+    """Why a floor cannot be fitted to some texts; a report prints it in the floor's place."""
 
 
 class Floors(NamedTuple):
-    """Floors by name: those that could be fitted, and in words why others could not."""
+    """Floors by name: those that could be fitted, and for the others the reason why not."""
 
     readers: dict[str, Reader]
     missing: dict[str, str]
@@ -44,7 +44,7 @@ def fit_all(fits: Mapping[str, Callable[[], Reader]]) -> Floors:
 
 
 def mean_direction(mean: Float[Tensor, " d_model"]) -> Reader:
-    """Answers μ whatever the text says (its direction: FVE normalises a prediction)."""
+    """Always answers μ, whatever the text (its direction, because FVE normalises a prediction)."""
     return lambda readings: mean.expand(len(readings), -1)
 
 
@@ -53,9 +53,9 @@ def tfidf_ridge(
 ) -> Reader:
     """TF-IDF of words and word pairs, ridge regression to n(h).
 
-    Of words that stand in two texts; as many of their singular directions as a quarter of the
-    texts, or the words themselves where they are no more. The penalty is cross-validated by
-    document: positions of one document share its title. FloorError where no word is left.
+    The words are those that occur in at least two texts. They are reduced to singular directions, a
+    quarter as many as texts, unless there are fewer words. The penalty is cross-validated by
+    document, because positions of one document share its title. FloorError where no word is left.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -70,7 +70,7 @@ def tfidf_ridge(
     )
     try:
         counts = vectorizer.fit_transform(texts)
-    except ValueError as error:  # scikit-learn's word for an empty vocabulary
+    except ValueError as error:  # scikit-learn raises it for an empty vocabulary
         raise FloorError(f"no word stands in two of the {len(texts)} texts") from error
     width = max(1, min(MOST_FEATURES, len(texts) // 4))
     dense = FunctionTransformer(lambda sparse: sparse.toarray(), accept_sparse=True)
@@ -85,14 +85,14 @@ def embedding_ridge(
     documents: Sequence[str],
     embed: "Embedder",
 ) -> Reader:
-    """A frozen sentence encoder, ridge regression to n(h); else as `tfidf_ridge`."""
+    """A frozen sentence encoder, then ridge regression to n(h); the rest as in `tfidf_ridge`."""
     return _ridge(embed(texts), activations, documents, embed)
 
 
 def own_blocks(
     target: Target, layer: int, token_ids: list[list[int]]
 ) -> Float[Tensor, "rows d_model"]:
-    """The target's own first blocks on the source: FVE > 0.999, or the layer is off by one."""
+    """The target's own first blocks on the source text: FVE > 0.999, or the layer is off by one."""
     device = next(target.model.parameters()).device
     rows = []
     for ids in token_ids:
@@ -168,7 +168,7 @@ def _ridge(
     found = fit_by_document(model, {"ridge__alpha": ALPHAS}, features, activations, documents)
 
     def read(readings: Sequence[Reading]) -> Float[Tensor, "rows d_model"]:
-        """A floor sees no source."""
+        """A floor sees explanations only, no source."""
         return torch.from_numpy(found.predict(transform([one.text for one in readings]))).float()
 
     return read

@@ -1,4 +1,4 @@
-"""What a neutral AR makes of the texts of several arms, beside floors fitted to the same texts."""
+"""How a neutral AR reads the texts of several arms, beside floors fitted to the same texts."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -29,7 +29,7 @@ METRIC = "dev_fve_neutral_ar"
 
 
 class Tested(NamedTuple):
-    """A finished run, what it is tested on, and all that it has written."""
+    """A finished run, its test set, and all texts that it has written."""
 
     run: RunFolder
     arm: str
@@ -38,17 +38,17 @@ class Tested(NamedTuple):
 
     @property
     def texts(self) -> list[str]:
-        """Of the test activations."""
+        """Its explanations of the test activations."""
         return texts_of_test(self.tests, self.written)
 
     @property
     def is_control(self) -> bool:
-        """Whether floors stand beside it."""
+        """Whether floors are computed beside it."""
         return self.arm == CONTROL
 
     @property
     def named(self) -> list[pl.Expr]:
-        """Arm and seed."""
+        """The columns arm and seed."""
         seed = int(self.run.identity[3])
         return [pl.lit(self.arm).alias("arm"), pl.lit(seed, pl.Int64).alias("seed")]
 
@@ -66,13 +66,13 @@ def read_tests(
 
 
 def read_dev_texts(trunk: Trunk, read: Reader, tested: Sequence[Tested]) -> pl.DataFrame | None:
-    """FVE of what each AV said of the dev activations at every look while it was trained.
+    """FVE of each AV's explanations of the dev activations, at every validation of its training.
 
-    None where no arm looked, as where AVs are trained by supervision.
+    None where no arm has such texts, as where AVs are trained by supervision.
     """
     looks = [
         one.run.table(file, [KEY, EXPLANATION]).with_columns(
-            # As in metrics.jsonl: the last step that was made.
+            # As in metrics.jsonl: the number of the last step made.
             *one.named,
             pl.lit(max(0, int(file.stem) - 1), pl.Int64).alias("step"),
         )
@@ -94,7 +94,7 @@ def read_dev_texts(trunk: Trunk, read: Reader, tested: Sequence[Tested]) -> pl.D
 
 
 def _conditions(one: Tested) -> Conditions:
-    """As written, swapped, and beside the control's the source text, which is one for all."""
+    """The texts unchanged and swapped; beside the control also the source text, equal for all."""
     texts = one.texts
     swapped = shuffled(texts, one.tests.table[DOC_ID].to_list())
     found: Conditions = {ORIGINAL: [*texts], SHUFFLED: swapped}
@@ -104,9 +104,10 @@ def _conditions(one: Tested) -> Conditions:
 
 
 def _floors(one: Tested, readers: Mapping[str, Reader]) -> list[pl.DataFrame]:
-    """What readers that are no language models get from the control's texts, and the teacher's.
+    """Rows of readers that are no language models, on the control's texts and the teacher's.
 
-    They are fitted to what the neutral AR is trained on. The target's own blocks are the ceiling.
+    They are fitted to the training texts of the neutral AR. The target's own blocks are the
+    ceiling.
     """
     taught, written = one.tests.table[TEACHER].to_list(), one.texts
     asked = {AV: written, AV_NEUTRAL_AR: written, AV_UNTRAINED_AR: written, TEACHER: taught}

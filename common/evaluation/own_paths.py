@@ -1,7 +1,7 @@
-"""Each of our own ways through a model against the model's own forward: what differs is refused.
+"""Our own ways of running a model, each compared with the model's own forward; NlaError if unlike.
 
-For speed, blocks, attention and head are called one by one, by code that knows the families it was
-written for. A family that nobody thought of would be misread in silence; here it is turned away.
+For speed, blocks, attention and head are called one by one, by code written for known families. A
+family that this code does not fit would give wrong numbers without an error; it is refused here.
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ from common.target.splice import spliced_kl
 from common.target.text import beginning
 
 LENGTHS = (40, 29)
-"""Tokens of the texts that are compared; of two lengths, so that there is padding."""
+"""Numbers of tokens of the compared texts; two lengths, so that there is padding."""
 WRITTEN, SAMPLES = 12, 2
-"""Tokens of an explanation, and explanations of an activation."""
+"""Tokens of an explanation, and number of explanations of an activation."""
 TOLERANCE = 2e-3
-"""Largest difference that counts as rounding: nats, or a share of a vector's length."""
+"""Largest difference that counts as rounding: in nats, or as a share of a vector's length."""
 OURS = (
     RuntimeError,
     ValueError,
@@ -39,11 +39,11 @@ OURS = (
     LookupError,
     AssertionError,
 )
-"""What our code raises on a model that it was not written for."""
+"""What our code may raise on a model that it was not written for."""
 
 
 class Sample(NamedTuple):
-    """What all paths are tried on."""
+    """The inputs on which all paths are compared."""
 
     target: Target
     layer: int
@@ -55,7 +55,7 @@ class Sample(NamedTuple):
 def check_own_paths(target: Target, layer: int, av: AVConfig) -> None:
     """NlaError that names the first of our paths that differs from the model's own forward.
 
-    `layer` is the block that activations are read after, `av` says where vectors are injected.
+    `layer` is the block after which activations are read; `av` says where vectors are injected.
     """
     where = f"{type(target.model).__name__}, block {layer}"
     if not hasattr(target.model.get_decoder(), "layers"):
@@ -93,7 +93,7 @@ def reading(sample: Sample) -> float:
 
 @torch.inference_mode()
 def blocks_of_an_ar(sample: Sample) -> float:
-    """The first blocks without the final norm, texts read as a tree."""
+    """The first blocks without the final norm, with texts read as a tree."""
     model, tokenizer = sample.target.model, sample.target.tokenizer
     reconstructor = TruncatedReconstructor(model, tokenizer, sample.layer + 1, max(LENGTHS)).eval()
     read = reconstructor.last_state(_padded(sample))
@@ -103,7 +103,7 @@ def blocks_of_an_ar(sample: Sample) -> float:
 
 @torch.no_grad()
 def decoding(sample: Sample) -> float:
-    """Log-probabilities of what an AV samples, token by token, for an injected vector."""
+    """Log-probabilities of the tokens that an AV samples one by one, for an injected vector."""
     verbalizer = _verbalizer(sample)
     draws = keyed_draws(("own paths",), len(sample.vectors) * SAMPLES, room_of(verbalizer))
     with own_engine(verbalizer, False) as write:
@@ -117,7 +117,7 @@ def decoding(sample: Sample) -> float:
 
 @torch.no_grad()
 def training(sample: Sample) -> float:
-    """Log-probabilities that an AV learns by, of texts that it might have written."""
+    """Log-probabilities that an AV is trained on, of texts that it might have written."""
     verbalizer = _verbalizer(sample)
     ids = torch.tensor([text[-WRITTEN:] for text in sample.texts], device=sample.vectors.device)
     mask = torch.ones_like(ids, dtype=torch.bool)
@@ -165,7 +165,7 @@ PATHS: dict[str, Callable[[Sample], float]] = {
 
 
 def _sample(target: Target, layer: int, av: AVConfig) -> Sample:
-    """Random tokens after what texts begin with, and random vectors of the right length."""
+    """Random tokens after the usual beginning of a text, and random vectors of the right length."""
     generator = torch.Generator().manual_seed(0)
     model, tokenizer = target.model, target.tokenizer
     device, before = next(model.parameters()).device, beginning(tokenizer)
@@ -182,7 +182,7 @@ def _sample(target: Target, layer: int, av: AVConfig) -> Sample:
 
 
 def _verbalizer(sample: Sample) -> Verbalizer:
-    """An untrained AV; `alpha` is a usual norm of the model's own embeddings."""
+    """An untrained AV; `alpha` is a typical norm of the model's own embeddings."""
     model, tokenizer = sample.target.model, sample.target.tokenizer
     alpha = float(model.get_input_embeddings().weight.float().norm(dim=1).median())
     return Verbalizer(model, tokenizer, sample.av, alpha).eval()
@@ -200,7 +200,7 @@ def _own(
 ) -> tuple[Float[Tensor, "time d_model"], Float[Tensor, "time vocab"]]:
     """States after a block, and logits, of one text by the model's plain forward.
 
-    The last token's state is `spliced`, at its own length, if there is one.
+    If `spliced` is given, it replaces the last token's state, scaled to that state's length.
     """
     states: list[Tensor] = []
 
@@ -225,7 +225,7 @@ def _own(
 def _own_log_probs(
     verbalizer: Verbalizer, vector: Float[Tensor, "d_model"], written: Tensor
 ) -> Float[Tensor, " written"]:
-    """Of an explanation by one plain forward, whose slots enter block 0 as alpha times vectors."""
+    """Log-probabilities of an explanation by one plain forward; slots get alpha times vector."""
     model, prompt = verbalizer.language_model, verbalizer.template.prompt_ids
     ids = torch.tensor([*prompt, *written.tolist()], device=vector.device)[None]
     slots = list(verbalizer.template.slot_columns)
@@ -241,7 +241,7 @@ def _own_log_probs(
 
 
 def _largest(found: Tensor, expected: Tensor) -> float:
-    """NaN when either holds one, which no tolerance allows."""
+    """Largest absolute difference; NaN when either holds one, which no tolerance allows."""
     return float((found.to(expected) - expected).abs().max())
 
 

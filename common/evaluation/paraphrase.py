@@ -1,4 +1,4 @@
-"""Full paraphrases by a language model: no word of a quote survives, the meaning should."""
+"""Paraphrases by a language model: no word of a quote remains, but the meaning should."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ Put the new text between <explanation> and </explanation> and write nothing afte
 def api_paraphrases(
     texts: Sequence[str], config: TeacherConfig, cache_folder: Path
 ) -> list[str | None]:
-    """One paraphrase per text, None where there was none; errors as in `common.data.api.ask`."""
+    """One paraphrase per text, None without a usable answer; errors as in `common.data.api.ask`."""
     return ask(
         [
             [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": text}]

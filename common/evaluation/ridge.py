@@ -18,10 +18,10 @@ def fit_by_document(
     activations: Tensor,
     documents: Sequence[str],
 ) -> Any:
-    """A copy of the model with the penalty that errs least on documents left out, fitted to n(h).
+    """A copy of the model, fitted to n(h) with the penalty of least error on left-out documents.
 
     `features` [rows, width], `activations` [rows, d_model] and `documents` are parallel. Rows are
-    not left out one by one: positions of one document share its title.
+    Whole documents are left out, not rows: positions of one document share its title.
     """
     from sklearn.model_selection import GridSearchCV, GroupKFold
 

@@ -12,7 +12,7 @@ from common.seeding import keyed_seed
 
 
 class Judge:
-    """The held-out activations and everything errors are measured against."""
+    """The held-out activations, and everything needed to measure errors of reconstructions."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Judge:
     ) -> pl.DataFrame:
         """Results rows, without arm and seed, of one writer's texts.
 
-        Beside a text, whatever its condition, stands what `view` shows of the row's own input.
+        Beside a text, whatever its condition, the AR gets what `view` shows of the row's own input.
         """
         seen = [view(tuple(ids)) for ids in self.table[TOKEN_IDS].to_list()]
         asked = {
@@ -50,7 +50,7 @@ class Judge:
         }
         given = dict.fromkeys(reading for part in asked.values() for reading in part.values())
         places = {reading: place for place, reading in enumerate(given)}
-        answers = read([*places])  # each is read once, however many conditions hold it
+        answers = read([*places])  # each reading once, however many conditions contain it
         frames = [
             self._frame(name, source, [*part], answers[[places[one] for one in part.values()]])
             for name, part in asked.items()

@@ -1,4 +1,4 @@
-"""What several explanations of one activation tell of an AV."""
+"""Measures of an AV that need several explanations of one activation."""
 
 import polars as pl
 import torch
@@ -17,12 +17,12 @@ from common.training.objectives import kl_estimate
 
 
 def sampled_measures(spoken: Spoken) -> pl.DataFrame:
-    """Of samples at one temperature: the best of the first n, and how far the AV has gone.
+    """Measures of samples: the best of the first n, and the distance to the AV before training.
 
-    The temperature is the profile's, also for an arm that trains at another.
+    The temperature is the profile's, also for an arm that trains at another one.
 
-    `best_of_n` is the squared error of the best, chosen by the AR that is asked. `sampled_kl` is
-    KL(AV || AV before reinforcement) in nats per token, a mean over the samples.
+    `best_of_n` is the squared error of the best sample, chosen by the AR that reads. `sampled_kl`
+    is KL(AV || AV before reinforcement learning) in nats per token, a mean over the samples.
     """
     tests, verbalizer = spoken.tests, spoken.verbalizer
     assert verbalizer, "an AV is sampled"
@@ -46,7 +46,7 @@ def sampled_measures(spoken: Spoken) -> pl.DataFrame:
 def kl_to_warm_start(
     profile: Profile, verbalizer: Verbalizer, written: list[tuple[Tensor, Rollouts]]
 ) -> Float[Tensor, " activations"]:
-    """KL of each activation's samples to the AV without the adapters of reinforcement."""
+    """KL of each activation's samples to the AV without the adapters of reinforcement learning."""
     found, device = [], best_device()
     low = in_bfloat16(profile.trainer.precision)
     temperature, count = profile.rl.temperature, profile.rl.samples

@@ -1,7 +1,7 @@
-"""What an AV says of the test activations, and what is measured of it.
+"""The explanations of the test activations by an AV, and measures of them.
 
-Each measure is a function of `Spoken` that gives one row per activation and number: key, cluster
-(its document), measure, value. An arm lists those that it wants.
+Each measure is a function of `Spoken` that gives one row per activation and value: key, cluster
+(its document), measure, value. An arm lists the measures that it uses.
 """
 
 from typing import NamedTuple
@@ -34,11 +34,11 @@ from common.target.text import encode
 
 
 class Spoken(NamedTuple):
-    """Who writes, what that says of each test activation, and how an AR reads it."""
+    """The writer, its explanation of each test activation, and how an AR reads it."""
 
     tests: TestSet
     verbalizer: Verbalizer | None
-    """None where no AV writes."""
+    """None where the writer is not an AV."""
     read: Reader
     texts: list[str]
     seed: int
@@ -57,7 +57,7 @@ def explained(tests: TestSet) -> pl.DataFrame:
 
 
 def speak(tests: TestSet, verbalizer: Verbalizer) -> pl.DataFrame:
-    """Greedy explanations of these activations: key, doc_id, split, explanation."""
+    """Greedy explanations of the activations of `explained`: key, doc_id, split, explanation."""
     profile, table = tests.profile, explained(tests).select(KEY, DOC_ID, SPLIT)
     greedy, precision = profile.rollout.replace(temperature=0.0), profile.trainer.precision
     vectors = tests.trunk.store[table[KEY].to_list()]
@@ -72,7 +72,7 @@ def texts_of_test(tests: TestSet, written: pl.DataFrame) -> list[str]:
 
 
 def text_measures(spoken: Spoken) -> pl.DataFrame:
-    """Length in tokens, share inside quotation marks, marks without a partner, verbatim 4-grams."""
+    """Length in tokens, share inside quotation marks, unpaired marks, verbatim 4-grams."""
     tests, texts = spoken.tests, spoken.texts
     pairs = zip(texts, tests.table[TEXT].to_list(), strict=True)
     columns = {
@@ -97,7 +97,7 @@ def splice_measures(spoken: Spoken) -> pl.DataFrame:
 
 @torch.inference_mode()
 def loss_measures(spoken: Spoken) -> pl.DataFrame:
-    """Nats per token of the teacher's text given its activation, and given another document's."""
+    """Nats per token of the teacher's text, given its activation and given another document's."""
     tests, model, device = spoken.tests, spoken.verbalizer, best_device()
     assert model, "an AV has a loss"
     table, keys = tests.table, tests.keys
@@ -117,7 +117,7 @@ def loss_measures(spoken: Spoken) -> pl.DataFrame:
 
 
 def measures_of(table: pl.DataFrame, columns: dict[str, Tensor]) -> pl.DataFrame:
-    """A row for each activation of a table and each named column of numbers."""
+    """A row for each activation of a table and each named column of values."""
     keys = table.select(KEY, cluster=pl.col(DOC_ID))
     return pl.concat(
         keys.with_columns(

@@ -1,4 +1,4 @@
-"""Words that explanations use for describing texts, each with a stand-in of the same meaning."""
+"""Words with which explanations describe texts, each with a replacement of the same meaning."""
 
 SYNONYMS: dict[str, str] = {
     "a line break": "a new line",
@@ -78,4 +78,4 @@ SYNONYMS: dict[str, str] = {
     "words": "terms",
     "written": "composed",
 }
-"""Lower-case word or phrase to its replacement; a longer phrase goes before the words in it."""
+"""Lower-case word or phrase → its replacement; a longer phrase goes before the words in it."""

@@ -1,4 +1,4 @@
-"""The held-out activations of a trunk: their texts, what an AR is asked, and what judges it."""
+"""The held-out activations of a trunk: their texts, the conditions, and the judge of errors."""
 
 from functools import cached_property
 
@@ -20,9 +20,9 @@ from common.trunk.artefacts import Trunk
 
 
 class TestSet:
-    """What runs on one pair of a trunk are tested on."""
+    """The test data of all runs on one pair of a trunk."""
 
-    __test__ = False  # no test case of pytest's
+    __test__ = False  # not a test case for pytest
 
     def __init__(self, trunk: Trunk) -> None:
         """Reads nothing yet."""
@@ -42,7 +42,7 @@ class TestSet:
 
     @property
     def keys(self) -> list[str]:
-        """Of the activations, in the order of the table."""
+        """Keys of the activations, in the order of the table."""
         return self.table[KEY].to_list()
 
     @cached_property

@@ -1,7 +1,7 @@
-"""Transforms of explanations: what survives of the reconstruction tells what carried it.
+"""Transforms of explanations, to find which part of a text carries the reconstruction.
 
 Each gives a new text, or None where it does not apply. None is counted (`coverage`) and its row is
-dropped; putting the original back in its place would make a transform look harmless.
+dropped; the original in its place would make a transform look harmless.
 """
 
 import re
@@ -33,13 +33,13 @@ def stripped(text: str, quotations: Spans) -> str | None:
 
 
 def random_stripped(text: str, quotations: Spans, key: object) -> str | None:
-    """The control of `stripped` for the amount of text removed.
+    """The control of `stripped`: removes the same amount of text, at random.
 
     Removes as many stretches as there are quotations, each of as many pieces (words, punctuation
     marks) as the quotation has with its marks. Every arrangement of disjoint stretches is equally
-    likely, blind to the quotation marks: a stretch may cover quoted words, or one mark of two.
-    Keeping off the quotations would make the control remove only what stands outside them, and
-    leave long quotations no room.
+    likely, independent of the quotation marks: a stretch may cover quoted words, or one mark of
+    two. If it avoided the quotations, the control would remove only text outside of them, and long
+    quotations would leave it no room.
 
     Returns:
         The shorter text; None without quotations, or if no word is left.
@@ -54,11 +54,11 @@ def random_stripped(text: str, quotations: Spans, key: object) -> str | None:
 
 
 def paraphrase(text: str, key: object) -> str | None:
-    """The text in other words and another order, quotations kept as they are.
+    """The text in other words and another order, with quotations unchanged.
 
-    Outside the quotations, words of `SYNONYMS` give way to their stand-ins and the statements
-    change places. A capitalized word inside a statement stays, as part of a name. A text with a
-    mark that has no partner, such as one cut off at the cap, keeps its order.
+    Outside the quotations, words of `SYNONYMS` are replaced and the statements change places. A
+    capitalized word inside a statement stays, because it may be part of a name. A text with an
+    unpaired mark, such as one cut off at the cap, keeps its order.
 
     Returns:
         The paraphrase; None if there was nothing to replace or to reorder.
@@ -100,7 +100,7 @@ def transform_all(
 ) -> dict[str, list[str | None]]:
     """Every transform that needs no model, by name, of texts with their rows' keys and sources.
 
-    `verbatim_*` treats only the quotations that stand in the source text.
+    `verbatim_*` treats only the quotations that occur in the source text.
     """
     if not len(texts) == len(keys) == len(sources):
         raise NlaError(f"{len(texts)} texts with {len(keys)} keys and {len(sources)} sources")
@@ -117,7 +117,7 @@ def transform_all(
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str | None:
-    """The text without ordered disjoint spans, white space tidied; None if no word or span is."""
+    """The text without ordered disjoint spans, white space tidied; None without spans or words."""
     if not spans:
         return None
     starts = [0, *(end for _, end in spans)]
@@ -139,14 +139,14 @@ def _random_stretches(words: int, lengths: list[int], generator: Random) -> list
 
 
 def _masked(text: str, spans: Spans) -> str:
-    """The text with signs that no statement ends with in place of what the spans hold."""
+    """The text with the spans' characters replaced by a sign that ends no statement."""
     for start, end in spans:
         text = text[:start] + "\x00" * (end - start) + text[end:]
     return text
 
 
 def _stand_in(match: re.Match[str], is_quoted: bool) -> str:
-    """The replacement of a phrase; what is quoted, and names by their capital, stay."""
+    """The replacement of a phrase; quoted words, and names (by their capital), are kept."""
     phrase = match[0]
     replacement = None if is_quoted else SYNONYMS.get(phrase.lower())
     if replacement is None or phrase.islower():
@@ -156,7 +156,7 @@ def _stand_in(match: re.Match[str], is_quoted: bool) -> str:
 
 
 def _reordered(statements: list[str], generator: Random) -> list[str]:
-    """The statements in a random order that is not the one given."""
+    """The statements in a random order that differs from the given one."""
     given = list(range(len(statements)))
     order = list(given)
     while order == given:
@@ -165,6 +165,6 @@ def _reordered(statements: list[str], generator: Random) -> list[str]:
 
 
 def _as_sentence(statement: str) -> str:
-    """A statement with a capital and a full stop, now that it may stand anywhere."""
+    """A statement with a capital and a full stop, since it may now stand anywhere."""
     statement = statement.strip().rstrip(".;")
     return statement[:1].upper() + statement[1:] + ("" if statement.endswith(("!", "?")) else ".")

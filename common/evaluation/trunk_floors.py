@@ -1,4 +1,4 @@
-"""Floors and ceiling of a trunk: readers that are no ARs, and the target's own blocks."""
+"""Floors and ceiling of a trunk: readers that are not ARs, and the target's own blocks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import polars as pl
 from common.data.batches import Example
 from common.device import best_device
 from common.evaluation import floors
-from common.evaluation.conditions import ORIGINAL
+from common.evaluation.conditions import ORIGINAL, Conditions
 from common.evaluation.test_set import TestSet
 from common.manifest import digest_of
 from common.schema import TOKEN_IDS
@@ -35,7 +35,7 @@ def ceiling(tests: TestSet, sources: Sequence[str]) -> pl.DataFrame:
     target, table = tests.trunk.target, tests.table
     target.model.to(best_device())
     own = floors.own_blocks(target, tests.trunk.layer, table[TOKEN_IDS].to_list())
-    asked = {ORIGINAL: tests.keys}
+    asked: Conditions = {ORIGINAL: [*tests.keys]}
     rows = tests.judge.rows(lambda _: own, asked, "").with_columns(arm=pl.lit("own_blocks"))
     return pl.concat(rows.with_columns(source=pl.lit(source)) for source in sources)
 

@@ -1,1 +1,1 @@
-"""When a run is made: the one life that every run of every arm has."""
+"""When a run is made: the same steps for every run of every arm."""

@@ -1,18 +1,17 @@
-"""What a run would be made with today, and whether it was."""
+"""What a run would be made with now, and whether it was made with that."""
 
 from typing import Any
 
 from common.arms.arm import Arm
-from common.code import code_digest
 from common.errors import NlaError
+from common.lifecycle.identity import code_of, command
 from common.lifecycle.tune import NOTHING_TUNED, known, sweep_of
-from common.paths import NEUTRAL, WARM_START
 from common.runs import MadeWith, RunFolder
 from common.tuning.study import Best
 
 
 def made_with(arm: Arm, seed: int, best: Best = NOTHING_TUNED) -> MadeWith:
-    """All that a run of this seed, with what tuning chose, depends on."""
+    """All that a run of this seed depends on, with the values that tuning chose."""
     trained = arm.trained_with(seed) | {"seed": seed}
     if arm.plan.search:
         trained |= {"tuned": chosen(arm, best).decisive()}
@@ -25,32 +24,10 @@ def chosen(arm: Arm, best: Best) -> Any:
     return arm.tuned.replace(**best.params) if arm.tuned else None
 
 
-def code_of(arm: Arm) -> dict[str, str]:
-    """Digests of the code that it is trained and tested with."""
-    trained = code_digest(*arm.modules, tests=False)
-    return {"trained": trained, "tested": code_digest(*arm.modules) if arm.has_test else trained}
-
-
-def command(arm: Arm) -> str:
-    """What makes a run of an arm."""
-    plan, profile = arm.plan, arm.profile.name
-    if plan.experiment == WARM_START:
-        stage = plan.name.rpartition(".")[2]
-        return f"dvc repro {stage}" if stage == plan.name else f"dvc repro {plan.name}"
-    if plan.experiment == NEUTRAL:
-        return f"nla evaluate {plan.name} {NEUTRAL} --profile {profile}"
-    return f"nla run {arguments(arm)}"
-
-
-def arguments(arm: Arm) -> str:
-    """What names an arm after `nla run` and `nla sweep`."""
-    return f"{arm.plan.experiment} --arm {arm.name} --profile {arm.profile.name}"
-
-
 def check_run(arm: Arm, seed: int) -> RunFolder:
-    """A finished run of an arm; NlaError when it is not, or of other settings or data than today's.
+    """A finished run of an arm; NlaError when it is unfinished or its settings or data differ now.
 
-    The code is not asked: what was trained with older code is what it is.
+    The code is not compared: a run that older code has trained is still a valid input.
     """
     return _checked(arm, seed, ignored=["code"])
 
@@ -75,6 +52,6 @@ def _checked(arm: Arm, seed: int, ignored: list[str]) -> RunFolder:
 
 
 def _as_run(folder: RunFolder, arm: Arm) -> Best:
-    """The values that a run was made with, where its study is not here."""
+    """The values that a run was made with, if its study is not on this machine."""
     tuned = folder.config.get("trained", {}).get("tuned") or {}
     return Best({name: tuned[name] for name in arm.plan.search if name in tuned}, (), 0, 0)

@@ -1,4 +1,4 @@
-"""Make a run: lock, begin, track, train, test, finish. Killed anywhere, it goes on from there."""
+"""Make a run: lock, begin, track, train, test, finish. Killed anywhere, it continues there."""
 
 import logging
 import shutil
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def has_finished(arm: Arm, seeds: Sequence[int]) -> bool:
-    """Whether the budget is spent and these runs are made: then nothing heavy is imported."""
+    """Whether the tuning budget is spent and these runs are made; imports nothing heavy if so."""
     best = known(arm)
     if best is None:
         return False
@@ -39,7 +39,7 @@ def has_finished(arm: Arm, seeds: Sequence[int]) -> bool:
 def make_run(arm: Arm, seed: int, best: Best = NOTHING_TUNED) -> RunFolder:
     """Train the best setting and test it; what is done already is not done again.
 
-    A run of the same training is tested again where the test has changed, from its checkpoint.
+    If only the test has changed, a trained run is tested again from its checkpoint.
     """
     check_shares(arm.profile, **arm.global_batch_sizes)
     folder = arm.run_folder(seed)
@@ -71,7 +71,7 @@ def _train(arm: Arm, tracker: Tracker, seed: int, best: Best) -> None:
 
 
 def _test(arm: Arm, folder: RunFolder, seed: int, made: MadeWith) -> None:
-    """What is tested is what can be loaded."""
+    """Test what the checkpoint holds, never the model in memory."""
     started = time.perf_counter()
     outcome = arm.test(arm.load(folder), seed)
     tables = {
@@ -92,7 +92,7 @@ def _test(arm: Arm, folder: RunFolder, seed: int, made: MadeWith) -> None:
 
 
 def _named(table: pl.DataFrame | None, arm: str, seed: int) -> Any:
-    """With the columns `arm` and `seed`, unless it tells of several arms."""
+    """With the columns `arm` and `seed`, unless the table is about several arms."""
     if table is None or "arm" in table.columns:
         return table
     return table.with_columns(arm=pl.lit(arm), seed=pl.lit(seed, pl.Int64))

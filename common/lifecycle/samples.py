@@ -1,4 +1,4 @@
-"""What a reader should look at before believing a number: samples.jsonl of a run."""
+"""What to look at before believing a number: samples.jsonl of a run."""
 
 import json
 
@@ -15,16 +15,16 @@ SAMPLES, SOURCE_CHARACTERS = 20, 240
 
 
 def write_samples(folder: RunFolder, trunk: Trunk, outcome: Outcome) -> None:
-    """Some test activations: the end of the text, explanations, and how well each is read."""
+    """Write some test activations: the text's end, explanations, and how well each is read."""
     lines = samples(TestSet(trunk).table, outcome).to_dicts()
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     folder.samples_file.write_text(text, encoding="utf-8")
 
 
 def samples(table: pl.DataFrame, outcome: Outcome) -> pl.DataFrame:
-    """A row for each: key, end of the text, the teacher's and the AV's words, their cosines.
+    """A row for each: key, end of the text, the teacher's and the AV's texts, their cosines.
 
-    The AV is the arm's own where it has written, else that of the warm start.
+    The AV is the arm's own where it has written texts, else that of the warm start.
     """
     if outcome.texts is not None:
         own = outcome.texts.select(KEY, pl.col(EXPLANATION).alias(AV))

@@ -5,6 +5,7 @@ import optuna
 from common.allocator import free_finished_runs
 from common.arms.arm import Arm
 from common.errors import NlaError
+from common.lifecycle.identity import code_of, command
 from common.manifest import digest_of
 from common.params import SearchSpace
 from common.paths import EXPERIMENTS, OPTUNA_URI
@@ -17,14 +18,14 @@ from common.tuning.trials import slot_of
 
 NOTHING_TUNED = Best({}, (), 0, 0)
 TRIAL_SEED = -1
-"""Of every trial, so that no seed of the test has been tuned."""
+"""Seed of every trial, so that no seed of the final runs was used in tuning."""
 
 
 def sweep_of(arm: Arm) -> Sweep:
     """This arm's study; its name changes with all settings and data that a trial depends on.
 
-    Code is no part of it, which each trial keeps instead, and a setting that has its default is
-    none either: a study is not thrown away for new code or a new option.
+    It does not change with the code, which each trial records instead, nor with a setting at its
+    default: new code or a new option does not discard a study.
     """
     tuning, space = arm.profile.tuning, search_space(arm)
     settings = {"arm": arm.settings, "tuned": arm.tuned}
@@ -69,7 +70,7 @@ def known(arm: Arm) -> Best | None:
 
 
 def tune(arm: Arm) -> Best:
-    """Spend the arm's budget (shared with any other worker), or find it spent.
+    """Spend the arm's budget (shared with other workers); returns at once if it is spent.
 
     An experiment that searches nothing runs the profile's own setting.
     """
@@ -87,8 +88,6 @@ def tune(arm: Arm) -> Best:
 
 
 def _trial(arm: Arm, trial: optuna.Trial, params: dict[str, float]) -> float:
-    from common.lifecycle.check import code_of, command
-
     assert arm.tuned, "what is tuned has settings"
     free_finished_runs()
     code = code_of(arm)
@@ -98,7 +97,7 @@ def _trial(arm: Arm, trial: optuna.Trial, params: dict[str, float]) -> float:
     folder.begin(MadeWith(trained, {}, code, command(arm)))
     with tracked_run(folder) as tracker:
         task = (tracker, arm.tuned.replace(**params), TRIAL_SEED)
-        others = (*task, optuna.trial.FixedTrial(params))  # Optuna hears of the leader alone
+        others = (*task, optuna.trial.FixedTrial(params))  # only the leader reports to Optuna
         _, facts = everywhere(arm.profile, arm.train, *task, trial, others=others)
         folder.finish({**facts, **params})
     return facts[arm.objective]

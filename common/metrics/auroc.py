@@ -1,7 +1,7 @@
-"""Area under the ROC curve: the chance that a score is higher for a positive item than a negative.
+"""Area under the ROC curve: the chance that a positive item has a higher score than a negative.
 
-Ties count half (Hanley and McNeil 1982). 0.5 is what a score without meaning has. Intervals are
-those of a bootstrap that draws whole documents, the same ones for every scorer of the same items.
+Ties count half (Hanley and McNeil 1982). A score without meaning has 0.5. Intervals come from a
+bootstrap that draws whole documents, the same ones for every scorer of the same items.
 """
 
 import math
@@ -17,9 +17,9 @@ from common.metrics.resampling import draws, finite_column, rows_of_documents
 from common.metrics.statistics import Interval, least_p_value
 
 MOST_UNDEFINED = 0.01
-"""Share of resamples that may hold one class only; with more of them there are no bounds."""
+"""Largest share of resamples that may hold one class only; above it there are no bounds."""
 AT_ONCE = 100
-"""Resamples that are worked out together, which bounds the memory."""
+"""Resamples that are computed together, which bounds the memory."""
 
 
 class Resampled(NamedTuple):
@@ -29,7 +29,7 @@ class Resampled(NamedTuple):
     values: Float[np.ndarray, "resamples"]
 
     def minus(self, other: "Resampled") -> "Resampled":
-        """The difference, paired: of two statistics of the same documents and draws."""
+        """The paired difference of two statistics of the same documents and draws."""
         return Resampled(self.estimate - other.estimate, self.values - other.values)
 
     def interval(self, level: float = 0.95) -> Interval:
@@ -41,7 +41,7 @@ class Resampled(NamedTuple):
         return Interval(self.estimate, float(low), float(high))
 
     def p_value(self, null: float = 0.0) -> float:
-        """Two-sided, of the statistic being `null`; an undefined resample counts against."""
+        """Two-sided p-value of the statistic being `null`; undefined resamples raise it."""
         if math.isnan(self.estimate):
             return 1.0
         undefined = int(np.isnan(self.values).sum())
@@ -50,7 +50,7 @@ class Resampled(NamedTuple):
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """In [0, 1]; NaN where all items have one label.
+    """AUROC in [0, 1]; NaN where all items have one label.
 
     Args:
         labels: 1 (positive) or 0 of each item.
@@ -70,10 +70,11 @@ def resampled_auroc(
     resamples: int = 2000,
     key: str = "bootstrap",
 ) -> Resampled:
-    """`auroc` of the items and of each resample of their documents; further errors as there.
+    """`auroc` of the items and of each resample of their documents.
 
     Raises:
-        NlaError: also for an item without a document, fewer than two, or no resamples.
+        NlaError: as in `auroc`; for an item without a document, fewer than two documents, or no
+            resamples.
     """
     positive, column = _checked(labels, scores)
     rows = rows_of_documents(documents, [column])
@@ -98,7 +99,7 @@ def auroc_difference(
 
 
 def mean_of(found: Sequence[Resampled]) -> Resampled:
-    """Of training seeds, each resampled by the same draws of the same documents."""
+    """Mean over training seeds, each resampled by the same draws of the same documents."""
     estimate = float(np.mean([one.estimate for one in found]))
     return Resampled(estimate, np.mean([one.values for one in found], axis=0))
 
@@ -121,7 +122,7 @@ def _weighted(
     scores: Float[np.ndarray, "rows"],
     weights: Float[np.ndarray, "resamples rows"],
 ) -> Float[np.ndarray, "resamples"]:
-    """AUROC of each resample, whose weights say how often an item is in it."""
+    """AUROC of each resample; a weight says how often an item is in it."""
     order = np.argsort(scores, kind="stable")
     ranked = scores[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] > ranked[:-1]])

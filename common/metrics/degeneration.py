@@ -1,4 +1,4 @@
-"""Signs that an AV stops writing language: watched on every batch of explanations."""
+"""Signs that an AV stops writing language, watched in every batch of explanations."""
 
 from collections.abc import Callable, Iterable
 from statistics import fmean
@@ -12,7 +12,7 @@ ROLE_MARKERS = ("Human:", "Assistant:", "<|im_start|>", "<|im_end|>")
 
 
 def degeneration(explanations: list[str], lengths: list[int], cap: int) -> dict[str, float]:
-    """Monitors of one batch; all but `length` are shares in [0, 1], healthy near 0 unless said.
+    """Monitors of one batch; all but `length` are shares in [0, 1], healthy near 0 unless noted.
 
     Args:
         explanations: the texts of the batch.
@@ -22,15 +22,15 @@ def degeneration(explanations: list[str], lengths: list[int], cap: int) -> dict[
     Returns:
         length: mean length in tokens.
         cap_hit: texts that reach the cap.
-        repetition: mean share of a text's word 3-grams that stand earlier in the same text.
+        repetition: mean share of a text's word 3-grams that occur earlier in the same text.
         distinct_1, distinct_2: distinct word n-grams among all of the batch; healthy when high.
         role_leakage: texts with a piece of the chat format.
-        unbalanced_quotes: texts with a double quotation mark that has no partner.
+        unbalanced_quotes: texts with an unpaired double quotation mark.
         non_ascii: characters outside ASCII, among all of the batch.
         empty: blank texts.
 
     Raises:
-        NlaError: for an empty batch, what is no text, or lengths that do not match the texts.
+        NlaError: for an empty batch, a text that is not a string, or lengths that do not match.
     """
     if not explanations or len(explanations) != len(lengths):
         raise NlaError(f"degeneration of {len(explanations)} texts with {len(lengths)} lengths")
@@ -54,14 +54,14 @@ def degeneration(explanations: list[str], lengths: list[int], cap: int) -> dict[
 
 
 def sameness(explanations: list[str]) -> float:
-    """How much an AV says of one activation that it says of another: near 1, it says one thing.
+    """How much explanations of different activations repeat one another: near 1, all are the same.
 
     Args:
-        explanations: one each of different activations.
+        explanations: one each, of different activations.
 
     Returns:
-        The mean share of an explanation's word 3-grams that stand in the one before it, too (the
-        last stands before the first); 0 for fewer than two explanations, or none with 3 words.
+        The mean share of an explanation's word 3-grams that also occur in the one before it (for
+        the first: the last); 0 for fewer than two explanations, or if none has 3 words.
     """
     spoken = [ngrams(words(text), 3) for text in explanations]
     pairs = zip(spoken, spoken[-1:] + spoken[:-1], strict=True)

@@ -1,4 +1,4 @@
-"""Fraction of variance explained (FVE): how much of an activation its reconstruction gives back.
+"""Fraction of variance explained (FVE): how much of an activation its reconstruction recovers.
 
 `n(v) = sqrt(d) * v / ||v||` removes the length of an activation, and
 `FVE = 1 - mean ||n(ĥ) - n(h)||² / mean ||n(h) - μ||²` compares directions against the mean one.
@@ -22,10 +22,10 @@ EPSILON = 1e-8
 def normalize(vectors: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
     """Scale each vector to length sqrt(d_model), in float32 or better; zero stays zero.
 
-    What is not finite gives NaN.
+    A vector that is not finite gives NaN.
     """
     vectors = _precise(vectors)
-    # Squares of very short and very long vectors leave float32: the largest entry becomes 1 before.
+    # Squares of very short and very long vectors leave float32: scale the largest entry to 1.
     largest = vectors.detach().abs().amax(-1, keepdim=True)
     vectors = vectors / largest.where(largest > 0, 1.0)
     squared_length = vectors.square().sum(-1, keepdim=True)
@@ -122,7 +122,7 @@ def raw_fve(
 def marginal_fve(prefix_fve: dict[int, float]) -> dict[int, float]:
     """FVE gained per token between consecutive prefix lengths, keyed by the longer length.
 
-    Give length 0, the empty explanation, to learn what the first tokens are worth.
+    Include length 0, the empty explanation, to learn what the first tokens add.
     """
     lengths = sorted(prefix_fve)
     return {
@@ -132,7 +132,7 @@ def marginal_fve(prefix_fve: dict[int, float]) -> dict[int, float]:
 
 
 def _check_rows(predictions: Tensor, activations: Tensor) -> None:
-    """Shapes that differ would be broadcast, and every row compared with the same activation."""
+    """Different shapes would be broadcast, and every row compared with the same activation."""
     if predictions.ndim != 2 or predictions.shape != activations.shape:
         shapes = f"{tuple(predictions.shape)} with activations {tuple(activations.shape)}"
         raise NlaError(f"cannot compare predictions {shapes}", remedy="give one row for each")
@@ -145,5 +145,5 @@ def _check_width(mean: Tensor, activations: Tensor) -> None:
 
 
 def _precise(vectors: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-    """Float32 or better: squares of residual norms overflow float16 and blur in bfloat16."""
+    """Float32 or better: squares of residual norms overflow float16 and are inexact in bfloat16."""
     return vectors.to(torch.promote_types(vectors.dtype, torch.float32))

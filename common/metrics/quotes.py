@@ -9,21 +9,22 @@ Spans = list[tuple[int, int]]
 """Stretches of a text, in order: start and end of each."""
 
 _CLOSED_BY = {'"': '"', "“": "”", "„": "“”"}
-"""What may end a quotation, by what begins it; a German one begins low and ends as “ or ”."""
+"""Opening mark → marks that may close it; a German one opens with „ and closes with “ or ”."""
 _MARK = re.compile('["“”„]')
 _INCH = re.compile(r'(?<=\d)"')
-"""A straight mark behind a digit opens nothing: it is an inch, or a second."""
+"""A straight mark behind a digit opens no quotation: it means inches or seconds."""
 _ENDING = re.compile(r'(?<=\w)"(?!\w)|(?<=[^\s\w(\[{])"(?!\S)')
-"""A straight mark that stands as those that close: behind a word or its full stop, before none."""
+"""A straight mark in closing position: behind a word or its full stop, and before no word."""
 _STARTING = re.compile(r'(?<=\s)["“]\w')
-"""A mark that stands as those that open: behind a space and before a word."""
+"""A mark in opening position: behind a space and before a word."""
 
 
 def quotations(text: str) -> tuple[Spans, list[int]]:
     """Spans of the quotations with their marks, and the places of the marks without a partner.
 
-    A quotation lasts to the next mark that can close it; other kinds of marks are part of it. Where
-    another one of its kind opens before, it is none: one forgotten mark spoils no later quotation.
+    A quotation lasts to the next mark that can close it; other kinds of marks are part of it. If
+    another mark of its kind opens before that, the first one is unpaired: a forgotten mark then
+    spoils no later quotation.
     """
     check_text(text)
     spans: Spans = []
@@ -40,7 +41,7 @@ def quotations(text: str) -> tuple[Spans, list[int]]:
 
 
 def _partner(text: str, first: int, later: list[int]) -> int | None:
-    """The mark that closes what the first one opens; None if it opens nothing."""
+    """The mark that closes the quotation that the first one opens; None if it opens none."""
     if any(wrong.match(text, first) for wrong in (_INCH, _ENDING)):
         return None
     for mark in later:
@@ -52,7 +53,7 @@ def _partner(text: str, first: int, later: list[int]) -> int | None:
 
 
 def unpaired_marks(text: str) -> int:
-    """How many double quotation marks open or close nothing; inches and seconds do not count."""
+    """Number of double quotation marks that open or close nothing, without inches and seconds."""
     return len(quotations(text)[1])
 
 
@@ -69,10 +70,10 @@ def quoted_spans(text: str) -> Spans:
 
 
 def verbatim_spans(text: str, source: str) -> Spans:
-    """Those quotations of at least two words that stand verbatim in `source`.
+    """The quotations of at least two words that occur verbatim in `source`.
 
-    What an explanation quotes from elsewhere, such as a word that is predicted to come next, is
-    left out; one word may stand in the source by chance.
+    Quotations from elsewhere, such as a word that is predicted to come next, are left out; a single
+    word may occur in the source by chance.
     """
     known = " ".join(check_text(source).split())
     return [
@@ -85,7 +86,7 @@ def verbatim_spans(text: str, source: str) -> Spans:
 def quote_share(text: str, tokenize: Callable[[str], Sized] = tokens) -> float:
     """Share of the tokens of `text` that stand inside quotation marks, in [0, 1]; 0 without any.
 
-    The marks count as tokens outside, and a mark without a partner opens nothing: see
+    The marks count as tokens outside, and an unpaired mark opens nothing: see
     `unpaired_marks`. Each stretch is tokenized by itself, so that no token of a subword tokenizer
     straddles a mark; the default counts words and punctuation marks.
     """

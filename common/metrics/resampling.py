@@ -1,6 +1,6 @@
 """Draws of whole documents with replacement, and the columns that they are drawn from.
 
-A document is whatever holds rows that are not independent of one another.
+A document is any group of rows that are not independent of one another.
 """
 
 import math
@@ -49,7 +49,7 @@ def rows_of_documents(
 
 
 def check_resamples(resamples: int) -> None:
-    """NlaError for none."""
+    """NlaError when there is none."""
     if resamples < 1:
         raise NlaError(f"{resamples} resamples", remedy="take at least one, better thousands")
 
@@ -61,8 +61,8 @@ def draws(
 
     Args:
         rows: number of each row's document, as `rows_of_documents` gives it; at least two.
-        resamples: how many.
-        key: names the draw.
+        resamples: how many resamples.
+        key: seed of the draw; the same key gives the same resamples.
     """
     if (count := int(rows.max()) + 1) < 2:
         raise NlaError(f"a bootstrap by document needs two documents, found {count}")

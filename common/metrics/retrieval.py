@@ -1,4 +1,4 @@
-"""Retrieval: does an explanation pick its own activation out of others from the same document?"""
+"""Retrieval: does an explanation single out its own activation among others of its document?"""
 
 from collections import defaultdict
 
@@ -22,7 +22,7 @@ def distractor_indices(
         groups: topic of each row; rows without one share the empty string.
         doc_ids: document of each row.
         count: distractors for each row.
-        key: names the draw; the same key and rows give the same distractors.
+        key: seed of the draw; the same key and rows give the same distractors.
 
     Returns:
         `count` distinct row indices for each row, never the row itself.
@@ -45,7 +45,7 @@ def distractor_indices(
         chosen: list[int] = []
         for pool in (by_document[doc_id], by_group[group], range(rows)):
             taken, missing = {row, *chosen}, count - len(chosen)
-            # Drawing as many more as are taken leaves enough after they are dropped.
+            # Drawing more by the number already taken leaves enough after those are dropped.
             candidates = generator.sample(pool, min(len(pool), missing + len(taken)))
             chosen += [other for other in candidates if other not in taken][:missing]
         drawn.append(chosen)
@@ -61,12 +61,12 @@ def retrieval_ranks(
     """Rank of each row's own activation among itself and its distractors; 1 is best.
 
     Scores are cosines of `n(ĥ) - μ` and `n(h) - μ`: without centring, the one direction that all
-    activations share drowns the rest. Ties, and predictions that are not numbers, rank last.
+    activations share hides the rest. Ties, and predictions that are not numbers, rank last.
 
     Args:
         predictions: reconstruction of each row.
         activations: the rows' own activations, which are also the pool of distractors.
-        distractors: equally many row indices for each row, as `distractor_indices` draws them.
+        distractors: equally many row indices for each row, from `distractor_indices`.
         mean: μ of the training documents.
 
     Raises:
@@ -99,7 +99,7 @@ def retrieval_summary(ranks: Int[Tensor, "batch"]) -> dict[str, float]:
 
 
 def _check_distractors(distractors: list[list[int]], rows: int) -> None:
-    """A negative index would be a row counted from the end, and its own row a tie."""
+    """A negative index would count from the end, and a row's own index would be a tie."""
     if not rows or len(distractors) != rows or len({len(others) for others in distractors}) > 1:
         raise NlaError(f"distractors of {len(distractors)} rows for {rows}, or not equally many")
     for row, others in enumerate(distractors):

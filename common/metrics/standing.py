@@ -1,4 +1,4 @@
-"""Where one activation stands among those that a pair was tested on, and trained on."""
+"""How one activation compares with those that a pair was tested on, and trained on."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ KEPT = 0.9
 
 
 class Familiar(NamedTuple):
-    """What training activations have in common."""
+    """The common part of the training activations."""
 
     mean: Float[Tensor, " d_model"]
-    """μ of method."""
+    """μ, the mean of n(h)."""
     directions: Float[Tensor, "kept d_model"]
-    """Orthonormal: the fewest that hold `KEPT` of the variance of n(h)."""
+    """Orthonormal; the fewest directions that hold `KEPT` of the variance of n(h)."""
 
 
 class Standing(NamedTuple):
-    """What a test has shown of a pair."""
+    """The test results of a pair."""
 
     cosines: list[float]
     """Percentiles 0 to 100 of the cosines of the round trip."""
     novelties: list[float]
-    """The same of the test activations' novelty."""
+    """Percentiles 0 to 100 of the test activations' novelty."""
     familiar: Familiar
-    """Of the training activations."""
+    """The common part of the training activations."""
     fve: float
-    """Of the round trip."""
+    """FVE of the round trip."""
 
 
 def familiar(activations: Float[Tensor, "batch d_model"]) -> Familiar:
@@ -49,17 +49,17 @@ def familiar(activations: Float[Tensor, "batch d_model"]) -> Familiar:
 def novelty(
     activations: Float[Tensor, "batch d_model"], known: Familiar
 ) -> Float[Tensor, " batch"]:
-    """Share of each activation that lies outside the familiar directions around μ; 0 or more."""
+    """Share of each activation outside the familiar directions around μ; 0 or more."""
     deviations = normalize(activations) - known.mean
     inside = (deviations @ known.directions.T).square().sum(-1)
     return (deviations.square().sum(-1) - inside).clamp(min=0) / activations.shape[-1]
 
 
 def percentiles(values: Float[Tensor, " rows"]) -> list[float]:
-    """The 0th to the 100th."""
+    """The percentiles 0 to 100."""
     return torch.quantile(values.float(), torch.linspace(0, 1, 101)).tolist()
 
 
 def percent_below(value: float, among: Sequence[float]) -> int:
-    """Which of the percentiles a value reaches, 0 to 100."""
+    """How many per cent of the percentiles `among` lie below a value, 0 to 100."""
     return round(100 * bisect_left(among, value) / len(among))

@@ -2,7 +2,7 @@
 
 A resample draws as many documents as there are, with replacement, and takes all their rows; its
 mean is the ratio of the drawn sums and counts. The same `key` and documents give the same resamples
-for every arm. Where an arm has several seeds, average its errors over seeds per key beforehand.
+for every arm. Where an arm has several seeds, average its errors per key over the seeds before.
 """
 
 import math
@@ -39,7 +39,7 @@ def clustered_bootstrap(
         documents: document id of each row; at least two distinct ones.
         resamples: bootstrap resamples.
         level: coverage of the interval, in (0, 1).
-        key: names the draw.
+        key: seed of the draw.
 
     Raises:
         NlaError: for columns of different lengths, values that are not finite, rows without a
@@ -75,15 +75,16 @@ def paired_p_value(
 
 
 def least_p_value(resamples: int) -> float:
-    """The smallest `paired_p_value` that so many resamples can give: they prove no more."""
+    """The smallest `paired_p_value` that this number of resamples can give."""
     return 2 / (resamples + 1)
 
 
 def sign_flip_p_value(values: ArrayLike, documents: ArrayLike, resamples: int = 2000) -> float:
-    """Two-sided p-value of a zero mean when each document's sum may as well have the other sign.
+    """Two-sided p-value of a zero mean, if each document's sum could as well have the other sign.
 
-    For values that are zero in most documents a bootstrap believes too much: four documents of one
-    sign give it .03, this test .125. Exact where there are no more sign patterns than `resamples`.
+    For values that are zero in most documents a bootstrap gives too small p-values: for four
+    documents of one sign .03, where this test gives .125. Exact if there are no more sign patterns
+    than `resamples`.
     Errors as in `clustered_bootstrap`, but one document is enough.
     """
     from scipy.stats import permutation_test  # slow to import, and every run imports this file
@@ -141,11 +142,11 @@ def share_surviving(
 ) -> Interval:
     """FVE of transformed explanations over FVE of the originals, on the same rows.
 
-    A share of nothing is undefined: the estimate is NaN unless the originals' FVE is positive, and
-    the bounds are NaN unless it is positive in every resample too.
+    A share of zero is undefined: the estimate is NaN unless the originals' FVE is positive, and the
+    bounds are NaN unless it is positive in every resample too.
 
     Args:
-        transformed: squared errors of the transformed explanations, rows where it applied only.
+        transformed: squared errors of the transformed explanations, only rows where it applied.
         original: squared errors of the originals, on those same rows.
         documents: document id of each row.
         variance: the constant of the split.
@@ -173,14 +174,14 @@ def ratio_difference(
     """Mean of numerator a over mean of denominator a, minus the same of b; 95 % bounds.
 
     Numerators and denominators are resampled together, the same documents in all four, so that the
-    bounds hold the scatter of the denominators too. As in `share_surviving`, the estimate is NaN
+    bounds include the scatter of the denominators. As in `share_surviving`, the estimate is NaN
     unless both denominators are positive, the bounds unless they are so in every resample.
 
     Args:
         numerator_a: one finite number for each row, such as a loss.
         denominator_a: what the numerator is a share of, on the same rows.
-        numerator_b: as `numerator_a`, of what a is compared with.
-        denominator_b: what that is a share of, on the same rows.
+        numerator_b: as `numerator_a`, for the other side of the comparison.
+        denominator_b: what `numerator_b` is a share of, on the same rows.
         documents: document id of each row.
         resamples: bootstrap resamples.
     """
@@ -203,7 +204,7 @@ def excludes_zero(interval: Interval) -> bool:
 def holm(p_values: list[float]) -> list[float]:
     """Adjust p-values for their number (Holm 1979), in the order given; each in [0, 1].
 
-    NlaError for what is no p-value.
+    NlaError for a value that is no p-value.
     """
     if not all(0 <= p_value <= 1 for p_value in p_values):
         raise NlaError(f"p-values outside of [0, 1]: {p_values}")

@@ -12,7 +12,7 @@ UNSPACED = (
 """Scripts that put no space between words, for a regular expression's `[...]`."""
 SPACED = rf"[^\W{UNSPACED}]+"
 SIGN = rf"(?=\w)[{UNSPACED}]"
-"""Of a script without spaces every sign counts as a word: where words end takes a dictionary."""
+"""In a script without spaces every sign counts as a word: finding words would need a dictionary."""
 _WORD = re.compile(rf"{SIGN}|{SPACED}(?:['\u2019]{SPACED})*")
 PIECE = re.compile(rf"{_WORD.pattern}|[^\w\s]")
 """A word or a single punctuation mark."""
@@ -29,14 +29,14 @@ def tokens(text: str) -> list[str]:
 
 
 def ngrams(items: list[str], n: int) -> list[tuple[str, ...]]:
-    """All runs of n consecutive items, with repetitions; none where there are fewer than n."""
+    """All sequences of n consecutive items, with repetitions; empty if there are fewer than n."""
     if n < 1:
         raise NlaError(f"runs of {n} words", remedy="count at least one")
     return list(zip(*(items[offset:] for offset in range(n)), strict=False))
 
 
 def check_text(text: str) -> str:
-    """The text itself; NlaError for None, which stands where a transform was not applied."""
+    """The text itself; NlaError for None, which marks a transform that was not applied."""
     if not isinstance(text, str):
         remedy = "drop and count the rows where a transform was not applied"
         raise NlaError(f"{text!r} is no text", remedy=remedy)

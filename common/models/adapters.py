@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 Adapter = tuple[Tensor, Tensor, float]
-"""B [out, rank], A [rank, in] and s: what it adds to a weight W, W + s B A."""
+"""B [out, rank], A [rank, in] and s; the adapter adds s B A to a weight W."""
 
 
 def adapters_in(layer: Any) -> list[Adapter]:
-    """The active adapters of a layer of peft's."""
+    """The active adapters of a peft layer."""
     return [
         (layer.lora_B[name].weight, layer.lora_A[name].weight, layer.scaling[name])
         for name in layer.active_adapters

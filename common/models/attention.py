@@ -1,4 +1,4 @@
-"""A model's attention exchanged for one of ours, for a while."""
+"""Replace a model's attention by our own for a while."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from common.errors import NlaError
 
 @contextmanager
 def attending(model: Any, name: str, attend: Callable[..., Any]) -> Iterator[str]:
-    """Within this context the model attends with `attend`; gives the name of its usual attention.
+    """Within this context the model attends with `attend`; yields the name of its usual attention.
 
-    `name` is what transformers knows `attend` by: one for each function.
+    `name` is the name under which transformers knows `attend`; each function has its own.
     """
     from transformers import AttentionInterface
 
@@ -25,7 +25,7 @@ def attending(model: Any, name: str, attend: Callable[..., Any]) -> Iterator[str
 
 
 def check_window(sliding_window: int | None, tokens: int) -> None:
-    """NlaError when a text is longer than what a block's attention sees: ours sees all of it."""
+    """NlaError when a text is longer than a block's attention window, which ours does not apply."""
     if sliding_window is not None and tokens > sliding_window:
         what = f"prompt and explanation have {tokens} tokens, the model sees {sliding_window}"
         remedy = "lower max_explanation_tokens of av and ar, or choose a model with a wider window"

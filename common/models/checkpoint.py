@@ -1,4 +1,4 @@
-"""Trainable weights on disk, with what they depend on in the header."""
+"""Trainable weights on disk, with metadata of what they depend on in the header."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ def save_trainable(
     metadata: dict[str, str],
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """The trainable weights as safetensors, with what they depend on as metadata.
+    """Write the trainable weights as safetensors, with what they depend on as metadata.
 
-    Beside them, in their own precision, stands what decompositions were fitted to.
+    Fitted buffers of decompositions are written too, in their own precision.
     """
     from safetensors.torch import save_file
 
@@ -57,7 +57,7 @@ def load_trainable(model: torch.nn.Module, path: Path, metadata: dict[str, str])
 
 
 def scheme_of(decomposition: Decomposition) -> dict[str, str]:
-    """Metadata of an AV's checkpoint: how activations were shared out over its slots."""
+    """Metadata of an AV's checkpoint: how activations were divided among its slots."""
     return {
         "decomposition": type(decomposition).__name__,
         "slots": str(decomposition.slots),

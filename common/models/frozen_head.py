@@ -11,14 +11,14 @@ from common.models.packing import Product, product_with
 from common.target.parts import logits_of
 
 LOGITS_AT_ONCE = {"cpu": 7_000_000, "cuda": 270_000_000}
-"""On a CPU below the largest block of memory that `common.allocator` has reused."""
+"""Most logits in a batch; on a CPU, less than the largest block that `common.allocator` reuses."""
 
 WORTH_PACKING = 512
-"""Rows from which laying out the vocabulary anew costs less than it saves."""
+"""Number of rows from which packing the vocabulary's weight saves more time than it costs."""
 
 
 Reader = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
-"""States and ids of some rows → log-probabilities, and their slopes along the states if wanted."""
+"""States and ids of rows → log-probabilities, and, if wanted, their gradients by the states."""
 
 
 def log_probs_of(
@@ -29,8 +29,8 @@ def log_probs_of(
 ) -> Float[Tensor, " rows"]:
     """Log-probability of each row's token in `softmax(head(states) / temperature)`.
 
-    Logits of many tokens are the largest tensors of a training step. As the head does not learn,
-    one gradient per row is all that its backward needs: it is found along the way, in batches.
+    The logits of many tokens are the largest tensors of a training step. Because the head does not
+    learn, its backward needs one gradient per row, which is computed in the forward, in batches.
     """
     assert head.bias is None, "the head must be a plain one"
     assert not head.weight.requires_grad, "the head must be frozen"
@@ -46,7 +46,7 @@ def own_log_probs_of(
     ids: Int[Tensor, " rows"],
     temperature: float = 1.0,
 ) -> Float[Tensor, " rows"]:
-    """The same by a model's own logits, for heads with a scale, a soft cap or a bias."""
+    """As `log_probs_of`, by a model's own logits, for heads with a scale, a soft cap or a bias."""
     head = model.get_output_embeddings()
     assert not any(part.requires_grad for part in head.parameters()), "the head must be frozen"
     return _LogProbs.apply(states, ids, len(head.weight), _own(model, temperature))

@@ -1,4 +1,4 @@
-"""Put vectors into a language model's token stream: pure functions on tensors."""
+"""Put vectors into a language model's sequence of tokens: pure functions on tensors."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def replace(
     vectors: Float[Tensor, "batch slots d_model"],
     alpha: float,
 ) -> Float[Tensor, "batch time d_model"]:
-    """Embeddings whose slot columns are `alpha * v`: the published recipe, for v of length 1."""
+    """Embeddings with `alpha * v` in the slot columns: the published recipe, for v of length 1."""
     injected = embeddings.clone()
     injected[:, list(columns)] = (alpha * vectors).to(embeddings.dtype)
     return injected
@@ -23,7 +23,7 @@ def add_norm_matched(
     columns: Sequence[int],
     vectors: Float[Tensor, "batch slots d_model"],
 ) -> Float[Tensor, "batch time d_model"]:
-    """Hidden states whose slot columns gain a vector in units of their own norm: `x + |x| v`.
+    """Hidden states with a vector added in the slot columns, in units of their norm: `x + |x| v`.
 
     Source: Activation Oracles (Karvonen et al. 2025), applied at the output of block 1.
     """

@@ -1,4 +1,4 @@
-"""Who learns in reinforcement learning, and with which parameters."""
+"""Which models learn in reinforcement learning, and with which parameters."""
 
 from common.config import RLConfig
 from common.models.reconstructor import Reconstructor
@@ -8,7 +8,7 @@ from common.models.verbalizer import Verbalizer
 def prepare_learners(
     verbalizer: Verbalizer, reconstructor: Reconstructor | None, config: RLConfig
 ) -> None:
-    """Fresh adapters on the warm-started AV; what is not trained is frozen."""
+    """Put new adapters on the warm-started AV; freeze what is not trained."""
     verbalizer.adapt_anew(config.lora_rank, trainable=config.trained != "ar")
     if reconstructor is not None and config.trained == "av":
         reconstructor.requires_grad_(False)

@@ -1,8 +1,8 @@
-"""A linear layer with adapters as one operation: peft's layer, its arithmetic in one piece.
+"""A linear layer with adapters as one operation: the same arithmetic as peft's layer, in one step.
 
-Written out, an adapter costs a CPU more than it computes: under autocast the input is cast again
-for each small matrix, and what they add is scaled and added in passes of its own, forward and
-backward.
+Computed step by step, an adapter costs a CPU more time than its products need: under autocast the
+input is cast again for each small matrix, and scaling and adding are separate passes over memory,
+in forward and backward.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ class LowRankLinear(Linear):
     """`x W^T + b + s x A^T B^T`; A and B learn, W and b do not. Plain adapters only: no dropout."""
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        """All active adapters act as one, as wide as they are together."""
+        """All active adapters act as one, whose rank is the sum of theirs."""
         base: nn.Linear = self.get_base_layer()  # pyright: ignore[reportAssignmentType]
         added = adapters_in(self)
         if self.disable_adapters or not added:

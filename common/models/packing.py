@@ -1,7 +1,7 @@
-"""Matrix products on a CPU with weights laid out once in the order oneDNN reads them.
+"""Matrix products on a CPU with weights packed once in the layout that oneDNN reads.
 
 With few rows, as in decoding, or with as many columns as a vocabulary has, an ordinary matrix
-product spends much of its time on the weight's layout.
+product spends much of its time on changing the weight's layout.
 """
 
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from torch.nn import functional
 Product = Callable[[Tensor], Tensor]
 """States [..., in] → [..., out]."""
 ROWS = 16
-"""Rows that the layout is chosen for; it serves any number of them."""
+"""Number of rows for which the layout is chosen; it works for any number of rows."""
 
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether such weights can be packed there: on CPUs where oneDNN multiplies this type."""
+    """Whether such weights can be packed: on CPUs where oneDNN multiplies this type."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     return dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def product_with(weight: Tensor, bias: Tensor | None = None) -> Product:
-    """The product with a weight [out, in], in its type: packed where the CPU gains from it."""
+    """The product with a weight [out, in], in its type; packed where that is faster on this CPU."""
     if packs(weight.device, weight.dtype):
         return packed(weight, bias)
     return partial(functional.linear, weight=weight, bias=bias)

@@ -1,4 +1,4 @@
-"""AR: explanation in, activation out. The protocol that every variant keeps, and the control."""
+"""AR: explanation in, activation out. The interface of every variant, and the published AR."""
 
 import copy
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from common.target.text import encode
 
 
 class Reconstructor(nn.Module):
-    """Every AR: `encode` readings to tokens, `forward` tokens to vectors, `loss_terms` to train.
+    """Every AR: `encode` readings as tokens, `forward` tokens to vectors, `loss_terms` to train.
 
     Subclasses override `forward` and, where they need it, `encode` and `loss_terms`. What `encode`
-    gives and `forward` takes may be any NamedTuple of tensors with a `to(device)`. Only the
+    returns and `forward` takes may be any NamedTuple of tensors with a `to(device)`. Only the
     direction of the output counts: loss and metrics normalise it.
     """
 
     prepared_on = 64
-    """How many readings `prepare` wants."""
+    """How many readings `prepare` needs."""
     noisy_in_training = False
-    """Whether `forward` answers otherwise while training (dropout): not what a reward is for."""
+    """Whether `forward` differs in training mode (dropout), which a reward must not use."""
 
     def __init__(self, tokenizer: Any, max_explanation_tokens: int) -> None:
         """The tokenizer is the target's; longer explanations are cut."""
@@ -39,7 +39,7 @@ class Reconstructor(nn.Module):
     def encode(self, readings: Sequence[Reading]) -> Any:
         """Template + explanation, right-padded; the template's end always survives the cut.
 
-        A TokenBatch: this AR does not look at sources.
+        Returns a TokenBatch: this AR does not look at sources.
         """
         written = encode(self.tokenizer, [reading.text for reading in readings])
         before, after = self.template.before, self.template.after
@@ -51,11 +51,11 @@ class Reconstructor(nn.Module):
         return TokenBatch(ids, torch.arange(ids.shape[1]) < lengths[:, None])
 
     def tokens_in(self, readings: Sequence[Reading]) -> int:
-        """How many tokens it reads in all: what a training run costs."""
+        """How many tokens it reads in all, which is the cost of a training run."""
         return int(self.encode(readings).mask.sum())
 
     def forward(self, tokens: Any) -> Float[Tensor, "batch d_model"]:
-        """The reconstruction, up to its scale, of what `encode` gave."""
+        """The reconstructions, up to their scale, of a batch that `encode` made."""
         raise NotImplementedError
 
     def loss_terms(
@@ -68,7 +68,7 @@ class Reconstructor(nn.Module):
 
     @property
     def last_bias(self) -> nn.Parameter | None:
-        """What is added to every answer at the very end, if there is such a thing."""
+        """The bias that is added to every output at the very end, if there is one."""
         return None
 
     @torch.no_grad()
@@ -78,11 +78,11 @@ class Reconstructor(nn.Module):
         activations: Float[Tensor, "batch d_model"],
         documents: list[str],
     ) -> None:
-        """Before training: the mean answer to some readings becomes their mean activation.
+        """Before training, make the mean output for some readings equal to their mean activation.
 
-        By the last bias alone, at the scale that answers have. Otherwise the first steps of a short
-        training are spent on a vector that could be counted. A subclass may do more, and know which
-        readings are of one document.
+        Only the last bias is changed, at the scale of the outputs. Otherwise the first steps of a
+        short training are spent on learning a constant vector. A subclass may do more, and
+        `documents` tells it which readings belong to one document.
         """
         if (bias := self.last_bias) is None:
             return
@@ -95,15 +95,14 @@ class Reconstructor(nn.Module):
 class TruncatedReconstructor(Reconstructor):
     """The published AR: the target's first blocks without final norm, and a linear head.
 
-    The head reads the last token's state and starts as the identity (and the bias where `prepare`
-    puts it). Embeddings stay frozen, so that arms of different depth train the same kind of
-    parameters.
+    The head reads the last token's state and starts as the identity (its bias where `prepare` puts
+    it). Embeddings stay frozen, so that arms of different depth train the same kind of parameters.
     """
 
     def __init__(
         self, model: Any, tokenizer: Any, blocks: int, max_explanation_tokens: int
     ) -> None:
-        """Copies the first `blocks` blocks of a causal LM; the model itself is left as it is."""
+        """Copies the first `blocks` blocks of a causal LM; the model itself is not changed."""
         super().__init__(tokenizer, max_explanation_tokens)
         self.decoder = truncated_decoder(model, blocks)
         width = self.decoder.config.hidden_size
@@ -113,11 +112,11 @@ class TruncatedReconstructor(Reconstructor):
 
     @property
     def last_bias(self) -> nn.Parameter | None:
-        """The head's."""
+        """The bias of the head."""
         return self.head.bias
 
     def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
-        """Head of the last real token's state after the last block."""
+        """Output of the head for the last real token's state after the last block."""
         return self.head(self.last_state(tokens))
 
     def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:

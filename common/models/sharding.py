@@ -1,4 +1,4 @@
-"""FSDP2: the blocks of a model are shared out over processes; what else there is stays whole."""
+"""FSDP2: each process holds a part of a model's blocks; everything else is whole everywhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def shard(model: nn.Module, mesh: Any) -> None:
-    """Share out every decoder in `model` over the processes of a mesh, block by block, once.
+    """Shard every decoder in `model` over the processes of a mesh, block by block, once.
 
     Embeddings stay whole in each process: AVs and ARs look tokens up before they call the decoder.
     """
@@ -27,7 +27,7 @@ def shard(model: nn.Module, mesh: Any) -> None:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether this very decoder, or block, is shared out.
+    """Whether this decoder or block itself is sharded.
 
     `fully_shard` gives a module the methods of FSDPModule, whose import takes a second.
     """
@@ -38,8 +38,8 @@ def is_sharded(module: nn.Module) -> bool:
 def whole(model: nn.Module) -> Iterator[None]:
     """Within this context each process holds all weights and calls the model as often as it likes.
 
-    Sampling stops after a different number of tokens in each process, which would otherwise wait
-    for one another for ever.
+    Sampling stops after a different number of tokens in each process; with sharded weights the
+    processes would then wait for one another for ever.
     """
     parts: list[Any] = [module for module in model.modules() if is_sharded(module)]
     for part in parts:
@@ -54,7 +54,7 @@ def whole(model: nn.Module) -> Iterator[None]:
 
 
 def average_whole_gradients(parameters: list[nn.Parameter]) -> None:
-    """Mean over processes of the gradients that FSDP2 does not see: of what is not sharded."""
+    """Mean over processes of the gradients of whole weights, which FSDP2 does not handle."""
     for parameter in parameters:
         if parameter.grad is not None and not _is_distributed(parameter):
             torch.distributed.all_reduce(parameter.grad)
@@ -62,7 +62,7 @@ def average_whole_gradients(parameters: list[nn.Parameter]) -> None:
 
 
 def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
-    """Norm of gradients of which some are sharded."""
+    """Norm of gradients, some of which are sharded."""
     norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
     return torch.stack([n.full_tensor() if _is_distributed(n) else n for n in norms]).norm()
 

@@ -1,4 +1,4 @@
-"""The prompts of AV and AR, each one object: training, rollout and export all use the same ids."""
+"""The prompts of AV and AR, one object each, so that training, rollout and export agree."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +17,11 @@ MARKERS = (
     "<|reserved_special_token_0|>",
     "<unused0>",
 )
-"""Tokens that real text does not use, one of which stands where a vector is injected."""
+"""Tokens that real text does not use; one of them marks where a vector is injected."""
 
 DAY = "01 Jan 2026"
 ANY_DAY = f"{{% macro strftime_now(form) %}}{DAY}{{% endmacro %}}"
-"""What chat templates are told when they ask for today's date."""
+"""Chat templates that ask for today's date always get this one."""
 SYSTEM = "You put concepts into words."
 OPENING, CLOSING = "<concept>", "</concept>"
 REQUEST = "Explain this concept: {opening}{markers}{closing}"
@@ -53,13 +53,13 @@ class AVTemplate:
         return cls(prompt, columns, tokenizer.eos_token_id)
 
     def digest(self) -> str:
-        """Asserted wherever AV weights or AV text are read."""
+        """Asserted wherever AV weights or AV texts are read."""
         return digest_of([self.prompt_ids, self.slot_columns, self.end_id])
 
 
 @dataclass(frozen=True)
 class ARTemplate:
-    """What stands before and after an explanation in the AR's input."""
+    """The tokens before and after an explanation in the AR's input."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
@@ -76,9 +76,9 @@ class ARTemplate:
 
 
 def slot_columns(prompt: tuple[int, ...], tokenizer: Any, slots: int) -> tuple[int, ...]:
-    """Columns of the marker run, found by its id *and* its neighbours `<concept>` and `</concept>`.
+    """Columns of the run of markers, found by its id *and* by the `<concept>` tags around it.
 
-    A marker elsewhere (a user's text may hold one) is not taken for a slot.
+    A marker elsewhere (a user's text may contain one) is not mistaken for a slot.
     """
     marker = tokenizer.convert_tokens_to_ids(_marker(tokenizer))
     starts = [
@@ -109,7 +109,8 @@ def _marker(tokenizer: Any) -> str:
 def _as_chat(tokenizer: Any, request: str) -> str:
     """The request as one chat turn; models without a chat template get ChatML.
 
-    Templates that write today's date get the same one every day: an AV knows its prompt by heart.
+    Templates that write today's date always get the same one: the AV is trained on one fixed
+    prompt.
     """
     if tokenizer.chat_template is None:
         return f"<|im_start|>user\n{request}<|im_end|>\n<|im_start|>assistant\n"
@@ -123,5 +124,5 @@ def _as_chat(tokenizer: Any, request: str) -> str:
     )
     try:
         return fill([system, user])
-    except TemplateError:  # some templates know no system message
+    except TemplateError:  # some templates accept no system message
         return fill([user])

@@ -1,9 +1,9 @@
-"""Texts that begin alike, read as a tree: what is common is read once, and padding never.
+"""Texts with equal beginnings, read as a tree: equal parts are read once, and padding never.
 
-A tree has levels, [rows, time] each. The rows of a level are continuations of those of the level
-before: as many in turn of each as there are more of them. All are full but those of the last
-level, which are right-padded. A prompt is a good part of a short text, and what a causal model
-makes of it is the same in every continuation.
+A tree has levels, [rows, time] each. The rows of a level continue the rows of the level before,
+an equal number of rows for each parent, one parent after another. All levels are full but the last
+one, which is right-padded. A prompt is a large part of a short text, and its states in a causal
+model are the same in every continuation.
 """
 
 import sys
@@ -22,7 +22,7 @@ ATTENTION = "nla_tree"
 
 
 def common_length(tokens: TokenBatch) -> int:
-    """How many tokens all rows begin with alike, each row keeping one; 0 for a single row."""
+    """How many first tokens all rows share, if each row keeps one more; 0 for a single row."""
     if len(tokens.ids) < 2:
         return 0
     alike = (tokens.ids == tokens.ids[:1]).all(0).long().cumprod(0).sum()
@@ -36,8 +36,8 @@ def read_tree(
 ) -> list[Float[Tensor, "_rows _time d_model"]]:
     """Last hidden states of each level's embeddings; arbitrary on padding, where `mask` is False.
 
-    All tokens go through the decoder as one row, so that each weight acts, and gets a gradient,
-    once. For models whose attention sees all that came before, as far as these texts are long.
+    All tokens go through the decoder as one row, so that each weight is applied, and gets a
+    gradient, once. Only for models whose attention window is at least as long as these texts.
     """
     shapes = [(len(level), level.shape[1]) for level in levels]
     places = mask.flatten().nonzero().squeeze(1)
@@ -54,14 +54,14 @@ def read_tree(
 
 @dataclass(frozen=True)
 class Tree:
-    """Where each token stands when all levels are written one after another, without padding."""
+    """The place of each token when all levels are written one after another, without padding."""
 
     shapes: list[tuple[int, int]]
     """Rows and time of each level."""
     places: Int[Tensor, " real"]
-    """Of the last level's real tokens, in its flattened rows."""
+    """Places of the last level's real tokens, in its flattened rows."""
     kernel: str
-    """Name of the attention that is applied to rows."""
+    """Name of the attention function that is applied to rows."""
 
     @property
     def positions(self) -> Int[Tensor, " tokens"]:
@@ -83,7 +83,7 @@ class Tree:
     def split(
         self, tokens: Shaped[Tensor, "tokens *rest"]
     ) -> list[Shaped[Tensor, "_rows _time *rest"]]:
-        """The levels again; zero on padding."""
+        """The levels from the joined tokens; zero on padding."""
         full = [rows * time for rows, time in self.shapes[:-1]]
         *parts, last = tokens.split([*full, len(self.places)])
         rows, time = self.shapes[-1]
@@ -93,7 +93,7 @@ class Tree:
 
 
 class _Chosen(torch.autograd.Function):
-    """`states[places]` for places that are all different: torch's gradient allows for repeats."""
+    """`states[places]` for places that all differ: torch's gradient allows for repeats."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, places: Tensor) -> Tensor:
@@ -118,10 +118,10 @@ def _attend(
     tree: Tree,
     **options: Any,
 ) -> tuple[Float[Tensor, "1 tokens heads d_head"], None]:
-    """The usual attention, level by level, on rows with all that stands before them."""
+    """The usual attention, level by level, on rows together with all their earlier tokens."""
     from transformers import AttentionInterface
 
-    del attention_mask  # padding comes later than any token, so that order is all there is to mask
+    del attention_mask  # padding comes after all tokens, so that a causal mask is enough
     check_window(options.get("sliding_window"), sum(time for _, time in tree.shapes))
     eager = sys.modules[type(module).__module__].eager_attention_forward
     usual = AttentionInterface().get_interface(tree.kernel, eager)
@@ -142,12 +142,12 @@ def _attend(
 
 
 def _repeated(parents: Float[Tensor, "parents *shape"], rows: int) -> Float[Tensor, "rows *shape"]:
-    """Each parent as often in turn as it has rows."""
+    """Each parent repeated for its rows, one parent after another."""
     times = rows // len(parents)
     return parents[:, None].expand(-1, times, *(-1 for _ in parents.shape[1:])).flatten(0, 1)
 
 
 def _later(size: int, like: Tensor) -> Float[Tensor, "size size"]:
-    """What is added to hide later tokens from earlier ones."""
+    """The mask that is added to scores to hide later tokens from earlier ones."""
     lowest = torch.finfo(like.dtype).min
     return torch.full((size, size), lowest, dtype=like.dtype, device=like.device).triu(1)

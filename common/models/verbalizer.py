@@ -24,11 +24,11 @@ from decomposition.single import Single
 
 ADDITION_BLOCK = 1
 FRESH = "fresh"
-"""Name of the adapters that `adapt_anew` makes; those of the warm start have peft's usual name."""
+"""Name of the adapters that `adapt_anew` makes; the warm start's have peft's default name."""
 
 
 class Verbalizer(nn.Module):
-    """The target's causal LM (with LoRA or whole), what shares an activation out, the injection."""
+    """The target's causal LM (with LoRA or whole), the decomposition and the injection."""
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class Verbalizer(nn.Module):
     ) -> None:
         """Wraps a causal LM; a vector of length 1 enters block 0 with norm `alpha`.
 
-        The decomposition says how many slots there are; without one `config.slots` does, which all
-        hold the same.
+        The decomposition sets the number of slots; without one there are `config.slots`, which all
+        hold the same vector.
         """
         super().__init__()
         if decomposition is None:
@@ -51,7 +51,7 @@ class Verbalizer(nn.Module):
         self.plain_head, self.embedding_scale = head_is_plain(model), embedding_scale(model)
         self.model = _adapted(copy.deepcopy(model), config)
         self.decomposition = decomposition
-        # In a tuple it is no part of the module: neither trained, rounded nor in a checkpoint.
+        # In a tuple it is not part of the module: not trained, not rounded, not in a checkpoint.
         self._decomposition_before: tuple[Decomposition, ...] = ()
 
     @property
@@ -60,11 +60,11 @@ class Verbalizer(nn.Module):
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     def adapt_anew(self, rank: int, trainable: bool = True) -> None:
-        """Freeze the AV as it is, adapters and all, under fresh adapters that change nothing yet.
+        """Freeze the AV, its adapters included, and add new adapters that change nothing yet.
 
-        Adapters that it has stay beside them: folded into bfloat16 weights they would lose what is
-        below half the spacing of these. A decomposition that learns goes on learning, beside a
-        frozen copy. See `as_before` for the AV without the fresh ones, and with that copy.
+        Its earlier adapters stay separate: folded into bfloat16 weights, they would be rounded to
+        the spacing of those. A decomposition that learns continues to learn, and a frozen copy is
+        kept. See `as_before` for the AV without the new adapters, and with that copy.
         """
         if learned := [p for p in self.decomposition.parameters() if p.requires_grad]:
             before = copy.deepcopy(self.decomposition).requires_grad_(False).eval()
@@ -84,7 +84,7 @@ class Verbalizer(nn.Module):
     def as_before(self) -> Iterator[None]:
         """Within this context it is the AV before `adapt_anew`: a reference without a second copy.
 
-        Nothing learns in it.
+        Nothing is trained within it.
         """
         names = [name for name in self.model.active_adapters if name != FRESH]
         now = self.decomposition
@@ -98,7 +98,7 @@ class Verbalizer(nn.Module):
 
     @contextmanager
     def adapted_by(self, names: list[str]) -> Iterator[None]:
-        """Within this context only these adapters act; who learns is as before afterwards."""
+        """Within this context only these adapters act; what learns is as before afterwards."""
         learning = [p.requires_grad for p in self.model.parameters()]
         active = list(self.model.active_adapters)
         try:
@@ -144,8 +144,8 @@ class Verbalizer(nn.Module):
     ) -> Float[Tensor, "rows time"]:
         """Log-probability of each written token; 0 where `mask` is False.
 
-        `samples` rows in turn belong to one activation: like the rollout, this reads the prompt
-        before the slot once, and slot and suffix once for each activation.
+        Each `samples` consecutive rows belong to one activation: like the rollout, this reads the
+        prompt before the slot once, and slot and suffix once for each activation.
         """
         shared = self.template.slot_columns[0]
         prompt = torch.tensor(self.template.prompt_ids, device=ids.device)
@@ -183,16 +183,16 @@ class Verbalizer(nn.Module):
     def decomposed(
         self, activations: Float[Tensor, "batch d_model"]
     ) -> Float[Tensor, "batch slots d_model"]:
-        """What the slots hold, in units of alpha.
+        """The vectors of the slots, in units of alpha.
 
-        Never in low precision: what is chosen in sampling must be what is chosen in training.
+        Never in low precision: sampling and training must make the same discrete choices.
         """
         with torch.autocast(activations.device.type, enabled=False):
             return self.decomposition(activations)
 
     @contextmanager
     def injected(self, activations: Tensor, first_column: int = 0) -> Iterator[None]:
-        """Within this context `add` injection acts after block 1, on inputs from a column on.
+        """Within this context `add` injection acts after block 1, on inputs from `first_column` on.
 
         In a tree it acts on the second level, which has a row for each activation.
         """
@@ -218,7 +218,7 @@ class Verbalizer(nn.Module):
 
 
 def _adapted(model: Any, config: AVConfig) -> Any:
-    """The model with fresh LoRA adapters on all linear layers, or with all blocks trainable."""
+    """The model with new LoRA adapters on all linear layers, or with all blocks trainable."""
     if config.lora_rank == 0:
         model.requires_grad_(True)
         model.get_input_embeddings().requires_grad_(False)
@@ -246,7 +246,7 @@ def _lora(rank: int) -> Any:
 def freeze_in_bfloat16(verbalizer: Verbalizer) -> None:
     """Hold frozen linear weights in bf16, so that autocast need not cast them at every step.
 
-    Those of the language model: autocast does not reach into a decomposition.
+    Only weights of the language model: autocast does not act inside a decomposition.
     """
     for module in verbalizer.model.modules():
         if isinstance(module, nn.Linear) and not module.weight.requires_grad:

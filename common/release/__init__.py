@@ -1,1 +1,1 @@
-"""A finished NLA as small files: nothing that is trained depends on it."""
+"""A finished NLA as small files; no training depends on this code."""

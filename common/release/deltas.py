@@ -13,37 +13,37 @@ from common.release.sensitivity import Sensitivity, root
 UP, DOWN, WHOLE = ".up", ".down", ".whole"
 BLOCK = ".layers."
 FROZEN = ("embed_tokens", "lm_head")
-"""Never trained; holding them in bfloat16 for speed is no change worth keeping."""
+"""Never trained; they may differ in precision only, which need not be kept."""
 BYTES = 2
-"""Of a number: bfloat16."""
+"""Bytes of a number in bfloat16."""
 MOST_UNEVEN = 6
-"""How many times the rank that all could have one matrix may get."""
+"""Largest rank of one matrix, as a multiple of the rank at which all matrices would be equal."""
 
 
 class Deltas(NamedTuple):
-    """Differences of weights, in factors of few columns."""
+    """Differences of weights, as low-rank factors."""
 
     tensors: dict[str, Tensor]
-    """`<name>.up` and `<name>.down` of matrices in blocks, `<name>.whole` of all that is small."""
+    """`<name>.up` and `<name>.down` of matrices in blocks, `<name>.whole` of small weights."""
     rank: float
-    """Mean over the matrices."""
+    """Mean rank of the matrices."""
     kept: float
-    """Share of what all differences of matrices do to the loss, as `Sensitivity` sees it."""
+    """Share of the effect on the loss of all differences of matrices, measured by `Sensitivity`."""
 
 
 class _Factors(NamedTuple):
-    """The weighed difference of one matrix, largest part first."""
+    """The weighted difference of one matrix, largest part first."""
 
     up: Float[Tensor, "d_out most"]
     down: Float[Tensor, "most d_in"]
     worth: Float[Tensor, " most"]
-    """What each column of `up` with its row of `down` keeps."""
+    """How much each column of `up` with its row of `down` keeps."""
     total: float
-    """What keeping everything would."""
+    """How much the whole difference would keep."""
 
     @property
     def numbers(self) -> int:
-        """In one column of `up` and a row of `down`."""
+        """Numbers in one column of `up` and a row of `down`."""
         return len(self.up) + self.down.shape[1]
 
 
@@ -53,13 +53,13 @@ def factor(
     most_bytes: int,
     weighing: Mapping[str, Sensitivity] | None = None,
 ) -> Deltas:
-    """The differences of two models of one architecture, by what matters most and fits.
+    """The differences of two models of one architecture: what matters most, as far as it fits.
 
     Args:
         trained: its weights are not changed.
-        start: what `apply` will be given.
-        most_bytes: of all tensors together, in bfloat16.
-        weighing: of `trained`; without it all numbers of all matrices matter alike.
+        start: the model to which `apply` will add the differences.
+        most_bytes: size of all tensors together, in bfloat16.
+        weighing: sensitivities of `trained`; without them all numbers of all matrices count alike.
     """
     before = dict(start.named_parameters())
     changes = {
@@ -100,7 +100,7 @@ def apply(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _even_rank(changes: list[Tensor], numbers: int) -> int:
-    """The rank at which factors of all matrices have so many numbers; NlaError below 1."""
+    """The common rank at which factors of all matrices have so many numbers; NlaError below 1."""
     of_one = sum(sum(change.shape) for change in changes)
     if numbers < of_one:
         what = f"rank 1 alone takes {of_one * BYTES:,} bytes of {max(0, numbers) * BYTES:,}"
@@ -109,7 +109,7 @@ def _even_rank(changes: list[Tensor], numbers: int) -> int:
 
 
 def _ranks(found: list[_Factors], numbers: int) -> list[int]:
-    """How much of each matrix is kept: always what is worth most for the room that it takes."""
+    """The rank kept of each matrix: parts are taken in order of what they keep per number."""
     owner = torch.cat([torch.full((len(f.worth),), place) for place, f in enumerate(found)])
     cost = torch.cat([torch.full((len(f.worth),), f.numbers) for f in found])
     order = (torch.cat([part.worth for part in found]) / cost).argsort(descending=True)

@@ -1,4 +1,4 @@
-"""A released NLA: what training changed in AV and AR, small enough to be kept with the code."""
+"""A released NLA: what training changed in AV and AR, small enough to be stored with the code."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,23 +24,23 @@ from decomposition.repeat import Repeat
 from decomposition.single import Single
 
 CARD = "README.md"
-"""What was measured on the files: written after them, and gone before others take their place."""
+"""Test results of the files: written after them, and removed before they are replaced."""
 MOST_BYTES = 15_500_000
-"""Of the weights of one model: a file stays below 16 MB."""
+"""Bytes of the weights of one model, so that a file stays below 16 MB."""
 WRITES = ("injection", "max_explanation_tokens")
-"""Settings of the AV that, beside its slots, decide what its weights mean."""
+"""Settings of the AV, beside its slots, on which the meaning of its weights depends."""
 STANDING = "standing.safetensors"
 READ_AT_ONCE = 16
 
 
 class Spoken(NamedTuple):
-    """Explanations like the AV's own: what matters in the weights is what matters to these."""
+    """Explanations like the AV's own, by which the importance of weights is measured."""
 
     texts: list[str]
     activations: Float[Tensor, "texts d_model"]
 
     def batches(self) -> Iterator["Spoken"]:
-        """A few at a time."""
+        """Small batches of them."""
         for start in range(0, len(self.texts), READ_AT_ONCE):
             rows = slice(start, start + READ_AT_ONCE)
             yield Spoken(self.texts[rows], self.activations[rows])
@@ -66,8 +66,9 @@ def save_released(
 ) -> dict[str, Deltas]:
     """Write av.safetensors, ar.safetensors and manifest.json; returns what was kept of each.
 
-    What does not fit is left out by how little `spoken` depends on it. NlaError for an AR that is
-    not a truncated copy of the target, and for an AV whose slots hold more than the activation.
+    What does not fit is left out, first the parts that matter least to `spoken`. NlaError for an AR
+    that is not a truncated copy of the target, and for an AV whose slots hold more than the
+    activation.
     """
     if type(reconstructor) is not TruncatedReconstructor:
         kind = type(reconstructor).__name__
@@ -108,7 +109,7 @@ def save_released(
 
 
 def _write(folder: Path, pairs: dict[str, Deltas], **facts: Any) -> None:
-    """The files, and the manifest when they are there; the old one goes before them."""
+    """Write the files, then the manifest; the old manifest is removed before."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,7 @@ def _write(folder: Path, pairs: dict[str, Deltas], **facts: Any) -> None:
 
 
 def load_released(folder: Path, target: Target) -> Released:
-    """AV and AR as they were released; NlaError for another target, template or damaged files."""
+    """The released AV and AR; NlaError for another target, template or damaged files."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -172,13 +173,13 @@ def _load_standing(folder: Path) -> Standing:
 
 
 def _said(verbalizer: Verbalizer, spoken: Spoken) -> Iterator[Tensor]:
-    """The AV's loss on each batch: on texts that it could have written, its Fisher information."""
+    """The AV's loss on each batch; on texts like its own this gives its Fisher matrix."""
     for texts, activations in spoken.batches():
         yield verbalizer(verbalizer.encode(texts, activations)).sum()
 
 
 def _answered(reconstructor: TruncatedReconstructor, spoken: Spoken) -> Iterator[Tensor]:
-    """The AR's answers along random directions: on average the Gauss-Newton curvature."""
+    """The AR's outputs along random directions, which give the Gauss-Newton matrix on average."""
     random = torch.Generator().manual_seed(0)
     for texts, activations in spoken.batches():
         along = torch.randn(activations.shape, generator=random)
@@ -188,7 +189,7 @@ def _answered(reconstructor: TruncatedReconstructor, spoken: Spoken) -> Iterator
 def _build(
     target: Target, writes: dict[str, Any], reads: dict[str, Any], alpha: float
 ) -> tuple[Verbalizer, TruncatedReconstructor]:
-    """Both models as they are before any training."""
+    """Both models before any training."""
     config = AVConfig(examples=1, learning_rate=1.0, lora_rank=0, **writes)
     verbalizer = Verbalizer(target.model, target.tokenizer, config, alpha)
     return verbalizer, TruncatedReconstructor(target.model, target.tokenizer, **reads)

@@ -1,8 +1,8 @@
-"""How much a model's loss depends on each direction of a weight: what a small copy must keep.
+"""How much a model's loss depends on each direction of a weight, to choose what to keep.
 
-The curvature of the loss in a weight [out, in] is taken for a product of two small matrices, as in
-K-FAC (Martens and Grosse, arXiv:1503.05671): second moments of what goes into the layer, and of the
-gradient at what comes out of it.
+The curvature of the loss in a weight [out, in] is approximated by a product of two small matrices,
+as in K-FAC (Martens and Grosse, arXiv:1503.05671): second moments of the layer's input, and of the
+gradient at its output.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 DAMPING = 1e-3
-"""Share of the mean eigenvalue that is added to all: directions that were not seen are not free."""
+"""Share of the mean eigenvalue added to all, so that directions not seen still count."""
 
 
 class Sensitivity(NamedTuple):
@@ -27,11 +27,11 @@ class Sensitivity(NamedTuple):
 
 
 def sensitivities(model: nn.Module, losses: Iterable[Tensor]) -> dict[str, Sensitivity]:
-    """By the name of the weight, for every linear layer that the losses depend on.
+    """Sensitivities by the name of the weight, for every linear layer that the losses depend on.
 
     Args:
-        model: its vectors (norms, biases) must be what all losses depend on; it is left as it was.
-        losses: scalars of the model, each made only when the one before has been used up.
+        model: all losses must depend on its vectors (norms, biases); it is left unchanged.
+        losses: scalars of the model; each is computed only when the one before has been used.
     """
     inputs: dict[str, Any] = defaultdict(float)
     gradients: dict[str, Any] = defaultdict(float)
@@ -50,7 +50,7 @@ def root(moments: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
 
 @contextmanager
 def _vectors_alone_learn(model: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Gradients flow through every block, and next to none are kept."""
+    """Only vectors need gradients: these pass through every block, and almost none are stored."""
     parameters = list(model.parameters())
     learning = [parameter.requires_grad for parameter in parameters]
     for parameter in parameters:
@@ -64,7 +64,7 @@ def _vectors_alone_learn(model: nn.Module) -> Iterator[list[nn.Parameter]]:
 
 @contextmanager
 def _watched(model: nn.Module, inputs: dict[str, Any], gradients: dict[str, Any]) -> Iterator[None]:
-    """Within this context the moments of every linear layer are added up."""
+    """Within this context the second moments of every linear layer are added up."""
 
     def hook(name: str, _module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         if output.requires_grad:

@@ -1,4 +1,4 @@
-"""A clause of a decision rule as data: which arms, compared in what, and what counts as shown."""
+"""A clause of a decision rule as data: which arms, which measure, and what counts as shown."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,9 +9,9 @@ from common.params import CONTROL
 from common.report.measured import Measure, Test
 
 LEVEL = 0.05
-"""Of a p-value, after the correction that the clause asks for."""
+"""Level of significance of a p-value, after the correction that the clause asks for."""
 BEST_FLOOR = "the best floor"
-"""In place of an arm: the reference row that is no ceiling and has the highest value."""
+"""In place of an arm: the reference row with the highest value, ceilings left out."""
 
 
 class Direction(NamedTuple):
@@ -40,23 +40,23 @@ def within(margin: float) -> Direction:
 
 
 class Correction(StrEnum):
-    """What makes up for a clause that asks the same of several arms."""
+    """Correction for a clause that tests several arms."""
 
     NONE = "none"
     HOLM = "holm"
-    """Over those contrasts of the clause that were measured."""
+    """Over the contrasts of the clause that were measured."""
     FIXED_ORDER = "fixed order"
-    """In the order of the contrasts, up to the first that is not shown."""
+    """In the order of the contrasts, up to the first one that is not shown."""
 
 
 class Seeds(StrEnum):
-    """Which training seeds must lie in the clause's direction by themselves."""
+    """Which training seeds must each lie in the clause's direction."""
 
     ANY = "any"
     SHARED = "shared"
-    """Each that both arms have."""
+    """Each seed that both arms have."""
     EVERY = "every"
-    """Each of the arm, and the other arm must have it too."""
+    """Each seed of the arm, and the other arm must have it too."""
 
 
 class Contrast(NamedTuple):
@@ -68,47 +68,47 @@ class Contrast(NamedTuple):
 
 @dataclass(frozen=True)
 class EachArm:
-    """One contrast for each arm that the results hold and that fits."""
+    """One contrast for each arm of the results that meets the conditions below."""
 
     other: str | float = CONTROL
     besides: tuple[str, ...] = (CONTROL,)
     """Arms that are left out."""
     prefix: str = ""
-    """Only arms whose names begin so."""
+    """Only arms whose names begin with this."""
     no_prefix: str | None = None
-    """Only arms whose names do not begin so."""
+    """Only arms whose names do not begin with this."""
     smaller: bool = False
     """Only arms of fewer trainable parameters than control, from the largest to the smallest."""
     only_last: bool = False
-    """Of these the last alone."""
+    """Of the remaining arms, only the last."""
 
 
 @dataclass(frozen=True)
 class Phrases:
     """What a clause adds to the verdict's sentence, without a capital or a full stop.
 
-    `{arms}` stands for the arms that are shown, `{last}` for the last of them, the answer of a
-    fixed order, and both for `any of the arms` where none was measured.
+    `{arms}` stands for the arms that are shown; `{last}` for the last of them, which is the answer
+    of a fixed order. Both stand for `any of the arms` where none was measured.
     """
 
     shown: str
     not_shown: str
     other_way: str = ""
-    """Where every contrast points the other way; default: `not_shown`."""
+    """Used where every contrast points the other way; default: `not_shown`."""
 
 
 @dataclass(frozen=True)
 class Clause:
-    """One thing that a rule asks.
+    """One statement that a rule tests.
 
     A contrast is shown when the whole 95 % interval of its difference lies in `direction`, so do
     its `seeds`, its p-value (unless `test` is INTERVAL) is below LEVEL, and the clauses that it
     `requires` are shown. Without a `direction` a clause is descriptive: reported, and not judged.
-    Without a `measure` it asks for nothing but what it `requires`.
+    Without a `measure` it needs nothing but the clauses that it `requires`.
     """
 
     name: str
-    """`The round trip improves`."""
+    """Such as `The round trip improves`."""
     contrasts: tuple[Contrast, ...] | EachArm
     measure: Measure | None = None
     direction: Direction | None = None
@@ -116,16 +116,16 @@ class Clause:
     correction: Correction = Correction.NONE
     seeds: Seeds = Seeds.ANY
     requires: tuple[str, ...] = ()
-    """Names of earlier clauses: of each the contrast of the same arm, or all where it has none."""
+    """Names of earlier clauses: for each, the contrast of the same arm, or all if it has none."""
     phrases: Phrases | None = None
-    """None: the verdict's sentence says nothing of it."""
+    """None: the verdict's sentence leaves the clause out."""
     listed: bool = True
     """Whether its contrasts are rows of the verdict's table."""
     remark: str = ""
-    """A sentence that its wording in the README ends with."""
+    """A sentence at the end of its wording in the README."""
 
     def __post_init__(self) -> None:
-        """A clause that cannot be judged is our mistake."""
+        """Check that the clause can be judged; a failure is a bug."""
         assert self.contrasts, f"{self.name}: no contrasts"
         assert self.direction is None or self.measure, f"{self.name}: a direction of nothing"
         assert self.measure or self.requires, f"{self.name}: neither measures nor requires"
@@ -136,5 +136,5 @@ class Clause:
 
     @property
     def is_descriptive(self) -> bool:
-        """Whether it is reported and not judged."""
+        """Whether it is reported but not judged."""
         return self.measure is not None and self.direction is None

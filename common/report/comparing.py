@@ -1,6 +1,6 @@
 """A contrast of two arms in a measure: `gain(measure, results, arm, other)`.
 
-A further kind of measure is a class in measured.py and a function here.
+A new kind of measure is a class in measured.py and a function here.
 """
 
 from functools import singledispatch
@@ -34,10 +34,10 @@ SHARES = ["part", "whole", "part_other", "whole_other"]
 
 @singledispatch
 def gain(measure: Any, results: Results, arm: str, other: str | float) -> PairedGain:
-    """What an arm has more of a measure than another, than the best floor, or than a number.
+    """How much more of a measure an arm has than another arm, the best floor, or a number.
 
     Raises:
-        NotMeasuredError: where results hold too little for it, with the reason.
+        NotMeasuredError: where the results hold too little for it, with the reason.
     """
     raise NotImplementedError(f"nothing works out {type(measure).__name__}")
 
@@ -138,7 +138,7 @@ def _of(rows: pl.DataFrame, arm: str) -> pl.DataFrame:
 
 
 def _averaged(rows: pl.DataFrame) -> pl.DataFrame:
-    """Over seeds."""
+    """Mean over seeds."""
     return rows.group_by(ITEM, maintain_order=True).agg(pl.col("part", "whole").mean())
 
 
@@ -148,7 +148,7 @@ def _difference_of_shares(both: pl.DataFrame, resamples: int) -> Interval:
 
 
 def _share(row: dict[str, Any], suffix: str) -> float:
-    """NaN where there is nothing to have a share of."""
+    """NaN where the denominator is not positive."""
     part, whole = row[f"part{suffix}"], row[f"whole{suffix}"]
     return part / whole if whole > 0 else float("nan")
 
@@ -158,7 +158,7 @@ def _no_p_value(test: Test, null: float) -> float:
 
 
 def _labels(results: Results, label: str) -> pl.DataFrame:
-    """Key and label; NlaError where arms disagree on an item."""
+    """Each key with its label; NlaError where arms disagree on an item."""
     labels = results.measures.filter(measure=label).select(KEY, label="value").unique()
     if labels[KEY].n_unique() < labels.height:
         raise NlaError(f"some items have two values of {label}", remedy="give each item one")
@@ -168,7 +168,7 @@ def _labels(results: Results, label: str) -> pl.DataFrame:
 
 
 def _aurocs(pairs: pl.DataFrame, other: str | float, resamples: int) -> Resampled:
-    """Of one seed: the arm's minus the other's."""
+    """AUROC of one seed: the arm's minus the other's."""
     labels, clusters = pairs["label"], pairs[CLUSTER]
     own = resampled_auroc(labels, pairs["value"], clusters, resamples)
     if isinstance(other, str):

@@ -1,4 +1,4 @@
-"""Parts of a report's details that say what was spent, and on what: runs, tuning, provenance."""
+"""The parts of a report's details on what was spent: runs, tuning, provenance."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from common.report.results import FAILED, Results
 
 
 def cost_part(results: Results) -> Part | None:
-    """What each arm's final runs cost, with the settings that tuning chose.
+    """The cost of each arm's final runs, with the settings that tuning chose.
 
-    What is the same for all arms is told in one sentence.
+    What is the same for all arms is stated in one sentence.
     """
     numbers = results.runs.select("arm", cs.numeric().exclude("seed"))
     totals = [
@@ -40,7 +40,7 @@ def cost_part(results: Results) -> Part | None:
 
 
 def tuning_part(results: Results) -> Part | None:
-    """Trials of each arm by how they ended, and the best; says when budgets differ."""
+    """Number of trials of each arm by how they ended, and the best; warns when budgets differ."""
     studies = {arm: results.trials.filter(arm=arm) for arm in results.arms}
     studies = {arm: trials for arm, trials in studies.items() if trials.height}
     if not studies:
@@ -54,7 +54,7 @@ def tuning_part(results: Results) -> Part | None:
 
 
 def provenance_part(results: Results) -> str:
-    """Every fact, nested ones with dots, by name."""
+    """Every fact by its name; nested facts have names with dots."""
     flat = sorted(_flatten(results.facts).items())
     return table([{"fact": name, "value": _fact(value)} for name, value in flat if value != []])
 

@@ -19,7 +19,7 @@ from common.report.wording import joined
 
 
 def judge(rule: Rule, results: Results) -> Verdict:
-    """Every clause in its order, since a clause may require earlier ones."""
+    """Judge all clauses in order, since a clause may require earlier ones."""
     outcomes: dict[str, Outcome] = {}
     collapsed = set() if rule.collapse_counts else collapsed_arms(results)
     for clause in rule.clauses:
@@ -35,12 +35,12 @@ def judge(rule: Rule, results: Results) -> Verdict:
 
 
 def collapsed_arms(results: Results) -> set[str]:
-    """Arms of which a run was stopped early."""
+    """Arms with a run that was stopped early."""
     return {run.partition("/")[0] for run in results.facts.get("stopped_early", {})}
 
 
 def contrasts_of(clause: Clause, results: Results) -> list[Contrast]:
-    """The contrasts that a clause names, or one for each arm that fits."""
+    """The contrasts that a clause names, or one for each arm that meets its conditions."""
     chosen = clause.contrasts
     if not isinstance(chosen, EachArm):
         return list(chosen)
@@ -87,7 +87,7 @@ def _measured(clause: Clause, results: Results, contrast: Contrast) -> Judged:
 
 
 def _with_p_values(clause: Clause, found: list[Judged]) -> list[Judged]:
-    """Corrected over those that were measured."""
+    """Add p-values, corrected over the contrasts that were measured."""
     if clause.test is Test.INTERVAL:
         return found
     p_values = [_p_value(clause, one.gain) for one in found if one.gain]
@@ -98,14 +98,14 @@ def _with_p_values(clause: Clause, found: list[Judged]) -> list[Judged]:
 
 
 def _p_value(clause: Clause, found: PairedGain) -> float:
-    """Of the end of the direction that the difference is least sure to lie beyond."""
+    """The larger of the p-values at the ends of the direction."""
     assert clause.direction
     ends = [end for end in clause.direction if abs(end) < inf]
     return max(found.p_value(clause.test, end) for end in ends)
 
 
 def _by_figures(clause: Clause, one: Judged) -> Judged:
-    """By interval, p-value and seeds alone; as sure where it is the other way."""
+    """Status by interval, p-value and seeds alone; the other way needs the same certainty."""
     if not one.gain or not clause.direction:
         return one
     low, high = clause.direction
@@ -118,7 +118,7 @@ def _by_figures(clause: Clause, one: Judged) -> Judged:
 
 
 def _lies_between(clause: Clause, one: Judged, low: float, high: float) -> bool:
-    """Whether interval and seeds do, and the p-value is small."""
+    """Whether interval and seeds lie between, and the p-value is small."""
     assert one.gain
     within = [low < seed < high for seed in one.gain.by_seed.values()]
     agree = clause.seeds is Seeds.ANY or sum(within) == max(1, seeds_asked(clause, one.gain))
@@ -128,7 +128,7 @@ def _lies_between(clause: Clause, one: Judged, low: float, high: float) -> bool:
 
 
 def _by_required(clause: Clause, one: Judged, outcomes: Mapping[str, Outcome]) -> Judged:
-    """What is shown by its own figures must also be so by the clauses that it requires."""
+    """A contrast that its own figures show must also be shown by the clauses that it requires."""
     if one.status != SHOWN:
         return one
     asked = {name: outcomes[name].of_arm(one.contrast.arm) for name in clause.requires}
@@ -141,14 +141,14 @@ def _by_required(clause: Clause, one: Judged, outcomes: Mapping[str, Outcome]) -
 
 
 def _by_collapse(one: Judged, collapsed: set[str]) -> Judged:
-    """Nothing is shown of what has collapsed, nor beside a control that has."""
+    """Nothing is shown for an arm that has collapsed, or where the control has."""
     if one.status == NOT_MEASURED or not collapsed & {*one.contrast, CONTROL}:
         return one
     return one._replace(status=NOT_SHOWN, reason="")
 
 
 def _until_failure(found: list[Judged]) -> list[Judged]:
-    """Stopping at the first failure needs no correction for the number of contrasts."""
+    """Stops at the first failure, which needs no correction for the number of contrasts."""
     first = next((place for place, one in enumerate(found) if one.status != SHOWN), len(found))
     reason = f"not tested after {code(found[first].contrast.arm)}" if found[first:] else ""
     rest = [

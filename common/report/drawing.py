@@ -1,4 +1,4 @@
-"""What all figures share: looks, panels, intervals, the legend; no global state."""
+"""What all figures share: styles, panels, intervals, the legend; no global state."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -22,18 +22,18 @@ from common.report.results import CONTROL
 from common.seeding import keyed_seed
 
 WIDTH = 7.2
-"""Inches; with DOTS_PER_INCH about as wide as a Markdown page."""
+"""Width in inches; with DOTS_PER_INCH about as wide as a Markdown page."""
 DOTS_PER_INCH = 130
 LEGEND_LETTERS = 96
-"""So many letters fit side by side under a figure."""
+"""Number of characters that fit side by side under a figure."""
 COLORS = [
     "#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9",
     "#882255", "#999933", "#332288", "#cc6677", "#117733", "#8c564b",
 ]  # fmt: skip
-"""Of arms: told apart by most who see few colours, and none near the control's grey."""
+"""Colours of arms, also for most colour-blind readers, and none near the control's grey."""
 MARKERS = "sD^vPX*"
 SALT = 16
-"""Such that no two arms of one experiment wanted the same colour when it was chosen."""
+"""Seed; when it was chosen, no two arms of one experiment drew the same colour."""
 STYLE: dict[Any, Any] = {
     **sns.axes_style("whitegrid", {"axes.edgecolor": "0.6", "grid.color": "0.92"}),
     **sns.plotting_context("paper", font_scale=1.05),
@@ -43,7 +43,7 @@ STYLE: dict[Any, Any] = {
 
 
 class ArmStyle(NamedTuple):
-    """How one arm looks in every figure of every report."""
+    """The look of one arm in every figure of every report."""
 
     color: tuple[float, float, float]
     marker: str
@@ -52,8 +52,8 @@ class ArmStyle(NamedTuple):
 def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
     """Control in dark grey; a colour and a marker for each other name, the same in all reports.
 
-    Where two of these arms want the same colour, the first in the alphabet has it and the other
-    takes the next that nobody wants. Every figure is given all arms of its experiment.
+    If two of these arms draw the same colour, the first in the alphabet has it and the other takes
+    the next one that no arm draws. Every figure gets all arms of its experiment.
     """
     others = sorted({*arms} - {CONTROL})
     colors = _slots(others, len(COLORS))
@@ -67,7 +67,7 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
 
 
 def _slots(names: Sequence[str], count: int) -> dict[str, int]:
-    """{name: one of `count` slots}, all different while they last."""
+    """{name: one of `count` slots}, all different as long as there are enough."""
     found: dict[str, int] = {}
     if len(names) > count:
         found = _slots(names[count:], count)
@@ -92,7 +92,7 @@ def save_figure(figure: Figure, file: Path) -> None:
 def make_panels(
     titles: Sequence[str], height: float, share: Literal["all", "row", "none"] = "none"
 ) -> tuple[Figure, list[Axes]]:
-    """Panels, two in a row of `height` inches, that share both axes, the vertical one or none."""
+    """Panels of `height` inches, two in a row, that share both axes, the vertical one or none."""
     columns = min(2, len(titles))
     lines = -(-len(titles) // columns)
     figure = Figure(figsize=(WIDTH, height * lines), layout=ConstrainedLayoutEngine(wspace=0.06))
@@ -114,7 +114,7 @@ def draw_interval(
     name: str = "",
     vertical: bool = False,
 ) -> None:
-    """A mark with its bar, across unless `vertical`; nothing where there is no estimate."""
+    """A marker with its bar, horizontal unless `vertical`; nothing where there is no estimate."""
     if not np.isfinite(interval.estimate):
         return
     below, above = interval.estimate - interval.low, interval.high - interval.estimate
@@ -145,7 +145,7 @@ def log_axis(axes: Axes, values: Collection[int | float], title: str) -> None:
 
 
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One legend for all panels, beneath them, of what is to be seen in one of them."""
+    """One legend beneath all panels, with only what is visible in one of them."""
     named: dict[str, Artist] = {}
     for axes in panels:
         handles, names = axes.get_legend_handles_labels()
@@ -161,12 +161,12 @@ def legend(figure: Figure, panels: Sequence[Axes]) -> None:
 
 
 def _is_seen(handle: Any) -> bool:
-    """Whether any of it lies within its panel; one point is seen where it has a marker."""
+    """Whether any part of it lies within its panel; a single point needs a marker to be visible."""
     line = handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle
     if not isinstance(line, Line2D) or line.axes is None:
         return True
     panel = line.axes
-    _ = panel.get_xlim(), panel.get_ylim()  # matplotlib works the limits out when asked
+    _ = panel.get_xlim(), panel.get_ylim()  # matplotlib computes the limits when asked
     points = line.get_transform().transform(line.get_xydata())
     within = panel.transAxes.inverted().transform(points)
     shown = np.isfinite(within).all(1) & (within > -0.01).all(1) & (within < 1.01).all(1)

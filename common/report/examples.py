@@ -1,4 +1,4 @@
-"""Explanations side by side: what each writer says of the same activations."""
+"""Explanations side by side: what each writer writes about the same activations."""
 
 import polars as pl
 
@@ -9,18 +9,19 @@ from common.report.tables import ORIGINAL, mean_errors
 from common.schema import AV, KEY
 
 ON_PAGE, IN_DETAILS = 4, 8
-"""Activations on the page, and further ones in the details."""
+"""Number of activations on the page, and of further ones in the details."""
 SOURCE_CHARACTERS = 400
-"""So much of a text is shown, from its end."""
+"""Number of characters shown of a text, from its end."""
 BEGIN, END = "\ue000", "\ue001"
-"""Stand for the marks of bold type while text is escaped; no text has them."""
+"""Placeholders for the marks of bold type while text is escaped; no text contains them."""
 
 
 def examples(results: Results, first: int, count: int, every_cosine: bool = False) -> str:
-    """A table of some rows of `texts`: the source, what each writer says, how well it is read.
+    """A table of some rows of `texts`: the source, each writer's text, how well it is read.
 
-    The cosine is of the writer's own AR, else of the control's, or of every arm where asked for.
-    Quotations of two words and more that stand in the source word for word are in bold type.
+    The cosine is that of the writer's own AR, else of the control's, or of every arm if
+    `every_cosine`. Quotations of at least two words that occur verbatim in the source are in bold
+    type.
     """
     writers = [name for name in results.texts.columns if name not in (KEY, "source_text")]
     arms = results.arms if every_cosine else [CONTROL]
@@ -58,7 +59,7 @@ def _ending(source: str) -> str:
 
 
 def _cosines(results: Results, source: str, arms: list[str]) -> dict[str, str]:
-    """{key: cosine of each arm, averaged over seeds, as text}; named where there are several."""
+    """{key: cosine of each arm, averaged over seeds, as text}; with names if there are several."""
     errors, by_key = mean_errors(results, source), {}
     for arm in arms:
         if (ORIGINAL, arm) in errors:
@@ -69,7 +70,7 @@ def _cosines(results: Results, source: str, arms: list[str]) -> dict[str, str]:
 
 
 def _own_cosines(results: Results, arm: str) -> dict[str, str]:
-    """{key: cosine of what the arm's AR makes of its AV's text}, of the seed that is shown."""
+    """{key: cosine of the arm's AR for its own AV's text}, of the seed that is shown."""
     rows = results.rows.filter(pl.col("applied"), arm=arm, source=AV, transform=ORIGINAL)
     first = rows.filter(pl.col("seed") == pl.col("seed").min()).select(KEY, "cosine")
     return {key: fixed(cosine) for key, cosine in first.iter_rows()}

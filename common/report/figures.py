@@ -15,13 +15,13 @@ from common.report.markdown import label, writer
 from common.report.tables import ArmRow, PrefixRow, SurvivalRow
 
 SHARE_RANGE = (-1.0, 1.5)
-"""Beyond this a surviving share is a division by next to nothing, and the axis is cut."""
+"""Limits of the axis of surviving shares; beyond them a share divides by nearly nothing."""
 TITLE_WIDTH = 36
 """Characters that fit over half a figure."""
 LABEL_WIDTH = 26
 """Characters that fit beside a panel."""
 MOST_BANDS = 4
-"""More bands of intervals than this hide one another; the table still holds them."""
+"""With more arms, the bands of intervals would hide one another; the table still has them."""
 FLOOR_LINES = ("--", ":", "-.", (0, (1, 4)), (0, (6, 4)))
 COSTS = {"train_seconds": "training time (s)", "parameters": "parameters"}
 
@@ -54,8 +54,8 @@ def survival_figure(
 ) -> Figure | None:
     """Share of each arm's FVE that survives each transform of its explanations.
 
-    A share without an interval, of a few texts of a few documents, would only stretch the axis;
-    None where no share has one.
+    A share without an interval, of texts of too few documents, is left out, since it would only
+    stretch the axis; None where no share has one.
     """
     drawn = {
         source: [row for row in rows if not np.isnan(row.share.low)]
@@ -89,7 +89,7 @@ def survival_figure(
 
 
 def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]], every_arm: Sequence[str]) -> Figure:
-    """FVE of the first k explanation tokens, a line per arm, in its interval while arms are few."""
+    """FVE of the first k explanation tokens, a line per arm, with intervals while arms are few."""
     arms = _arms(row.arm for rows in tables.values() for row in rows)
     styles = arm_styles(every_arm)
     with rc_context(STYLE):
@@ -115,7 +115,7 @@ def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]], every_arm: Sequence
 def cost_figure(
     rows: Sequence[ArmRow], runs: pl.DataFrame, every_arm: Sequence[str]
 ) -> Figure | None:
-    """FVE of each arm against what it costs, on logarithmic axes; None where all cost the same."""
+    """FVE of each arm against its cost, on logarithmic axes; None where all arms cost the same."""
     shown = [row for row in rows if row.arm in runs["arm"]]
     costs = {cost: _mean_costs(runs, cost) for cost in COSTS}
     costs = {cost: by_arm for cost, by_arm in costs.items() if len(set(by_arm.values())) > 1}
@@ -177,7 +177,7 @@ def _title(source: str) -> str:
 
 
 def _mean_costs(runs: pl.DataFrame, cost: str) -> dict[str, float]:
-    """{arm: mean over seeds} of what can stand on a logarithmic axis."""
+    """{arm: mean over seeds}, of the values that a logarithmic axis can show."""
     known = runs.filter(pl.col(cost) > 0).sort("arm", "seed")
     means = known.group_by("arm", maintain_order=True).agg(pl.col(cost).cast(pl.Float64).mean())
     return dict(means.iter_rows())

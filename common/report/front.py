@@ -1,4 +1,4 @@
-"""Sections of a report that put arms against one another in two measures, or against their size."""
+"""Sections of a report that plot arms in two measures, or a measure against the arms' size."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,12 +13,12 @@ Points = Mapping[str, tuple[Interval, Interval]]
 
 
 class Axes(NamedTuple):
-    """The two measures of a front, in words: the first is better low, the second high."""
+    """The two measures of a front, in words: lower is better in the first, higher in the second."""
 
     low: str
     high: str
     title: str
-    """Of the figure."""
+    """Caption of the figure."""
 
 
 def front_section(points: Points, axes: Axes, every_arm: Sequence[str]) -> Section:
@@ -36,7 +36,7 @@ def front_section(points: Points, axes: Axes, every_arm: Sequence[str]) -> Secti
 
 
 def is_dominated(arm: str, points: Points) -> bool:
-    """Whether another arm is no worse in either measure, and not the same in both."""
+    """Whether another arm is at least as good in both measures, and not equal in both."""
     low, high = (interval.estimate for interval in points[arm])
     return any(
         other[0].estimate <= low

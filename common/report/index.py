@@ -14,13 +14,13 @@ from common.report.render import fill_template
 NEEDED = ("experiment", "profile")
 OLDER, NOT_RUN = "older report", "not yet run"
 ANSWER = "sentence"
-"""What the entry of an older report has not."""
+"""Keys that the entry of an older report lacks."""
 Entries = Mapping[str, Sequence[Mapping[str, Any]]]
-"""{experiment: what the index knows of each of its reports}."""
+"""{experiment: the index entries of its reports}."""
 
 
 def render_index(reports_folder: Path, experiments: Path = EXPERIMENTS) -> None:
-    """Write the index of `<profile>/<name>.md`, read off the `<name>.json` beside each report.
+    """Write the index of `<profile>/<name>.md`, from the `<name>.json` beside each report.
 
     Left out are reports that only check the pipeline, and those that are missing (DVC removes a
     report before it is made again). Raises NlaError for an unreadable `<name>.json`, or without
@@ -62,7 +62,7 @@ def _entry(file: Path) -> dict[str, Any]:
 def _rows(
     question: str, names: Sequence[str], entries: Entries, experiments: Path
 ) -> list[dict[str, str]]:
-    """One row per report, and one for an experiment without any; the question stands once."""
+    """One row per report, and one for an experiment without any; the first has the question."""
     rows = [
         row
         for name in names
@@ -96,7 +96,7 @@ def _report(entry: Mapping[str, Any], words: str) -> str:
 
 
 def _link(name: str, experiments: Path) -> str:
-    """To what is going to be run, if it is there."""
+    """A link to an experiment that is not yet run, if its folder exists."""
     readme = experiments / name / "README.md"
     there = f"[{code(name)}](../{experiments.name}/{name}/README.md)"
     return there if readme.exists() else code(name)

@@ -1,4 +1,4 @@
-"""The one table of a report's page: arms, floors and ceilings by what they reach and cost."""
+"""The main table of a report's page: results and costs of arms, floors and ceilings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,7 +32,7 @@ SHUFFLED = "shuffled"
 OF_TEXTS = ("tokens", "quote_share")
 """Measures that stand beside FVE."""
 MOST_MEASURES = 8
-"""Columns of measures of an experiment without FVE; the details hold all."""
+"""Number of measures in an experiment without FVE; the details hold all."""
 MILLION = 1_000_000
 FLOORS = {
     "mean_direction": "always answers the mean activation",
@@ -41,11 +41,11 @@ FLOORS = {
     "own_blocks": "the target's own blocks on the source text itself",
     SHUFFLED: f"`{CONTROL}`'s AR reads the explanation of another document",
 }
-"""What the reference rows are; others are explained by the experiment."""
+"""Explanations of the reference rows; other arms are explained by the experiment."""
 
 
 def page_sources(results: Results) -> dict[str, str]:
-    """{source: title} of the columns of FVE: texts of their own, or the same for all arms."""
+    """{source: title} of the columns of FVE: the arms' own texts, or the same texts for all."""
     left_out = {AV_UNTRAINED_AR, TEACHER} if results.has_own_texts else {AV_UNTRAINED_AR}
     own = {AV: "FVE, own AR", AV_NEUTRAL_AR: "FVE, neutral AR"} if results.has_own_texts else {}
     return {
@@ -56,7 +56,7 @@ def page_sources(results: Results) -> dict[str, str]:
 
 
 def measured_columns(results: Results, rule: Rule) -> Measured:
-    """What the page shows: measures of the rule, and the usual or, without FVE, all others."""
+    """Measures on the page: the rule's, and the usual ones or, without FVE, all others."""
     asked = [clause.measure for clause in rule.clauses]
     aurocs = dict.fromkeys(one for one in asked if isinstance(one, Auroc))
     means = [one.measure for one in asked if isinstance(one, MeanOf)]
@@ -100,7 +100,7 @@ def main_table(results: Results, tables: Mapping[str, Sequence[ArmRow]], measure
 
 
 def legend_lines(results: Results, tables: Mapping[str, Sequence[ArmRow]]) -> list[str]:
-    """What the columns and the reference rows are, a line each."""
+    """Explanations of the columns and the reference rows, a line each."""
     if not tables:
         return []
     lines = [
@@ -126,7 +126,7 @@ def legend_lines(results: Results, tables: Mapping[str, Sequence[ArmRow]]) -> li
 
 
 def _names(results: Results, columns: Columns) -> dict[str, str]:
-    """{row: its first cell} of the rows that hold anything."""
+    """{row: its first cell} of the rows that are not empty."""
     ceilings = results.facts.get("ceilings", [])
     kinds = {name: "ceiling" if name in ceilings else "floor" for name in results.floors}
     named = {arm: code(arm) for arm in results.arms}
@@ -152,7 +152,7 @@ def _fve_columns(results: Results, tables: Mapping[str, Sequence[ArmRow]]) -> Co
 
 
 def _main(sources: Mapping[str, object]) -> str:
-    """The source that retrieval and seeds are told of."""
+    """The source used for the columns of retrieval and seeds."""
     return AV if AV in sources else next(iter(sources))
 
 
@@ -182,7 +182,7 @@ def _means(results: Results, name: str) -> dict[str, float]:
 
 
 def _seeds(results: Results, tables: Mapping[str, Sequence[ArmRow]]) -> dict[str, str]:
-    """How many, and from where to where FVE goes; nothing where each arm has one."""
+    """Number of seeds and the range of their FVE; empty where each arm has one seed."""
     rows = tables[_main(tables)] if tables else []
     found = {row.arm: [*row.seeds.values()] for row in rows if not row.is_floor}
     counted = results.measures.group_by("arm").agg(pl.col("seed").n_unique())
@@ -213,5 +213,5 @@ def _aurocs(results: Results, measure: Auroc) -> dict[str, Interval]:
 
 
 def _auroc_title(measure: Auroc, every: Mapping[Auroc, None]) -> str:
-    """By its score where there is more than one."""
+    """Title, with the score if there is more than one."""
     return f"AUROC, {label(measure.score)}" if len(every) > 1 else "AUROC"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from common.metrics.statistics import Interval, excludes_zero
 
 ABSENT = "\N{EN DASH}"
-"""Stands where nothing was measured."""
+"""Shown where nothing was measured."""
 INCLUDES_ZERO = "°"
 """Marks an interval that includes zero."""
 WRITERS = {
@@ -50,7 +50,7 @@ WORDS = {
     "verbatim_stripped": "without\nverbatim quotes",
     "verbatim_4gram_share": "verbatim 4-grams",
 }
-"""Of measures, metrics and curves whose names do not say it."""
+"""Words for measures, metrics and curves whose names do not explain them."""
 ABBREVIATIONS = re.compile(r"\b(ar|auroc|av|fve|kl|rl)\b")
 SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
 
@@ -104,7 +104,7 @@ def code(name: str) -> str:
 
 
 def plain(text: str | None) -> str:
-    """Any text on one line, with nothing in it that Markdown or HTML would read as markup."""
+    """Any text on one line, with nothing that Markdown or HTML would read as markup."""
     if not text:
         return ABSENT
     line = SPECIAL.sub(r"\\\1", " ".join(text.split()))
@@ -112,7 +112,7 @@ def plain(text: str | None) -> str:
 
 
 def cell(text: str) -> str:
-    """Markdown of our own on one line, fit for a table."""
+    """Our own Markdown on one line, escaped for a table."""
     return re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split()))
 
 
@@ -123,7 +123,7 @@ def label(name: str) -> str:
 
 
 def writer(source: str) -> str:
-    """Whose explanations a source holds, in words."""
+    """The writer of the explanations of a source, in words."""
     return WRITERS.get(source, f"explanations of {source}")
 
 

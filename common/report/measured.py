@@ -1,7 +1,7 @@
-"""What a clause of a decision rule compares arms in. Light: comparing.py works it out.
+"""The measures in which a clause compares arms. Imports nothing heavy: comparing.py computes them.
 
-Each measure says which tests it knows and how it is called, in words that stand in a README and in
-the verdict's table.
+Each measure lists the tests that it allows, and its name in words, for the README and the
+verdict's table.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from common.report.markdown import code
 
 
 class Test(StrEnum):
-    """How sure a clause must be, apart from the 95 % interval, which it always asks."""
+    """How certain a clause must be, beside the 95 % interval, which it always needs."""
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # not a test for pytest
     INTERVAL = "interval"
-    """Nothing else; no p-value."""
+    """The interval alone, without a p-value."""
     BOOTSTRAP = "bootstrap"
     """A two-sided p-value from the resamples of the interval."""
     SIGN_FLIP = "sign flip"
@@ -31,9 +31,9 @@ READERS = {
     "av_neutral_ar": "FVE under the neutral AR",
     "av_untrained_ar": "FVE under the AR before reinforcement",
 }
-"""By the sources of common/schema.py, which is not read here because it imports torch."""
+"""Words by the sources of common/schema.py, which is not imported because it imports torch."""
 WRITERS = {"teacher": "teacher text"}
-"""Of a source whose texts are not an AV's."""
+"""Sources whose texts are not an AV's."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Fve:
     source: str
     """`teacher`, `av` (the AV's own text, read by its own AR), `av_neutral_ar`, ..."""
     called: str = ""
-    """In place of the usual words."""
+    """Words in place of the usual ones."""
 
     tests: ClassVar = ANY_MEAN
 
     @property
     def words(self) -> str:
-        """`FVE under its own AR`."""
+        """Such as `FVE under its own AR`."""
         return self.called or READERS.get(self.source, f"FVE on {code(self.source)}")
 
 
@@ -62,16 +62,16 @@ class MeanOf:
 
     measure: str
     words: str
-    """`share of the explanation inside quotation marks`."""
+    """Such as `share of the explanation inside quotation marks`."""
 
     tests: ClassVar = ANY_MEAN
 
 
 @dataclass(frozen=True)
 class Stripped:
-    """FVE under a transform minus FVE under its random twin, on explanations that allow both.
+    """FVE under a transform minus FVE under its random control, on explanations that allow both.
 
-    Below zero where what is taken away carries more than as many other words.
+    Below zero if the removed text carries more than the same number of other words.
     """
 
     source: str
@@ -82,17 +82,17 @@ class Stripped:
 
     @property
     def words(self) -> str:
-        """Named by the two transforms."""
+        """The names of the two transforms."""
         texts = WRITERS.get(self.source, "AV text")
         return f"FVE of {code(self.transform)} minus {code(self.twin)} on {texts}"
 
 
 @dataclass(frozen=True)
 class ShareLost:
-    """The share of an arm's own FVE that a transform takes beyond what its random twin takes.
+    """The share of an arm's own FVE that a transform takes beyond what its random control takes.
 
-    On the explanations that allow both; loss and own FVE are resampled together. An own FVE that
-    may not be above zero has no shares.
+    On the explanations that allow both; loss and own FVE are resampled together. Shares are
+    undefined if the own FVE may not be above zero.
     """
 
     source: str
@@ -103,7 +103,7 @@ class ShareLost:
 
     @property
     def words(self) -> str:
-        """Named by the two transforms."""
+        """The names of the two transforms."""
         texts = WRITERS.get(self.source, "AV text")
         return f"share of FVE on {texts} that {code(self.transform)} loses beyond {code(self.twin)}"
 
@@ -112,7 +112,7 @@ class ShareLost:
 class Auroc:
     """Area under the ROC curve of a score of items that have a label, both in `results.measures`.
 
-    Labels are 1 and 0; they may stand under any arm. Ties count half.
+    Labels are 1 and 0, and may be stored under any arm. Ties count half.
     """
 
     label: str = "label"
@@ -122,7 +122,7 @@ class Auroc:
 
     @property
     def words(self) -> str:
-        """Named by the score."""
+        """The name of the score and of the label."""
         return f"AUROC of {code(self.score)} for {code(self.label)}"
 
 

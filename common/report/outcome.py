@@ -1,4 +1,4 @@
-"""What came of a clause: one outcome per contrast, before it is put into words."""
+"""The outcome of a clause: the status of each contrast, before it is put into words."""
 
 from typing import NamedTuple
 
@@ -18,22 +18,22 @@ class Judged(NamedTuple):
     """None where it was not measured, or where the clause measures nothing."""
     p_value: float | None = None
     reason: str = ""
-    """Why its status is not what its figures say, in a few words."""
+    """In a few words, why its status differs from what its figures show."""
 
     @property
     def words(self) -> str:
-        """`control` - `tfidf_ridge`: the best floor by its name, where it is known."""
+        """Such as `control` - `tfidf_ridge`: the best floor by its name, if it is known."""
         arm, other = self.contrast
         return contrast_words(Contrast(arm, self.gain.other if self.gain else other))
 
     @property
     def figure(self) -> str:
-        """`-0.040 [-0.051, -0.029]`; absent where nothing was measured."""
+        """Such as `-0.040 [-0.051, -0.029]`; the sign of absence where nothing was measured."""
         return bounds(self.gain and self.gain.difference)
 
 
 class Outcome(NamedTuple):
-    """A clause, applied; without contrasts where no arm of the results is one it speaks of."""
+    """A clause, applied; it has no contrasts if it is about no arm of the results."""
 
     clause: Clause
     judged: tuple[Judged, ...]
@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
         return [self._finding(one) for one in self.judged]
 
     def of_arm(self, arm: str) -> tuple[str, str]:
-        """Status and figure of an arm's contrasts, or of all where it has none."""
+        """Status and figure of an arm's contrasts, or of all contrasts if it has none."""
         same = [one for one in self.judged if one.contrast.arm == arm] or list(self.judged)
         statuses = {one.status for one in same}
         if statuses == {SHOWN}:
@@ -71,19 +71,19 @@ class Outcome(NamedTuple):
 
 
 def measure_words(clause: Clause) -> str:
-    """What a clause compares; absent where it is a conclusion."""
+    """What a clause compares; the sign of absence where it is a conclusion."""
     return clause.measure.words if clause.measure else ABSENT
 
 
 def seeds_inside(clause: Clause, gain: PairedGain) -> int:
-    """Training seeds whose difference lies where the clause says."""
+    """Number of training seeds whose difference lies in the clause's direction."""
     assert clause.direction
     low, high = clause.direction
     return sum(low < found < high for found in gain.by_seed.values())
 
 
 def seeds_asked(clause: Clause, gain: PairedGain) -> int:
-    """Training seeds that a clause with a say on them asks about."""
+    """Number of training seeds that a clause with a condition on seeds checks."""
     return gain.seeds if clause.seeds is Seeds.EVERY else len(gain.by_seed)
 
 

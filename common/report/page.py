@@ -1,4 +1,4 @@
-"""What the page of a report says of its verdict and of what it cost, in tables and few lines."""
+"""The parts of a report's page on its verdict and its cost, in tables and a few lines."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from common.report.results import FAILED, Results
 from common.report.verdict import NOT_MEASURED, OTHER_WAY, SHOWN, Finding, Verdict
 
 MOST_FINDINGS = 40
-"""Rows of a verdict's table on the page; more stand in the details."""
+"""Most rows of a verdict's table on the page; more are in the details."""
 FEWEST_SEEDS = 3
 
 
@@ -30,11 +30,11 @@ class VerdictPart(NamedTuple):
     table: str
     notes: tuple[str, ...]
     left_out: int
-    """Rows that stand in the details only."""
+    """Rows that are in the details only."""
 
 
 def without_statistics(verdict: Verdict) -> Verdict:
-    """Of too few documents nothing is measured: what is left are the clauses."""
+    """The verdict for too few documents: only its clauses, with nothing measured."""
     findings = tuple(
         row._replace(status=NOT_MEASURED, difference=None, p_value=None, seeds="")
         for row in verdict.findings
@@ -51,7 +51,7 @@ def verdict_part(verdict: Verdict) -> VerdictPart:
 
 
 def findings_table(findings: Sequence[Finding]) -> str:
-    """One row per contrast; a clause and its measure are named once."""
+    """One row per contrast; a clause and its measure are named only in their first row."""
     named = [_clause(row) for row in findings]
     return table(
         [
@@ -69,7 +69,7 @@ def findings_table(findings: Sequence[Finding]) -> str:
 
 
 def key_figure(finding: Finding | None) -> str:
-    """Contrast, measure and difference of the finding that stands in the index."""
+    """Contrast, measure and difference of the finding that the index shows."""
     if finding is None or finding.difference is None:
         return ABSENT
     measure = "" if finding.measure == ABSENT else f", {finding.measure}"
@@ -77,7 +77,7 @@ def key_figure(finding: Finding | None) -> str:
 
 
 def sureness(results: Results, cluster: str) -> list[str]:
-    """What intervals and seeds of a page do not say by themselves; `cluster` is what is drawn."""
+    """Remarks on intervals and seeds of a page; `cluster` is what the bootstrap draws."""
     counts = {
         arm: max(
             results.rows.filter(arm=arm)["seed"].n_unique(),
@@ -102,7 +102,7 @@ def sureness(results: Results, cluster: str) -> list[str]:
 
 
 def cost_lines(results: Results, items: str, cluster: str) -> list[str]:
-    """Runs, tuning, data and commit: a line each, of what is known."""
+    """Runs, tuning, data and commit, one line for each that is known."""
     lines = [_training(results), _tuning(results), _data(results, items, cluster)]
     if "commit" in results.facts:
         lines.append(f"Commit {_told(results.facts['commit'])}.")

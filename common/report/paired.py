@@ -1,7 +1,7 @@
-"""One arm minus another: differences paired by item and training seed, and how sure they are.
+"""One arm minus another: differences paired by item and training seed, with their certainty.
 
-An item is what was measured once for each arm and seed, such as a test activation; items of one
-cluster, such as a document, are not independent of one another.
+An item is measured once for each arm and seed, such as a test activation; items of one cluster,
+such as a document, are not independent of one another.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ ITEM = [KEY, CLUSTER]
 
 
 class NotMeasuredError(Exception):
-    """Why a contrast has no difference, in a few words."""
+    """In a few words, why a contrast has no difference."""
 
 
 class Items(NamedTuple):
@@ -45,13 +45,13 @@ class PairedGain(NamedTuple):
 
     difference: Interval
     by_seed: dict[int, float]
-    """The same for each training seed that both have."""
+    """The difference for each training seed that both have."""
     seeds: int
     """Training seeds of the arm."""
     other: str | float
-    """What it is compared with; the best floor by its name."""
+    """The other side of the contrast; the best floor by its name."""
     p_value: Callable[[Test, float], float]
-    """Two-sided, of a difference of so much: of clusters, the training runs being as they are."""
+    """Test and null value → two-sided p-value over clusters, for the given training runs."""
 
 
 def gain_of_means(results: Results, items: Items, arm: str, other: str | float) -> PairedGain:
@@ -87,7 +87,7 @@ def best_floor(results: Results, items: Items) -> str:
 
 
 def check_clusters(rows: pl.DataFrame) -> None:
-    """NotMeasuredError where a bootstrap is not to be trusted."""
+    """NotMeasuredError where there are too few clusters for a bootstrap."""
     if (found := rows[CLUSTER].n_unique()) < FEWEST_DOCUMENTS:
         raise NotMeasuredError(f"of {found} independent items, fewer than {FEWEST_DOCUMENTS}")
 
@@ -121,13 +121,13 @@ def missing(arm: str) -> NotMeasuredError:
 
 
 def _beside(results: Results, items: Items, own: pl.DataFrame, other: str | float) -> pl.DataFrame:
-    """key, cluster, seed and `value`: what an arm's own rows have more than the other's."""
+    """key, cluster, seed and `value`: an arm's own values minus the other's."""
     if not isinstance(other, str):
         return own.with_columns(value=pl.col("value") * items.scale + (items.offset - other))
     others, on = items.rows.filter(arm=other), [*ITEM, "seed"]
     if others.is_empty():
         raise missing(other)
-    if other in results.floors:  # no seed of a floor belongs to a seed of an arm
+    if other in results.floors:  # a floor's seeds do not correspond to an arm's
         others, on = others.sort(KEY, "seed").group_by(ITEM).agg(pl.col("value").mean()), ITEM
     pairs = own.join(others, on=on, suffix="_other", maintain_order="left")
     if pairs.is_empty():

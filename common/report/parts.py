@@ -33,7 +33,7 @@ from common.schema import TEACHER
 
 
 class Part(NamedTuple):
-    """A table of one source of explanations, and what it says."""
+    """A table for one source of explanations, with sentences below it."""
 
     writer: str
     table: str
@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 
 def arm_parts(results: Results, measured: Mapping[str, Sequence[ArmRow]]) -> list[Part]:
-    """One part per source; a reference row that is the same as in an earlier one stands there."""
+    """One part per source; a reference row equal to an earlier source's is shown only there."""
     parts, told = [], dict[str, set[float]]()
     for source, rows in measured.items():
         known = [row.arm for row in rows if row.fve.estimate in told.get(row.arm, ())]
@@ -53,7 +53,7 @@ def arm_parts(results: Results, measured: Mapping[str, Sequence[ArmRow]]) -> lis
 
 
 def _arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
-    """Arms and floors by metrics, and what is missing."""
+    """Arms and floors by metrics, and a sentence on what is missing."""
     counts = sorted({f"{row.activations} of {row.documents} documents" for row in rows})
     several = any(len(row.seeds) > 1 for row in rows)
     cells = [
@@ -79,7 +79,7 @@ def _arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
 
 
 def arm_remarks(results: Results, measured: Mapping[str, Sequence[ArmRow]]) -> list[str]:
-    """What holds for all tables of arms: a sentence each."""
+    """Remarks that hold for all tables of arms: a sentence each."""
     still = [code(arm) for arm in results.arms if arm in results.facts.get("untrained", [])]
     absent = results.facts.get("missing_floors", {})
     return [
@@ -90,10 +90,10 @@ def arm_remarks(results: Results, measured: Mapping[str, Sequence[ArmRow]]) -> l
 
 
 def survival_part(results: Results, source: str, rows: Sequence[SurvivalRow]) -> Part:
-    """Arms and transforms by what survives, and in words what that says of the quotes.
+    """Arms and transforms with the share that survives, and in words what it means for the quotes.
 
-    What applied to too few documents for an interval is counted and left out, unless all of the
-    results are of too few.
+    Transforms that applied in too few documents for an interval are counted and left out, unless
+    all results have too few documents.
     """
     few = too_few_documents(results)
     told = [row for row in rows if few or not math.isnan(row.fve.low)]
@@ -128,12 +128,12 @@ def survival_part(results: Results, source: str, rows: Sequence[SurvivalRow]) ->
 
 
 def _is_wild(row: SurvivalRow) -> bool:
-    """A share of an own FVE that may be zero, which has an interval no more."""
+    """Whether the own FVE may be zero, so that its share has no interval."""
     return math.isnan(row.share.low) and not math.isnan(row.fve.low)
 
 
 def prefix_part(source: str, rows: Sequence[PrefixRow]) -> Part:
-    """Arms by prefix lengths, and how many explanations are so long."""
+    """Arms by prefix lengths, with the share of explanations that are so long."""
     arms = dict.fromkeys(row.arm for row in rows)
     cells: list[dict[str, str]] = [{"arm": code(arm)} for arm in arms]
     for arm, line in zip(arms, cells, strict=True):
@@ -156,7 +156,7 @@ def measures_part(columns: Mapping[str, Mapping[str, Interval]], arms: Sequence[
 
 
 def text_part(results: Results) -> Part | None:
-    """Measures of the texts by writer; what is zero for all is told in one sentence."""
+    """Measures of the texts by writer; measures that are zero for all share one sentence."""
     metrics = results.text_metrics
     names = sorted({name for found in metrics.values() for name in found})
     zero = [name for name in names if not any(found.get(name) for found in metrics.values())]
@@ -178,7 +178,7 @@ def _named(results: Results, row: ArmRow) -> str:
 
 
 def _place(results: Results, name: str) -> tuple[int, str]:
-    """Arms in their order, then others by name."""
+    """Sort key: arms in their order, then others by name."""
     return results.arms.index(name) if name in results.arms else len(results.arms), name
 
 
@@ -190,7 +190,7 @@ def _seeds(row: ArmRow) -> str:
 
 
 def _chance(results: Results, rows: Sequence[ArmRow]) -> list[str]:
-    """What guessing gets at retrieval; nothing where it, or the distractors, are not known."""
+    """The results of guessing in retrieval; empty if they, or the distractors, are not known."""
     distractors = results.facts.get("distractors")
     if distractors is None or all(row.top1 is None for row in rows):
         return []
@@ -200,7 +200,7 @@ def _chance(results: Results, rows: Sequence[ArmRow]) -> list[str]:
 
 
 def _by_transform(rows: Sequence[SurvivalRow], coverage: bool = False) -> str:
-    """Transforms, each with the arms that `rows` have of it."""
+    """Transforms, each with its arms among `rows`."""
     arms: dict[str, list[str]] = {}
     for row in rows:
         share = f" ({percent(row.coverage)})" if coverage else ""
@@ -209,7 +209,7 @@ def _by_transform(rows: Sequence[SurvivalRow], coverage: bool = False) -> str:
 
 
 def _lengths(rows: Sequence[PrefixRow]) -> tuple[str, ...]:
-    """Share of the explanations that have so many tokens; arm by arm only where arms differ."""
+    """Share of the explanations that have so many tokens; by arm only if arms differ."""
     shares: dict[str, list[str]] = {}
     for row in rows:
         shares.setdefault(row.arm, []).append(f"{percent(row.coverage)} (k = {row.tokens})")

@@ -1,6 +1,6 @@
-"""The tables behind a report, published beside it: a fresh clone renders the same page from them.
+"""The tables behind a report, published beside it, so that a fresh clone renders the same page.
 
-What a report never reads is left out, and numbers are stored in as few bytes as hold them exactly.
+What no report reads is left out, and numbers are stored in the fewest bytes that hold them exactly.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from common.report.results import TABLES, Results, load_results, save_results
 from common.report.tables import ORIGINAL
 
 OF_ORIGINALS = ["cosine", "raw_squared_error"]
-"""Columns of `rows` that a report reads of untransformed explanations only."""
+"""Columns of `rows` that a report reads for untransformed explanations only."""
 
 
 def published_folder(report: Path) -> Path:
@@ -22,10 +22,10 @@ def published_folder(report: Path) -> Path:
 
 
 def report_results(profile: str, experiment: str) -> Results:
-    """What a report is rendered from: the published tables.
+    """The tables from which a report is rendered: the published ones.
 
-    They are made anew where `nla collect` has left results. Raises NlaError where there are
-    neither, or where either is incomplete or changed.
+    They are written again if `nla collect` has left results. Raises NlaError if there are neither,
+    or if either is incomplete or changed.
     """
     collected = results_folder(profile, experiment)
     published = published_folder(report_file(profile, experiment))
@@ -36,7 +36,7 @@ def report_results(profile: str, experiment: str) -> Results:
 
 
 def compact(results: Results) -> Results:
-    """The same numbers in fewer bytes, without those that no report reads."""
+    """The same numbers in fewer bytes, without numbers that no report reads."""
     original = pl.when(pl.col("transform") == ORIGINAL)
     rows = results.rows.with_columns(original.then(pl.col(OF_ORIGINALS)))
     tables = _tables(results._replace(rows=rows))
@@ -44,7 +44,7 @@ def compact(results: Results) -> Results:
 
 
 def exact(results: Results) -> Results:
-    """All numbers in double precision again."""
+    """All numbers converted back to double precision."""
     wide = cs.by_dtype(pl.Float32).cast(pl.Float64)
     return results._replace(
         **{name: table.with_columns(wide) for name, table in _tables(results).items()}
@@ -56,7 +56,7 @@ def _tables(results: Results) -> dict[str, pl.DataFrame]:
 
 
 def _narrow(table: pl.DataFrame) -> pl.DataFrame:
-    """Each column in single precision that loses nothing by it, as what torch has measured."""
+    """Each column in single precision if that loses nothing, as for values computed by torch."""
     exactly = [
         column.name
         for column in table.select(cs.by_dtype(pl.Float64))

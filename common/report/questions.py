@@ -1,4 +1,4 @@
-"""The questions of the lab, as `experiments/questions.yaml` has them."""
+"""The questions of the lab, from `experiments/questions.yaml`."""
 
 from pathlib import Path
 
@@ -9,28 +9,28 @@ FILE = "questions.yaml"
 
 
 class Question(Config):
-    """One question, and the experiments that answer it, of which some may not exist yet."""
+    """One question, and the experiments that answer it; some of them may not exist yet."""
 
     question: str
     experiments: tuple[str, ...]
 
 
 class Questions(Config):
-    """All of them, in the order of the index."""
+    """All questions, in the order of the index."""
 
     questions: tuple[Question, ...]
 
     @property
     def experiments(self) -> set[str]:
-        """The experiments that some question names."""
+        """The experiments that any question names."""
         return {name for one in self.questions for name in one.experiments}
 
 
 def load_questions(experiments: Path) -> Questions:
-    """Those of a folder of experiments; NlaError where there are none, or where they are wrong."""
+    """The questions of a folder of experiments; NlaError if there are none, or they are wrong."""
     return load_config(Questions, experiments / FILE)
 
 
 def experiments_in(folder: Path) -> list[str]:
-    """The experiments of a folder, by name."""
+    """The names of the experiments in a folder, sorted."""
     return sorted(file.parent.name for file in folder.glob("*/params.yaml"))

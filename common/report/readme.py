@@ -1,6 +1,6 @@
 """The wording of a decision rule in its experiment's README, between two comments.
 
-`python -m common.report.readme <name>` writes it anew after an intended change of rule.py.
+`python -m common.report.readme <name>` writes it again after an intended change of rule.py.
 """
 
 import sys
@@ -15,12 +15,12 @@ BEGIN, END = "<!-- decision rule, made from rule.py -->", "<!-- end of the decis
 
 
 def rule_of(readme: Path) -> str:
-    """What stands between the comments; NlaError where one is missing."""
+    """The text between the comments; NlaError where one is missing."""
     return _parts(readme)[1].strip()
 
 
 def write_rule(name: str) -> None:
-    """Put `load_rule(name).words()` into the README of an experiment; the rest stays."""
+    """Put `load_rule(name).words()` into the README of an experiment; the rest is unchanged."""
     readme = EXPERIMENTS / name / "README.md"
     before, _, after = _parts(readme)
     replace_text(readme, f"{before}{BEGIN}\n\n{load_rule(name).words()}\n\n{END}{after}")

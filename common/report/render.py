@@ -1,4 +1,4 @@
-"""An experiment's report: a page, its details and PNG figures, the same bytes each time."""
+"""An experiment's report: a page, its details and PNG figures; the same bytes each time."""
 
 import json
 import re
@@ -29,7 +29,7 @@ from common.schema import AV, AV_NEUTRAL_AR
 TEMPLATES = Path(__file__).parent / "templates"
 DETAILS = ".details.md"
 MOST_LINES = 150
-"""Of a page: examples make room for what else there is."""
+"""Lengths of a page; examples are left out to stay within it."""
 MOST_FIGURES = 3
 
 
@@ -42,7 +42,7 @@ def render_report(
 ) -> None:
     """Write `out` (`<name>.md`), `<name>.details.md`, `<name>/*.png` and `<name>.json`.
 
-    The latter is read by the index. Of too few documents there are neither intervals nor a verdict.
+    The index reads `<name>.json`. With too few documents there are neither intervals nor a verdict.
     Figures of an earlier rendering are removed. Raises NlaError where the results lack a column, a
     fact or the control arm.
     """
@@ -84,7 +84,7 @@ def fill_template(name: str, **values: object) -> str:
 
 
 class _Measured(NamedTuple):
-    """The tables of each source of explanations that has rows, and means of measures by title."""
+    """The tables of each source of explanations with rows, and means of measures by title."""
 
     arms: dict[str, list[ArmRow]]
     survival: dict[str, list[SurvivalRow]]
@@ -109,7 +109,7 @@ def _measure(results: Results, rule: Rule) -> _Measured:
 
 
 def _drawings(results: Results, measured: _Measured, own: Sequence[Drawing]) -> list[Drawing]:
-    """Every figure, those that a reader wants first before the others."""
+    """Every figure, the most important ones first."""
     every, on_page = results.arms, measured.on_page(results)
     drawn: list[Drawing | None] = []
     if on_page:
@@ -136,7 +136,7 @@ def _drawings(results: Results, measured: _Measured, own: Sequence[Drawing]) -> 
 
 
 def _page(results: Results, rule: Rule, measured: _Measured, values: dict[str, Any]) -> str:
-    """With as many examples as there is room for."""
+    """The page, with as many examples as fit."""
     on_page, columns = measured.on_page(results), measured.columns
     values |= {
         "question": rule.question,
@@ -174,7 +174,7 @@ def _details(results: Results, measured: _Measured) -> dict[str, object]:
 
 
 def _entry(results: Results, rule: Rule, verdict: Verdict) -> str:
-    """What the index reads."""
+    """The entry for the index."""
     entry = {name: results.facts[name] for name in ("experiment", "profile")} | {
         "question": rule.question,
         "sentence": verdict.sentence,

@@ -1,4 +1,4 @@
-"""The collected results of one experiment: all that a report reads."""
+"""The collected results of one experiment: everything that a report reads."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ ROWS_SCHEMA = pl.Schema(
     }
 )
 RUN = ("arm", "seed")
-"""What `runs` must have; of the other columns of its schema, and of more, what is known."""
+"""Columns that `runs` must have; its other columns may be missing or unknown."""
 RUNS_SCHEMA = pl.Schema(
     {
         "arm": pl.String,
@@ -57,7 +57,7 @@ TRIALS_SCHEMA = pl.Schema(
     {"arm": pl.String, "number": pl.Int64, "state": pl.String, "value": pl.Float64}
 )
 FAILED = "fail"
-"""State of a trial that raised: another was made in its place, so it spends no budget."""
+"""State of a trial that raised: another trial replaced it, so it does not count in the budget."""
 CURVES_SCHEMA = pl.Schema(
     {
         "arm": pl.String,
@@ -89,16 +89,16 @@ TABLES = {
 
 
 class Results(NamedTuple):
-    """Tables that hold at least the columns of `TABLES`; an experiment leaves out what it has not.
+    """Tables with at least the columns of `TABLES`; an experiment may lack some of the tables.
 
     `rows` holds errors of reconstructions, for FVE. `measures` holds other numbers of single items,
     such as the length of an explanation, or a label and a score; `cluster` is what the bootstrap
-    draws, the document of an activation. `runs` needs no more than `RUN`. `trials` also holds one
+    draws, the document of an activation. `runs` needs only the columns `RUN`. `trials` also holds a
     column `params_<name>` per tuned setting; each further column of `texts` (`teacher`, `av`, ...)
     is a writer's explanation of the same activation. `text_metrics` is {writer: {metric: value}}.
     `facts` holds `REQUIRED_FACTS`: `arms` (their order), `resamples` (of the bootstrap); where
     there are rows also `variance` (mean ||n(h) - mu||² of the evaluated split); and whatever else
-    is worth keeping: `floors` (arms that are references and not conditions), `ceilings` (floors
+    is worth keeping: `floors` (arms that are references, not conditions), `ceilings` (floors
     that are ceilings), `missing_floors` ({floor: why there is none}), `raw_variance` (`variance` on
     the raw scale), commit, device, digests, ...
     """
@@ -114,7 +114,7 @@ class Results(NamedTuple):
 
     @property
     def floors(self) -> list[str]:
-        """Arms that are reference rows rather than conditions, in the order given."""
+        """Arms that are reference rows, not conditions, in the order given."""
         present = set(self.rows["arm"].unique())
         return [floor for floor in self.facts.get("floors", []) if floor in present]
 
@@ -125,7 +125,7 @@ class Results(NamedTuple):
 
     @property
     def has_own_texts(self) -> bool:
-        """Whether each arm wrote explanations of its own, which a neutral AR read, too."""
+        """Whether each arm wrote its own explanations, which a neutral AR read too."""
         return AV_NEUTRAL_AR in self.sources
 
     @property
@@ -139,7 +139,7 @@ class Results(NamedTuple):
 
     @property
     def sources(self) -> list[str]:
-        """Who wrote the explanations that were evaluated, the teacher first."""
+        """The writers of the explanations that were evaluated, the teacher first."""
         present = self.rows["source"].unique()
         return sorted(present, key=lambda source: (source != TEACHER, source))
 
@@ -160,7 +160,7 @@ def save_results(folder: Path, results: Results) -> None:
 def load_results(folder: Path, experiment: str = "", remedy: str = "") -> Results:
     """Read what `save_results` wrote; NlaError when it is missing, incomplete or changed.
 
-    The folder has the experiment's name unless another is given; `remedy` is what to do about it.
+    The folder has the experiment's name unless another is given; `remedy` is for error messages.
     """
     stage = f"experiments/{experiment or folder.name}"
     remedy = remedy or f"nla collect {folder.name} --profile {folder.parent.parent.name}"

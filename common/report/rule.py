@@ -1,7 +1,7 @@
-"""A decision rule as data: what is asked of the results, and what counts as an answer.
+"""A decision rule as data: the question to the results, and what counts as an answer.
 
 `experiments/<name>/rule.py` holds `RULE`; the wording in the README, the verdict and the entry in
-the index are all made from it. Light: what judges is imported when it judges.
+the index are all made from it. Imports nothing heavy: judging imports its modules when it runs.
 """
 
 import importlib
@@ -18,28 +18,28 @@ from common.report.wording import rule_words
 
 @dataclass(frozen=True)
 class Rule:
-    """What an experiment decides, and how; written before its runs."""
+    """What an experiment decides, and how; it is written before its runs."""
 
     question: str
-    """Ends with a question mark."""
+    """The question; it ends with a question mark."""
     clauses: tuple[Clause, ...]
-    """In the order of the README; each may require earlier ones."""
+    """The clauses, in the order of the README; each may require earlier ones."""
     written: str
-    """When it was written and what was known then, a sentence or two."""
+    """When the rule was written and what was known then, in a sentence or two."""
     remark: str = ""
-    """What the README says after the clauses."""
+    """Text of the README after the clauses."""
     items: str = "test activations"
-    """What differences are paired by, in the plural."""
+    """The items by which differences are paired, in the plural."""
     cluster: str = "document"
     """What the bootstrap draws: items of one cluster are not independent."""
     collapse_counts: bool = True
-    """Whether a run that was stopped early counts as it is; else nothing is shown for its arm, nor
-    for any arm where it is one of control."""
+    """Whether a run that was stopped early counts like any other. If not, nothing is shown for its
+    arm, nor for any arm if it is a run of control."""
     key: str = ""
-    """The clause whose figure stands in the index; default: the first."""
+    """The clause whose figure the index shows; default: the first."""
 
     def __post_init__(self) -> None:
-        """A rule that cannot be applied is our mistake."""
+        """Check that the rule can be applied; a failure is a bug."""
         every = [clause.name for clause in self.clauses]
         assert len({*every}) == len(every), f"two of {every} have one name"
         names: list[str] = []
@@ -52,15 +52,15 @@ class Rule:
 
     @property
     def key_clause(self) -> str:
-        """The name of the clause that stands for the rule."""
+        """The name of the clause that the index shows."""
         return self.key or self.clauses[0].name
 
     def words(self) -> str:
-        """The rule in Markdown, as the README has it."""
+        """The rule in Markdown, for the README."""
         return rule_words(self)
 
     def judge(self, results: Any) -> Verdict:
-        """Apply it to a `common.report.results.Results`."""
+        """Apply the rule to a `common.report.results.Results`."""
         from common.report.decisions import judge
 
         return judge(self, results)
@@ -73,7 +73,7 @@ def load_rule(name: str) -> Rule:
 
 
 def special_sections(name: str, results: Any) -> list[Section]:
-    """What only this experiment's report shows: `sections(results)` of its findings.py, if any."""
+    """Sections of one experiment's report: `sections(results)` of its findings.py, if any."""
     place = f"experiments.{name}.findings"
     if importlib.util.find_spec(place) is None:
         return []

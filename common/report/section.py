@@ -1,4 +1,4 @@
-"""What an experiment adds to its report; light, because experiments are imported by every run."""
+"""What an experiment adds to its report; imports nothing heavy, since every run imports it."""
 
 from typing import Any, NamedTuple
 
@@ -11,11 +11,11 @@ class Drawing(NamedTuple):
     figure: Any
     """A matplotlib Figure."""
     on_page: bool = True
-    """Whether it may stand on the page, beside the FVE; if not, in the details alone."""
+    """Whether it may be on the page, beside the FVE; if not, only in the details."""
 
 
 class Section(NamedTuple):
-    """What an experiment adds to its report, in Markdown of its own."""
+    """A section that an experiment adds to its report, in its own Markdown."""
 
     title: str
     markdown: str

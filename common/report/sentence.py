@@ -1,4 +1,4 @@
-"""A verdict in words: its sentence, from the phrases of the clauses, and its notes."""
+"""A verdict in words: its sentence, made of the phrases of its clauses, and its notes."""
 
 from collections.abc import Sequence
 
@@ -16,15 +16,15 @@ ANY_ARM = "any of the arms"
 
 
 def verdict_sentence(outcomes: Sequence[Outcome]) -> str:
-    """One phrase per clause that has phrases; a capital and a full stop."""
+    """One phrase for each clause that has phrases; begins with a capital, ends with a full stop."""
     words = "; ".join(_phrase(one) for one in outcomes if one.clause.phrases)
     return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
 def key_finding(outcome: Outcome) -> Finding:
-    """Of a clause's rows the one that answers it: shown, else measured, else any.
+    """The row that answers a clause: one that is shown, else one that is measured, else any.
 
-    Of arms that are tested in a fixed order it is the last that is shown.
+    For arms that are tested in a fixed order it is the last one that is shown.
     """
     rows = outcome.findings()
     shown = [row for row in rows if row.status == SHOWN]
@@ -34,7 +34,7 @@ def key_finding(outcome: Outcome) -> Finding:
 
 
 def verdict_notes(outcomes: Sequence[Outcome], results: Results, collapsed: set[str]) -> list[str]:
-    """What the sentence and the table leave open, a sentence each."""
+    """Notes on what sentence and table leave open, a sentence each."""
     stopped = results.facts.get("stopped_early", {})
     return [
         *_collapse_note(collapsed),
@@ -86,7 +86,7 @@ def _collapse_note(collapsed: set[str]) -> list[str]:
 
 
 def _is_at_least(outcome: Outcome, results: Results) -> bool:
-    """Whether a p-value of the bootstrap is the smallest that so many resamples can give."""
+    """Whether a bootstrap p-value is the smallest that this number of resamples can give."""
     p_values = [one.p_value for one in outcome.judged if one.p_value is not None]
     if outcome.clause.test is not Test.BOOTSTRAP or not p_values:
         return False
@@ -105,7 +105,7 @@ def _least_note(outcome: Outcome, results: Results) -> str:
 
 
 def _seeds_note(outcomes: Sequence[Outcome]) -> list[str]:
-    """How little the signs of a few seeds tell, which no p-value of clusters holds."""
+    """How little the signs of a few seeds prove, which no p-value over clusters includes."""
     counts = {
         len(one.gain.by_seed)
         for outcome in outcomes

@@ -1,4 +1,4 @@
-"""Sections of a report on what each arm's own AV wrote: its form, its use, the best of several."""
+"""Sections of a report on each arm's own texts: their form, their use, the best of several."""
 
 from math import isnan
 
@@ -15,11 +15,11 @@ from common.schema import KEY
 
 OF_TEXTS = ("tokens", "quote_share", "unpaired_marks", "verbatim_4gram_share")
 BEST = "best_of_"
-"""Before n, in the names of measures."""
+"""What precedes n in the names of measures."""
 
 
 def spoken_sections(results: Results) -> list[Section]:
-    """The texts in numbers, the splice, and the best of n: those that were measured."""
+    """Sections on the texts in numbers, the splice, and the best of n, if they were measured."""
     known = {*results.measures["measure"].unique()}
     texts = (
         "Means over test explanations, 95 % intervals by document; seeds are averaged first.\n\n"
@@ -36,8 +36,8 @@ def spoken_sections(results: Results) -> list[Section]:
 
 
 def _sampled_section(results: Results) -> Section:
-    """The best of n, as a table and as curves, and how far the AV has gone."""
-    from common.report.spoken_figures import lines_figure  # every run imports this file, none draws
+    """The best of n, as a table and as curves, and the KL of the AV to the AV before training."""
+    from common.report.spoken_figures import lines_figure  # heavy, and every run imports this file
 
     asked = results.measures.filter(measure="best_of_1")[KEY].n_unique()
     curves = {arm: best for arm in results.arms if (best := _best_of(results, arm))}
@@ -99,7 +99,7 @@ def _gone(results: Results, arm: str) -> Interval | None:
 
 
 def _best_of(results: Results, arm: str) -> list[tuple[int, Interval]]:
-    """(n, FVE of the best of the first n), the smallest n first."""
+    """(n, FVE of the best of the first n), in the order of n."""
     named = {
         int(name.removeprefix(BEST)): measures_by_arm(results, name).get(arm)
         for name in results.measures["measure"].unique()

@@ -1,4 +1,4 @@
-"""Figures of arms whose AVs write texts of their own."""
+"""Figures of arms whose AVs write their own texts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -33,7 +33,7 @@ def lines_figure(
     with rc_context(STYLE):
         figure, (axes,) = make_panels([y], height=3.0)
         for place, (arm, points) in enumerate(lines.items()):
-            aside = 2 ** (0.06 * (place - (len(lines) - 1) / 2))  # else intervals hide one another
+            aside = 2 ** (0.06 * (place - (len(lines) - 1) / 2))  # so that intervals do not overlap
             for count, interval in points:
                 draw_interval(axes, interval, aside * count, styles[arm], arm, vertical=True)
             across, up = zip(*((aside * n, found.estimate) for n, found in points), strict=True)
@@ -52,7 +52,7 @@ def size_figure(
     x: str,
     every_arm: Sequence[str],
 ) -> Figure:
-    """Some measures of each arm against a size of it; panels, on a logarithmic axis."""
+    """Some measures of each arm against its size; panels, on a logarithmic axis."""
     styles = arm_styles(every_arm)
     with rc_context(STYLE):
         figure, drawn = make_panels(list(measures), height=2.7)

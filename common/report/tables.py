@@ -1,7 +1,7 @@
-"""Tables of arms by metrics: the numbers of a report, before any of them is formatted or drawn.
+"""Tables of arms by metrics: the numbers of a report, before they are formatted or drawn.
 
-Errors are averaged over seeds for each activation first, so that an interval speaks of documents
-and the range over seeds stands beside it.
+Errors are averaged over seeds for each activation first: an interval is about documents, and the
+range over seeds is given beside it.
 """
 
 import math
@@ -21,9 +21,9 @@ VERBATIM = ("verbatim_stripped", "verbatim_random_stripped")
 SURVIVAL = ("quotes_only", *ALL_QUOTES, *VERBATIM, "paraphrase", "full_paraphrase")
 PREFIX = "prefix_"
 FEWEST_DOCUMENTS = 20
-"""A bootstrap over fewer documents is not to be trusted: there is an estimate without bounds."""
+"""With fewer documents a bootstrap is unreliable: there is an estimate without bounds."""
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
-"""Of fewer than two documents, which have no interval."""
+"""Bounds for fewer than two documents, which have no interval."""
 MEASURES = ["squared_error", "cosine", "raw_squared_error"]
 TEXT_OF_SEED = ["key", "doc_id", "seed"]
 
@@ -32,7 +32,7 @@ Errors = dict[tuple[str, str], pl.DataFrame]
 
 
 class ArmRow(NamedTuple):
-    """One arm, or floor, on one source of explanations; None is "not measured"."""
+    """One arm, or floor, on one source of explanations; None means "not measured"."""
 
     arm: str
     is_floor: bool
@@ -42,7 +42,7 @@ class ArmRow(NamedTuple):
     documents: int
     fve: Interval
     difference: Interval | None
-    """Paired: FVE minus that of control on the activations, and for arms the seeds, of both."""
+    """Paired FVE minus that of control, on activations (for arms also seeds) that both have."""
     cosine: float | None
     raw_fve: float | None
     top1: float | None
@@ -53,14 +53,14 @@ class ArmRow(NamedTuple):
 
 
 class SurvivalRow(NamedTuple):
-    """What is left of an arm's FVE when its explanations are transformed."""
+    """How much of an arm's FVE remains when its explanations are transformed."""
 
     arm: str
     transform: str
     coverage: float
-    """Share of the explanations that could be transformed; only they count here."""
+    """Share of the explanations that could be transformed; only these are used here."""
     original: Interval
-    """FVE of the untouched explanations of the same activations."""
+    """FVE of the unchanged explanations of the same activations."""
     fve: Interval
     share: Interval
     """`fve` / `original`."""
@@ -72,14 +72,14 @@ class PrefixRow(NamedTuple):
     arm: str
     tokens: int
     coverage: float
-    """Share of the explanations that have so many tokens; only they count here."""
+    """Share of the explanations that have so many tokens; only these are used here."""
     fve: Interval
     marginal: float | None
     """FVE gained per token since the next shorter prefix, on explanations that have both."""
 
 
 def too_few_documents(results: Results) -> bool:
-    """Whether nothing that was tested is enough for any statement."""
+    """Whether there are too few documents for any statement."""
     return 0 < results.documents < FEWEST_DOCUMENTS
 
 
@@ -98,7 +98,7 @@ def arm_table(
 def survival_table(
     results: Results, source: str, transforms: Sequence[str] = SURVIVAL
 ) -> list[SurvivalRow]:
-    """One row per arm and transform, each beside the original of the same activations."""
+    """One row per arm and transform, each with the original of the same activations."""
     return [
         _survival_row(results, rows, transform)
         for rows in _by_arm(results, source)
@@ -110,9 +110,10 @@ def survival_table(
 def quote_effects(
     results: Results, source: str, pair: tuple[str, str] = VERBATIM
 ) -> dict[str, Interval]:
-    """FVE without quotes minus FVE without as many words of random spans, paired, by arm.
+    """FVE without quotes minus FVE without random spans of as many words, paired, by arm.
 
-    Negative where quotes carry more than other words do. Arms without the `pair` of transforms are
+    Negative if quotes carry more than other words. Arms without the `pair` of transforms are left
+    out.
     left out.
     """
     errors = joint_errors(results, source, pair)
@@ -188,7 +189,7 @@ def _arm_row(
 
 
 def _to_control(results: Results, source: str, arm: str) -> Interval:
-    """Paired by seed too, but for a floor, of which every seed counts beside every other."""
+    """Paired by seed too, except for a floor, whose every seed is compared with all seeds."""
     rows = results.rows.filter("applied", source=source, transform=ORIGINAL).sort(TEXT_OF_SEED)
     on = TEXT_OF_SEED[:2] if arm in results.floors else TEXT_OF_SEED
     own, control = rows.filter(arm=arm), rows.filter(arm=CONTROL)
@@ -248,7 +249,7 @@ def _prefix_row(
 
 
 def _coverage(rows: pl.DataFrame, applied: pl.DataFrame) -> float:
-    """Share of an arm's explanations that stand in a frame of `_joint`."""
+    """Share of an arm's explanations that are in a frame of `_joint`."""
     originals = rows.filter(pl.col("applied"), transform=ORIGINAL).height
     return float(applied["seeds"].sum()) / originals if originals else 0.0
 
@@ -265,7 +266,7 @@ def _difference(results: Results, pairs: pl.DataFrame, column: str, other: str) 
 def _interval(
     statistic: Callable[..., Interval], results: Results, errors: pl.DataFrame, *columns: str
 ) -> Interval:
-    """A bootstrap by document of columns of squared errors, as far as it is to be trusted."""
+    """A bootstrap by document of columns of squared errors, where there are enough documents."""
     documents, variance = errors["doc_id"].to_list(), results.facts["variance"]
     if len(set(documents)) < 2:
         return UNDEFINED

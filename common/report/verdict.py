@@ -1,4 +1,4 @@
-"""What a decision rule found: one row per contrast of arms, and the sentence that they make."""
+"""The result of a decision rule: one row per contrast of arms, and the sentence made of them."""
 
 from typing import NamedTuple
 
@@ -8,31 +8,31 @@ SHOWN, NOT_SHOWN, OTHER_WAY, NOT_MEASURED = "shown", "not shown", "the other way
 
 
 class Finding(NamedTuple):
-    """One row of the verdict's table: a clause of the decision rule, applied."""
+    """One row of the verdict's table: a clause of the decision rule, applied to one contrast."""
 
     clause: str
-    """`The round trip improves`."""
+    """Such as `The round trip improves`."""
     contrast: str
-    """`control` - `warm_start`, in Markdown; one row per contrast."""
+    """Such as `control` - `warm_start`, in Markdown."""
     measure: str
-    """`FVE under its own AR`."""
+    """Such as `FVE under its own AR`."""
     status: str
     """SHOWN, NOT_SHOWN, OTHER_WAY or NOT_MEASURED."""
     difference: Interval | None
-    """In units of the measure."""
+    """The difference, in units of the measure."""
     p_value: float | None
-    """Corrected over the clause's contrasts; None where the rule asks for none."""
+    """The p-value, corrected over the clause's contrasts; None where the rule needs none."""
     seeds: str
-    """`3 of 3`: training seeds that point the way the clause says."""
+    """Such as `3 of 3`: training seeds that lie in the clause's direction."""
 
 
 class Verdict(NamedTuple):
     """A decision rule, applied to the results of one experiment."""
 
     sentence: str
-    """Plain words that answer the question."""
+    """The answer to the question, in plain words."""
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
-    """Runs that were stopped early, arms that are left out, ...: a sentence each."""
+    """Notes on runs that were stopped early, arms that are left out, ...: a sentence each."""
     key: Finding | None = None
-    """The finding whose figure stands in the index."""
+    """The finding whose figure the index shows."""

@@ -41,7 +41,7 @@ def rule_words(rule: Any) -> str:
 
 
 def contrast_words(contrast: Contrast) -> str:
-    """`control` - `warm_start`, as a cell of the verdict's table has it."""
+    """Such as `control` - `warm_start`, for a cell of the verdict's table."""
     arm, other = contrast
     if not isinstance(other, str):
         return f"{code(arm)} - {other:g}" if other else code(arm)
@@ -49,7 +49,7 @@ def contrast_words(contrast: Contrast) -> str:
 
 
 def direction_words(direction: Direction) -> str:
-    """`above zero`, `between -0.05 and 0.05`."""
+    """Such as `above zero` or `between -0.05 and 0.05`."""
     low, high = (f"{bound:g}" if bound else "zero" for bound in direction)
     if direction.high == inf:
         return f"above {low}"
@@ -57,12 +57,12 @@ def direction_words(direction: Direction) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a`, `b` and `c`."""
+    """Such as `a`, `b` and `c`."""
     return joined([code(name) for name in names])
 
 
 def joined(words: Sequence[str]) -> str:
-    """Commas, and an `and` before the last."""
+    """The words with commas, and an `and` before the last."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
@@ -106,7 +106,7 @@ def _clause_words(clause: Clause, rule: Any, numbers: dict[str, int]) -> str:
 
 
 def _asked(clause: Clause, cluster: str) -> str:
-    """Measure, contrasts, direction and how sure."""
+    """Measure, contrasts, direction and certainty of a clause."""
     arms = _contrasts(clause.contrasts)
     if not clause.measure:
         return f"a conclusion, for {arms}."
@@ -135,7 +135,7 @@ def _minus(other: str | float) -> str:
 
 
 def _arms(chosen: EachArm) -> str:
-    """`each arm but `control``."""
+    """Such as `each arm but `control``."""
     named = [
         "the smallest arm" if chosen.only_last else "each arm",
         f"called {code(chosen.prefix + '...')}" if chosen.prefix else "",
@@ -147,7 +147,7 @@ def _arms(chosen: EachArm) -> str:
 
 
 def _test_words(clause: Clause, cluster: str) -> str:
-    """The p-value, if one is asked for."""
+    """The p-value, if one is needed."""
     if clause.test is Test.INTERVAL:
         return ""
     how = f"{cluster}s' signs flipped" if clause.test is Test.SIGN_FLIP else "same bootstrap"

@@ -1,4 +1,4 @@
-"""What adapters add to an AV's weights: for engines that fold them in, or take them beside."""
+"""What adapters add to an AV's weights, for engines that merge them or apply them separately."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ from common.models.adapters import Adapter, adapters_in, side_by_side
 from common.models.verbalizer import Verbalizer
 
 Adapters = dict[nn.Linear, list[Adapter]]
-"""All that each adapted layer adds."""
+"""The adapters of each adapted layer."""
 
 
 def adapters_of(verbalizer: Verbalizer) -> Adapters:
-    """All active adapters, those of the warm start among them."""
+    """All active adapters, including those of the warm start."""
     return {
         layer.get_base_layer(): adapters_in(layer)
         for layer in verbalizer.model.modules()
@@ -22,13 +22,13 @@ def adapters_of(verbalizer: Verbalizer) -> Adapters:
 
 
 def rank_of(adapters: Adapters) -> int:
-    """Of all adapters of a layer together; 0 without any."""
+    """The summed rank of a layer's adapters; 0 without any."""
     ranks = [sum(len(down) for _, down, _ in added) for added in adapters.values()]
     return max(ranks, default=0)
 
 
 def save_adapters(verbalizer: Verbalizer, adapters: Adapters, folder: Path) -> None:
-    """Write them as one adapter of the format that peft, and others after it, read."""
+    """Write all as one adapter, in the format that peft and others read."""
     from safetensors.torch import save_file
 
     names = {module: name for name, module in verbalizer.language_model.named_modules()}

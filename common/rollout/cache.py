@@ -1,4 +1,4 @@
-"""Keys and values while an AV writes: the common beginning read once, and room for what follows."""
+"""Keys and values while an AV writes: the shared beginning is read once, and space is reserved."""
 
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,17 +12,17 @@ from torch.nn import functional
 from common.models.attention import attending, check_window
 
 ATTENTION = "nla_rollout"
-"""Name under which `attend` is known to transformers."""
+"""Name under which transformers knows `attend`."""
 
 
 class RolloutCache:
-    """What transformers' decoders ask of a cache, with room: nothing is copied as texts grow."""
+    """A cache for transformers' decoders with reserved space: nothing is copied as texts grow."""
 
     def __init__(self, shared: Any, rows: int, room: int) -> None:
-        """`shared` is the cache of the common beginning, of one row; `room` tokens more per row."""
+        """`shared` is the cache of the shared beginning, one row; `room` tokens more per row."""
         self.length: int = shared.get_seq_length()
         self.column: Int[Tensor, " one"] | None = None
-        # Under autocast keys come out of the rotation in float32, values in bfloat16.
+        # Under autocast, keys are float32 after the rotation, and values bfloat16.
         read = [(layer.keys.to(layer.values), layer.values) for layer in shared.layers]
         self.keys = [self._with_room(keys, rows, room) for keys, _ in read]
         self.values = [self._with_room(values, rows, room) for _, values in read]
@@ -37,7 +37,7 @@ class RolloutCache:
     ) -> tuple[Tensor, Tensor]:
         """Keep the keys and values of new tokens; returns all that these rows have so far.
 
-        With `fix` it is one token, and all that there is room for comes back.
+        After `fix` there is one new token, and the whole reserved space is returned.
         """
         if self.column is not None:
             for store, fresh in ((self.keys[layer], keys), (self.values[layer], values)):
@@ -52,13 +52,13 @@ class RolloutCache:
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
 
     def get_seq_length(self, _layer: int = 0) -> int:
-        """Tokens before the next one."""
+        """Number of tokens before the next one."""
         return self.length
 
     def fix(self) -> Int[Tensor, " one"]:
-        """From now on shapes stay as they are; returns the column of the next token, to be moved.
+        """From now on shapes are constant; returns the next token's column, for the caller to move.
 
-        What has not been written yet is zero, so that attention may pass over it.
+        Columns that are not written yet are zero, so that attention may include them.
         """
         for store in (*self.keys, *self.values):
             store[:, :, self.length :] = 0
@@ -67,11 +67,11 @@ class RolloutCache:
 
     @property
     def capacity(self) -> int:
-        """Tokens that a row can have in all, the common beginning among them."""
+        """Most tokens of a row, including the shared beginning."""
         return self.keys[0].shape[2]
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
-        """Keep these rows, in this order; a row may come several times."""
+        """Keep these rows, in this order; a row may be repeated."""
         for store in (self.keys, self.values):
             for layer, kept in enumerate(store):
                 fresh = kept.new_empty((len(rows), *kept.shape[1:]))
@@ -85,7 +85,7 @@ def read_newest(
     cache: RolloutCache,
     **places: Tensor,
 ) -> Float[Tensor, "rows d_model"]:
-    """Last hidden state after the newest tokens; `places` are mask and positions, if told."""
+    """Last hidden state after the newest tokens; `places` are mask and positions, if needed."""
     decoder = model.get_decoder()
     output = decoder(inputs_embeds=embeddings, past_key_values=cache, use_cache=True, **places)
     return output.last_hidden_state[:, -1]
@@ -100,16 +100,16 @@ def attend(
     scaling: float,
     **options: Any,
 ) -> tuple[Float[Tensor, "rows time heads head_dim"], None]:
-    """Causal attention of the last `time` tokens to all; rows are of one length, unpadded.
+    """Causal attention of the last `time` tokens to all; rows have equal length, without padding.
 
-    A `mask` says to which tokens one new token attends; None: to all. Scores are pressed below a
-    `softcap`. NlaError when there are more tokens than a `sliding_window` shows.
+    A `mask` says to which tokens one new token attends; None: to all. Scores are limited by a
+    `softcap`. NlaError when there are more tokens than a `sliding_window` allows.
     """
     check_window(options.get("sliding_window"), key.shape[2])
     read = partial(_read, scaling=scaling, softcap=options.get("softcap"))
     rows, heads, time, width = query.shape
     query, tokens = query.to(value.dtype), key.shape[2]
-    if time == 1:  # heads that share keys are as so many queries: keys are read once for all
+    if time == 1:  # query heads that share keys become one batch, so that keys are read once
         query = query.reshape(rows, key.shape[1], -1, width)
         found = read(query, key, value, mask)
         return found.reshape(rows, 1, heads, found.shape[-1]), None
@@ -125,7 +125,7 @@ def _read(
     scaling: float,
     softcap: float | None,
 ) -> Float[Tensor, "rows heads time head_dim"]:
-    """What queries read: torch's fused attention, which knows no soft cap, or step by step."""
+    """The attention output, by torch's fused kernel or, with a soft cap, step by step."""
     if softcap is None:
         return functional.scaled_dot_product_attention(
             query, key, value, mask, scale=scaling, enable_gqa=True

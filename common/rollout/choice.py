@@ -1,4 +1,4 @@
-"""Which token comes next: probabilities of the vocabulary, and the one in which a draw falls."""
+"""The next token: probabilities of the vocabulary, and the token that a draw selects."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from torch.nn import functional
 from common.target.parts import logits_of
 
 STRETCH = 256
-"""Tokens whose probabilities are summed up before one of them is looked for."""
+"""Tokens in a block; block sums are searched first, then the tokens of one block."""
 
 
 def probabilities_of(
     model: Any, hidden: Float[Tensor, "rows d_model"], temperature: float
 ) -> Float[Tensor, "rows vocab"]:
-    """Of the token after each state; at temperature 0 those of temperature 1."""
+    """Probabilities of the token after each state; at temperature 0 those of temperature 1."""
     logits = logits_of(model, hidden)
     return (logits / temperature if temperature else logits).softmax(-1)
 
@@ -24,7 +24,7 @@ def probabilities_of(
 def pick(
     probabilities: Float[Tensor, "rows vocab"], draws: Float[Tensor, " rows"] | None
 ) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"]]:
-    """The next token of each row, by its draw or the likeliest, and its log-probability."""
+    """The next token of each row, by its draw or the most likely, and its log-probability."""
     chosen = probabilities.argmax(-1) if draws is None else choose(probabilities, draws)
     return chosen, probabilities.gather(1, chosen[:, None]).squeeze(1).log()
 
@@ -32,10 +32,10 @@ def pick(
 def choose(
     probabilities: Float[Tensor, "rows vocab"], draws: Float[Tensor, " rows"]
 ) -> Int[Tensor, " rows"]:
-    """The token in which a draw falls: the inverse of the CDF.
+    """The token that each draw selects: the inverse of the CDF.
 
-    In two steps, the stretch of tokens and then the token in it: a running sum through the whole
-    vocabulary would take longer than reading the probabilities does.
+    In two steps, first the block of tokens and then the token in it: a running sum over the whole
+    vocabulary would take longer than reading the probabilities.
     """
     stretches = functional.pad(probabilities, (0, -probabilities.shape[1] % STRETCH))
     stretches = stretches.unflatten(1, (-1, STRETCH))
@@ -49,6 +49,6 @@ def choose(
 
 
 def _first_above(reached: Tensor, wanted: Tensor) -> Int[Tensor, "rows 1"]:
-    """Where a running sum first exceeds what is wanted; rounded past its end, where it ends."""
+    """Index where a running sum first exceeds `wanted`; the last index if rounding prevents it."""
     last = (reached < reached[:, -1:]).sum(-1, keepdim=True)
     return torch.minimum(torch.searchsorted(reached, wanted, right=True), last)

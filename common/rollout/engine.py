@@ -1,7 +1,7 @@
-"""The rollout engine: several explanations per activation, every constant part computed once.
+"""The rollout engine: several explanations per activation; constant parts are computed once.
 
-The prompt before the slot is read once, slot and suffix once per activation, and then only the
-newest token of rows that are still writing, with logits for that token alone.
+The prompt before the slot is read once, slot and suffix once per activation, and after that only
+the newest token of rows that are not finished, with logits for that token alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,20 +20,20 @@ from common.rollout.in_place import write_in_place
 from common.seeding import keyed_seed
 
 WORTH_COMPACTING = 0.125
-"""Rows that have ended are dropped when they are this share: dropping copies all that is kept."""
+"""Finished rows are dropped when they are this share of all: dropping copies the other rows."""
 
 
 class Rollouts(NamedTuple):
-    """Explanations in rows: all samples of the first activation, then those of the next."""
+    """Explanations in rows: all samples of the first activation, then all of the next."""
 
     ids: Int[Tensor, "rows time"]
-    """Tokens, the end token among them, then end tokens as padding."""
+    """Token ids with the end token, padded with end tokens."""
     log_probs: Float[Tensor, "rows time"]
     """Log-probability of each token at the sampling temperature; 0 on padding."""
     mask: Bool[Tensor, "rows time"]
-    """True on what was sampled: an explanation's tokens and its end token."""
+    """True on sampled tokens: an explanation's and its end token."""
     ended: Bool[Tensor, " rows"]
-    """Whether a row wrote the end token before it ran out of room."""
+    """Whether a row wrote the end token within the maximum number of tokens."""
 
     def written(self) -> list[list[int]]:
         """Token ids of each explanation without its last token: the end, or what came instead."""
@@ -42,9 +42,9 @@ class Rollouts(NamedTuple):
 
 
 Write = Callable[..., Rollouts]
-"""`roll_out` of an AV that is known: activations, samples, temperature, draws → rollouts."""
+"""`roll_out` for one AV: activations, samples, temperature, draws → rollouts."""
 Engine = Callable[[Verbalizer, bool], AbstractContextManager[Write]]
-"""An AV made ready to write, in low precision or not, for as long as nobody trains."""
+"""Context that prepares an AV for writing, in low precision or not; no training within it."""
 
 
 @torch.no_grad()
@@ -58,13 +58,13 @@ def roll_out(
 ) -> Rollouts:
     """Write `samples` explanations of each activation; greedy at temperature 0.
 
-    After `max_explanation_tokens` tokens there is room for the end token alone.
+    After `max_explanation_tokens` tokens, only the end token may follow.
 
     `draws` are uniform in [0, 1), one per row and token, and decide everything: the same draws give
     the same texts in any batch (see `keyed_draws`).
 
-    `in_place` keeps every row to the end, in shapes that never change; None: on a GPU, where that
-    lets a token be replayed as one graph. Elsewhere it pays to drop rows that have ended.
+    `in_place` keeps every row to the end, in constant shapes; None: only on a GPU, which can then
+    replay the work of a token as one graph. On a CPU, dropping finished rows is faster.
     """
     assert temperature == 0 or draws is not None, "sampling needs draws"
     draws = draws.to(activations.device) if temperature and draws is not None else None
@@ -98,18 +98,18 @@ def roll_out(
 
 
 def room_of(verbalizer: Verbalizer) -> int:
-    """Tokens that may be sampled: the longest explanation, and the token that ends it."""
+    """Most tokens that may be sampled: the longest explanation, and the token that ends it."""
     return verbalizer.config.max_explanation_tokens + 1
 
 
 def keyed_draws(key: Sequence[object], samples: int, time: int) -> Float[Tensor, "samples time"]:
-    """Uniform numbers that depend on the key alone: nothing to store for an exact resume."""
+    """Uniform numbers that depend on the key alone: an exact resume needs no stored state."""
     generator = torch.Generator().manual_seed(keyed_seed("draws", *key) % 2**63)
     return torch.rand(samples, time, generator=generator)
 
 
 class _Sheet:
-    """What has been written, and which rows are still writing."""
+    """What has been written so far, and which rows are not finished."""
 
     def __init__(self, rows: int, time: int, end_id: int, device: torch.device) -> None:
         self.end_id = end_id
@@ -120,7 +120,7 @@ class _Sheet:
         self.rows = torch.arange(rows, device=device)
 
     def write(self, column: int, chosen: Tensor, log_probs: Tensor) -> Tensor:
-        """Note one token of each row in flight; returns which of these rows fly on."""
+        """Write one token of each unfinished row; returns which of these rows go on."""
         writing = ~self.ended[self.rows]
         rows, tokens = self.rows[writing], chosen[writing]
         self.ids[rows, column] = tokens
@@ -140,7 +140,7 @@ class _Sheet:
 
 
 def _read_beginning(verbalizer: Verbalizer, rows: int, room: int) -> RolloutCache:
-    """The cache of the prompt before the slot, with room for the rest and for `room` tokens."""
+    """The cache of the prompt before the slot, with space for its rest and for `room` tokens."""
     from transformers import DynamicCache
 
     model, template = verbalizer.language_model, verbalizer.template

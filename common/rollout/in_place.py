@@ -1,7 +1,7 @@
-"""Rows written in shapes that never change, so that a GPU replays one token's work as a graph.
+"""Rows written in constant shapes, so that a GPU replays the work of one token as a graph.
 
-A small model's token is hundreds of kernels of microseconds each: started one by one they leave a
-GPU waiting for Python most of the time.
+A small model's token is hundreds of kernels of microseconds each; started one by one, they make
+the GPU wait for Python most of the time.
 """
 
 import logging
@@ -19,7 +19,7 @@ from common.rollout.choice import pick, probabilities_of
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 8
-"""Tokens after which it is asked whether all rows have ended: each question halts the GPU."""
+"""Tokens between checks whether all rows have ended; each check stops the GPU."""
 
 
 def write_in_place(
@@ -35,9 +35,9 @@ def write_in_place(
     Bool[Tensor, "rows used"],
     Bool[Tensor, " rows"],
 ]:
-    """The parts of `Rollouts`, from the probabilities of each row's first token on.
+    """The parts of `Rollouts`, given the probabilities of each row's first token.
 
-    As many tokens as there is room for in the cache.
+    Writes as many tokens as the cache has space for.
     """
     rows, device = len(probabilities), probabilities.device
     room = cache.capacity - cache.length
@@ -65,7 +65,7 @@ def write_in_place(
 
 
 class _Step:
-    """From the newest token of each row to the probabilities of what comes after it, in buffers."""
+    """From the newest token of each row to the probabilities of the next, in constant buffers."""
 
     def __init__(
         self, model: Any, cache: RolloutCache, probabilities: Tensor, temperature: float
@@ -90,12 +90,12 @@ def _ended(ids: Tensor, end_id: int) -> Bool[Tensor, " rows"]:
 
 
 def _as_graph(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """The step as a CUDA graph, after one run of it; itself where there is no GPU."""
+    """The step as a CUDA graph, after running it once; without a GPU the step itself."""
     if device.type != "cuda":
         return step
     low, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
     try:
-        # Casts that autocast remembers would be read from memory that belongs to a graph.
+        # Casts that autocast caches would be read from memory that belongs to a graph.
         with torch.autocast("cuda", dtype, enabled=low, cache_enabled=False):
             beside = torch.cuda.Stream()
             beside.wait_stream(torch.cuda.current_stream())

@@ -1,4 +1,4 @@
-"""Let an AR read: in batches of similar length, each reading once."""
+"""Let an AR read in batches of similar length, each reading once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from common.profile import Profile
 from common.schema import Reader, Reading
 
 CHARACTERS = 4
-"""In a usual token: lengths of texts and of sources are compared in characters."""
+"""Characters of a typical token: lengths of texts and sources are compared in characters."""
 
 
 def reconstruct(
@@ -36,7 +36,7 @@ def read_in_batches(
     readings: Sequence[Reading],
     batch_size: int,
 ) -> Float[Tensor, "rows width"]:
-    """What `read` makes of each reading as the AR encodes it, on the CPU in float32."""
+    """The result of `read` for each reading, encoded by the AR; on the CPU in float32."""
     distinct = sorted(set(readings), key=_by_length)
     device, found = next(model.parameters()).device, []
     for start in range(0, len(distinct), batch_size):
@@ -51,6 +51,6 @@ def _by_length(reading: Reading) -> tuple[int, Reading]:
 
 
 def reader_of(model: Reconstructor, profile: Profile) -> Reader:
-    """How an AR reads in a test."""
+    """The function by which an AR reads in a test."""
     size, precision = profile.evaluation.batch_size, profile.trainer.precision
     return lambda readings: reconstruct(model.to(best_device()), readings, size, precision)

@@ -1,4 +1,4 @@
-"""The slow path: transformers' own generation, which tests and benchmarks compare with."""
+"""The slow path, transformers' own generation, with which tests and benchmarks compare."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def generate(
     """Token ids of `samples` explanations of each activation, without the end token.
 
     The whole prompt of every row goes through `generate(inputs_embeds=...)`, in one batch; draws
-    come from torch's global generator. `settings` are further ones of `generate`.
+    come from torch's global generator. `settings` are further arguments of `generate`.
     """
     rows = activations.repeat_interleave(samples, 0)
     prompt = torch.tensor(verbalizer.template.prompt_ids, device=rows.device).expand(len(rows), -1)

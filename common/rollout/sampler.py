@@ -1,4 +1,4 @@
-"""Let an AV explain activations: texts, in batches, at the speed of the rollout engine."""
+"""Let an AV explain activations, as texts, in batches, with the rollout engine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -31,7 +31,7 @@ def sample_explanations(
     """`samples` explanations of each activation, in order; greedy at temperature 0.
 
     At most `max_explanation_tokens` tokens each. `precision` as in TrainerConfig. A text depends on
-    the seed and its place alone, whatever the batch size.
+    the seed and its index alone, whatever the batch size.
     """
     written = sample_rollouts(verbalizer, activations, config, seed, precision, samples)
     return [text for _, rows in written for text in texts_of(verbalizer, rows)]
@@ -45,7 +45,7 @@ def sample_rollouts(
     precision: str = "bf16-mixed",
     samples: int = 1,
 ) -> list[tuple[Tensor, Rollouts]]:
-    """As `sample_explanations`, in tokens: each batch of activations and what was written."""
+    """As `sample_explanations`, as tokens: each batch of activations and its rollouts."""
     device, room = next(verbalizer.parameters()).device, room_of(verbalizer)
     low = in_bfloat16(precision)
     at_once = max(1, config.batch_size // samples)
@@ -69,7 +69,7 @@ def sample_rollouts(
 def texts_of(
     verbalizer: Verbalizer, rollouts: Rollouts, budgets: list[int] | None = None
 ) -> list[str]:
-    """The explanations as an AR gets to read them: whole, or so many tokens of each row."""
+    """The explanations as an AR reads them: whole, or the first `budgets` tokens of each row."""
     rows = rollouts.written()
     if budgets:
         rows = [ids[:budget] for ids, budget in zip(rows, budgets, strict=True)]
@@ -77,7 +77,7 @@ def texts_of(
 
 
 def engine_of(config: RolloutConfig) -> Engine:
-    """The engine that a profile names."""
+    """The engine that a profile chooses."""
     if config.engine == "own":
         return own_engine
     from common.rollout.vllm_engine import vllm_engine
@@ -87,19 +87,19 @@ def engine_of(config: RolloutConfig) -> Engine:
 
 @contextmanager
 def own_engine(verbalizer: Verbalizer, low_precision: bool) -> Iterator[Write]:
-    """The AV's own model, its weights made for decoding."""
+    """The AV's own model, with its weights prepared for decoding."""
     with merged(verbalizer, low_precision):
         yield partial(roll_out, verbalizer)
 
 
 @contextmanager
 def merged(verbalizer: Verbalizer, low_precision: bool) -> Iterator[None]:
-    """Products made for decoding, for as long as nobody trains; no weight is changed.
+    """Within this context products are prepared for decoding; no weight is changed, none may learn.
 
-    Decoding runs one token at a time, so that every extra matrix product and cast is felt: weights
-    are packed where the CPU gains from it, and adapters folded in or, in low precision, joined into
-    one beside each weight. Folded in there, a small adapter would vanish between two neighbouring
-    bfloat16 weights, and the samples would be those of the model without it.
+    Decoding runs one token at a time, so that every extra matrix product and cast costs time:
+    weights are packed where that is faster on a CPU, and adapters are merged into them. In low
+    precision adapters are instead joined into one beside each weight: merged, a small adapter would
+    be lost in the rounding to bfloat16, and the samples would be those of the model without it.
     """
     if is_sharded(verbalizer.language_model.get_decoder()):
         with whole(verbalizer):

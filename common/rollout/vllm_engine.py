@@ -1,7 +1,7 @@
-"""An optional engine for large AVs: vLLM, fed with prompt embeddings and with the AV's own weights.
+"""An optional engine for large AVs: vLLM, given prompt embeddings and the AV's own weights.
 
 vLLM runs in this process and holds a second copy of the model on the same device. Each rollout
-first sends it what may have changed: the adapters, or all weights of an AV without any.
+first sends what may have changed: the adapters, or all weights of an AV without any.
 """
 
 import gc
@@ -28,7 +28,7 @@ from common.rollout.engine import Engine, Rollouts, Write, room_of
 
 REMEDY = "set rollout.engine to `own`"
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""Of adapters, for which vLLM has kernels."""
+"""Ranks of adapters for which vLLM has kernels."""
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # weights are handed over, not sent to a process
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -37,7 +37,7 @@ ENVIRONMENT = {
 
 
 class VllmEngine:
-    """vLLM with a model of one architecture; whose weights it holds is decided by `sync`."""
+    """vLLM with a model of one architecture; `sync` gives it the weights of an AV."""
 
     def __init__(self, verbalizer: Verbalizer, rank: int, low_precision: bool, memory: float):
         """`rank` of adapters (0: none); `memory` is the share of a GPU that vLLM may take."""
@@ -60,21 +60,21 @@ class VllmEngine:
                 enforce_eager=on_cpu,
                 **adapted,
             )
-        torch.set_num_threads(threads)  # vLLM thinks that it has the process for itself
+        torch.set_num_threads(threads)  # vLLM changes it, as if it had the process to itself
         gc.unfreeze()
         self._holds: weakref.ref[Verbalizer] | None = None
         self._adapters: Any = None
         self._syncs = 0
 
     def close(self) -> None:
-        """Give back what it takes of the device, so that another can start in this process."""
+        """Free what it uses on the device, so that another engine can start in this process."""
         self.model.llm_engine.engine_core.shutdown()
         del self.model
         import_module("vllm.distributed").cleanup_dist_env_and_memory()
         self.folder.cleanup()
 
     def sync(self, verbalizer: Verbalizer) -> None:
-        """Hand over adapters, and all weights of another AV or of one without adapters."""
+        """Send the adapters; for another AV, or one without adapters, all weights."""
         adapters = adapters_of(verbalizer)
         known = self._holds is not None and self._holds() is verbalizer
         if not (known and adapters):
@@ -89,7 +89,7 @@ class VllmEngine:
             save_adapters(verbalizer, adapters, folder)
             request = import_module("vllm.lora.request").LoRARequest
             self._adapters = request(f"av-{self._syncs}", self._syncs, str(folder))
-        self.model.reset_prefix_cache()  # what the former weights have read
+        self.model.reset_prefix_cache()  # it was computed with the earlier weights
 
     @torch.no_grad()
     def roll_out(
@@ -130,7 +130,7 @@ class VllmEngine:
 
 
 def vllm_engine(memory: float) -> Engine:
-    """The engine as a profile asks for it; what is started serves every AV of that architecture."""
+    """The engine that a profile asks for; once started, it serves every AV of its architecture."""
 
     @contextmanager
     def ready(verbalizer: Verbalizer, low_precision: bool) -> Iterator[Write]:
@@ -156,7 +156,7 @@ def _started(verbalizer: Verbalizer, rank: int, low_precision: bool, memory: flo
         low_precision,
     )
     if key not in _running:
-        while _running:  # one at a time: each takes its share of the device
+        while _running:  # one at a time: each reserves its share of the device
             _running.popitem()[1].close()
         try:
             _running[key] = VllmEngine(verbalizer, rank, low_precision, memory)
@@ -168,13 +168,13 @@ def _started(verbalizer: Verbalizer, rank: int, low_precision: bool, memory: flo
 
 
 def _longest(verbalizer: Verbalizer) -> int:
-    """Tokens of the prompt and of the longest explanation."""
+    """Number of tokens of the prompt and of the longest explanation."""
     return len(verbalizer.template.prompt_ids) + room_of(verbalizer)
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Always in inference mode, so that weights can be replaced, and never under autocast."""
+    """Inference mode, so that weights can be replaced, and no autocast."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         for device in ("cpu", "cuda"):
@@ -183,7 +183,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _check(verbalizer: Verbalizer, rank: int, low_precision: bool) -> None:
-    """NlaError for what vLLM cannot do, before it is started."""
+    """NlaError, before vLLM starts, for what it cannot do."""
     injection = verbalizer.config.injection
     on_cpu = next(verbalizer.parameters()).device.type == "cpu"
     refused = {
@@ -213,7 +213,7 @@ def _several_processes() -> bool:
 
 
 def _weights(verbalizer: Verbalizer) -> Iterator[tuple[str, Tensor]]:
-    """Name in an unadapted model, and weight."""
+    """Each weight with its name in a model without adapters."""
     for name, parameter in verbalizer.language_model.named_parameters():
         if ".lora_" not in name:
             yield name.replace(".base_layer.", "."), parameter.data

@@ -1,4 +1,4 @@
-"""The stages of a trunk, a module each: `make` brings what it makes up to date.
+"""The stages of a trunk, a module each: `make` brings the stage's artefact up to date.
 
 A stage's code is the import closure of its module.
 """

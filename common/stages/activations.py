@@ -10,7 +10,7 @@ from common.trunk.choice import TrunkChoice
 
 
 def make(choice: TrunkChoice) -> None:
-    """The activations, shard by shard."""
+    """Write the activations, shard by shard."""
     places, settings = choice.places, choice.profile.activations
     documents, target = load_corpus(places.corpus), load_target(places.target)
     target.model.to(best_device())

@@ -6,7 +6,7 @@ from common.trunk.choice import TrunkChoice
 
 
 def make(choice: TrunkChoice) -> None:
-    """A run for each pair; what is finished is left alone."""
+    """Make a run for each pair; a finished run is left alone."""
     arm = warm_start_ar(choice)
     for pair in arm.seeds:
         make_run(arm, pair)

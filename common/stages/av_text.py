@@ -14,7 +14,7 @@ from common.trunk.choice import TrunkChoice
 
 
 def make(choice: TrunkChoice) -> None:
-    """A table for each pair; one that is up to date is left alone."""
+    """Write a table for each pair; one that is up to date is left alone."""
     for pair in range(choice.profile.warm_starts):
         _write(Trunk(choice, pair))
 

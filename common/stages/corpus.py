@@ -5,5 +5,5 @@ from common.trunk.choice import TrunkChoice
 
 
 def make(choice: TrunkChoice) -> None:
-    """The corpus."""
+    """Write the corpus."""
     build_corpus(choice.profile.corpus, choice.places.corpus)

@@ -9,7 +9,7 @@ from common.trunk.choice import TrunkChoice
 
 
 def make(choice: TrunkChoice) -> None:
-    """The teacher's table."""
+    """Write the table of the teacher's explanations."""
     places = choice.places
     made_from = read_manifest(places.activations, "activations")
     provenance = {"tokenizer": made_from["tokenizer"], "activations": made_from["digest"]}

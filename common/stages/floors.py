@@ -1,4 +1,4 @@
-"""What needs no AR: mean direction, ridge rows, and the target's own blocks as the ceiling."""
+"""Results that need no AR: mean direction, ridge, and the target's own blocks as the ceiling."""
 
 import polars as pl
 
@@ -13,7 +13,7 @@ from common.trunk.choice import TrunkChoice
 
 
 def make(choice: TrunkChoice) -> None:
-    """A table for each pair; one that is up to date is left alone."""
+    """Write a table for each pair; one that is up to date is left alone."""
     for pair in range(choice.profile.warm_starts):
         _write(Trunk(choice, pair))
 

@@ -10,13 +10,13 @@ STAGES = tuple(SECTIONS)
 
 
 def check_stage(name: str) -> None:
-    """NlaError lists the stages when there is none of that name."""
+    """NlaError, which lists the stages, when there is no stage of that name."""
     if name not in STAGES:
         raise NlaError(f"unknown stage {name!r}", remedy=f"choose one of {', '.join(STAGES)}")
 
 
 def run_stage(name: str, choice: TrunkChoice) -> None:
-    """Bring what a stage makes up to date; each imports what it needs by itself."""
+    """Bring the artefact of a stage up to date; each stage imports only what it needs."""
     check_stage(name)
     import torch
 

@@ -8,7 +8,7 @@ from common.trunk.choice import TrunkChoice
 
 
 def make(choice: TrunkChoice) -> None:
-    """The target, as all will load it, with our own paths through it compared with its own."""
+    """Save the target as all will load it; our own ways of running it are compared with its own."""
     profile = choice.profile
 
     def check(made: Target) -> None:

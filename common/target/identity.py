@@ -1,4 +1,4 @@
-"""What a tokenizer is: all that decides how text becomes ids and back, in twelve digits."""
+"""A tokenizer's identity: all that decides how text becomes ids and back, in twelve digits."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,16 @@ from common.manifest import digest_of, file_digest
 from common.target.text import beginning
 
 OF_A_CALL = ("truncation", "padding")
-"""What the last call left in a fast tokenizer: no part of it."""
+"""Settings that the last call left in a fast tokenizer, not part of its identity."""
 OF_A_PLACE = ("name_or_path", "_file", "is_local", "backend", "model_max_length")
-"""Endings of settings that say where a tokenizer came from and how it was loaded, or only warn."""
+"""Endings of settings about where a tokenizer came from, how it was loaded, or warnings."""
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """12 hex digits: what a template or an AR must agree on.
+    """12 hex digits on which a template or an AR must agree.
 
-    They stand for the vocabulary, merges and rules, what is put before a text, the control tokens
-    and the chat template, and stay the same when the tokenizer is saved and loaded again.
+    They cover the vocabulary, merges and rules, what is put before a text, the control tokens and
+    the chat template, and do not change when the tokenizer is saved and loaded again.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     named = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
@@ -34,13 +34,13 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 
 def _serialised(backend: Any) -> dict[str, Any]:
-    """All of a fast tokenizer."""
+    """The whole state of a fast tokenizer."""
     whole = json.loads(backend.to_str(), object_hook=_switched_on)
     return {name: part for name, part in whole.items() if name not in OF_A_CALL}
 
 
 def _rules(tokenizer: Any) -> dict[str, Any]:
-    """All of a tokenizer that is Python: its class, settings, vocabulary and the files of it."""
+    """The whole state of a tokenizer in Python: class, settings, vocabulary and its files."""
     with TemporaryDirectory() as folder:
         files = [Path(file) for file in tokenizer.save_vocabulary(folder) or () if file]
         digests = {file.name: file_digest(file) for file in files}
@@ -54,5 +54,5 @@ def _rules(tokenizer: Any) -> dict[str, Any]:
 
 
 def _switched_on(fields: dict[str, Any]) -> dict[str, Any]:
-    """What is off counts as absent: new releases add switches."""
+    """Fields without those that are off, since new releases add switches (off by default)."""
     return {n: value for n, value in fields.items() if value is not None and value is not False}

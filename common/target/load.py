@@ -30,9 +30,9 @@ class Target(NamedTuple):
 def prepare_target(
     config: TargetConfig, out: Path, check: Callable[["Target"], None] = lambda _: None
 ) -> None:
-    """Bring the model of `config.model` to the folder `out` as fp32 safetensors, with a manifest.
+    """Save the model of `config.model` in the folder `out` as fp32 safetensors, with a manifest.
 
-    `check` sees the target as all will load it, before there is a manifest, and may refuse it.
+    `check` gets the target as all will load it, before there is a manifest, and may raise.
     Raises NlaError for a missing package, folder or hub model, or a digest that does not match.
     """
     model, tokenizer = _fetch(config)
@@ -129,7 +129,7 @@ def fuse_norms(model: torch.nn.Module) -> None:
 
 
 def _quietly() -> None:
-    """No progress bars of transformers in logs."""
+    """Turn off progress bars of transformers, which would fill logs."""
     if not sys.stderr.isatty():
         from transformers.utils import logging
 
@@ -151,7 +151,7 @@ def _from_gguf(file: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
     from transformers.utils.quantization_config import GgufConfig
 
-    quiet: Any = modeling_gguf_pytorch_utils  # its bar knows no switch: none where no terminal is
+    quiet: Any = modeling_gguf_pytorch_utils  # its bar has no switch: none without a terminal
     quiet.tqdm = partial(quiet.tqdm, disable=None)
     where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     quantization = GgufConfig(gguf_file=file.name, dequantize=True)
@@ -183,7 +183,7 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
 def _attention(folder: Path) -> str:
     """On a CPU and at these lengths (about 100 tokens) plain attention trains a fifth faster.
 
-    Torch's fused attention knows no soft cap, and leaves it out without a word.
+    Torch's fused attention does not support a soft cap, and ignores it without an error.
     """
     from transformers import AutoConfig
 

@@ -1,7 +1,7 @@
-"""The parts of a causal language model, as families vary them around their blocks.
+"""The parts of a causal language model around its blocks, which differ between families.
 
-Some multiply embeddings, scale logits or press them below a soft cap, outside of blocks and head.
-Whoever calls decoder and head one by one goes through here, so that the model's own numbers come.
+Some families multiply embeddings, scale logits or limit them by a soft cap, outside of blocks and
+head. Code that calls decoder and head separately must use this module, to get the model's numbers.
 """
 
 import copy
@@ -17,9 +17,9 @@ from common.errors import NlaError
 
 OTHER_MODEL = "choose a model like Llama: rotary positions, blocks in `layers`, then a norm"
 FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm")
-"""What decoders call the norm after their last block."""
+"""Names of the norm after the last block in decoders."""
 LARGE = 100.0
-"""A logit that a soft cap would press down, and a shift would not hide."""
+"""A logit that a soft cap would change, and that shows a shift."""
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def first_blocks(decoder: Any, count: int) -> Iterator[None]:
 
 @contextmanager
 def entering(block: Any, act: Callable[[Tensor], None]) -> Iterator[None]:
-    """Within this context `act` gets, and may change, the states that enter a block."""
+    """Within this context `act` gets the states that enter a block, and may change them."""
 
     def hook(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         act(inputs[0] if inputs else named["hidden_states"])
@@ -51,7 +51,7 @@ def entering(block: Any, act: Callable[[Tensor], None]) -> Iterator[None]:
 
 
 def final_norm(decoder: Any) -> str:
-    """Name of the norm after a decoder's last block; NlaError when it has none that we know."""
+    """Name of the norm after a decoder's last block; NlaError when it has no known one."""
     for name in FINAL_NORMS:
         if hasattr(decoder, name):
             return name
@@ -60,7 +60,7 @@ def final_norm(decoder: Any) -> str:
 
 
 class _Given:
-    """Stands in a decoder's place: its output has states that are known, and nothing else."""
+    """Replaces a decoder: its output holds the given states, and nothing else."""
 
     def __init__(self, states: Tensor) -> None:
         self.last_hidden_state = states
@@ -72,7 +72,7 @@ class _Given:
         return (self.last_hidden_state,)[place]
 
     def __getattr__(self, _name: str) -> None:
-        """Caches, router logits and what else families hand on."""
+        """None for caches, router logits and other outputs of some families."""
 
 
 def logits_of(model: Any, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
@@ -85,7 +85,7 @@ def logits_of(model: Any, states: Float[Tensor, "*batch d_model"]) -> Float[Tens
 
 @torch.no_grad()
 def head_is_plain(model: Any) -> bool:
-    """Whether logits are the head's weight times the states, and nothing else."""
+    """Whether logits are only the product of the head's weight and the states."""
     head = model.get_output_embeddings()
     if getattr(head, "bias", None) is not None:
         return False
@@ -97,9 +97,9 @@ def head_is_plain(model: Any) -> bool:
 
 @torch.no_grad()
 def embedding_scale(model: Any) -> float:
-    """What the decoder multiplies `inputs_embeds` by before its first block.
+    """The factor by which the decoder multiplies `inputs_embeds` before its first block.
 
-    NlaError when it does anything else to them: then an injected vector would not be what enters.
+    NlaError when it changes them in another way: an injected vector would then enter changed.
     """
     decoder, weight = model.get_decoder(), model.get_input_embeddings().weight
     vector = torch.linspace(-1, 1, weight.shape[1], device=weight.device, dtype=weight.dtype)

@@ -1,4 +1,4 @@
-"""Read the residual stream after block K, running no block and no logit that nobody asked for."""
+"""Read the residual stream after block K, computing no block and no logit that is not needed."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from common.target.parts import first_blocks, logits_of
 
 
 class Reading(NamedTuple):
-    """What was read at the sampled positions, in the order of (row, column)."""
+    """What was read at the sampled positions, ordered by (row, column)."""
 
     activations: dict[int, Float[Tensor, "positions d_model"]]
     next_ids: Int[Tensor, "positions choices"]
@@ -43,8 +43,8 @@ def read_residual(
 ) -> Reading:
     """Raw residual stream after each block of `layers` (= hidden_states[layer + 1]).
 
-    `positions` are (rows, columns). With `choices` > 0 the rest of the blocks runs too and the
-    target's most probable next tokens come along, with logits at these positions only. Rows are
+    `positions` are (rows, columns). With `choices` > 0 the remaining blocks run too, and the
+    target's most probable next tokens are returned, with logits at these positions only. Rows are
     right-padded, so that a causal model needs no attention mask.
     """
     decoder, caught, rows = model.get_decoder(), {}, positions

@@ -1,4 +1,4 @@
-"""Put a reconstruction in an activation's place and see what becomes of the next token."""
+"""Replace an activation by its reconstruction and measure how the next token changes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from common.target.parts import logits_of
 
 READ_TOGETHER = 16
-"""Texts of about one length: small enough for their caches, large enough to be fast."""
+"""Texts of similar length in a batch: few enough for their caches, enough to be fast."""
 
 
 @torch.inference_mode()
@@ -21,10 +21,10 @@ def spliced_kl(
     texts: Sequence[list[int]],
     reconstructions: Float[Tensor, "texts rows d_model"],
 ) -> Float[Tensor, "texts rows"]:
-    """KL (nats) from the untouched next-token distribution to that with `ĥ` after block `layer`.
+    """KL (nats) from the unchanged next-token distribution to that with `ĥ` after block `layer`.
 
-    Token ids end at the position of the activation; `ĥ` gets the activation's length. The text
-    before is read once for all rows, which differ in their last token's state only.
+    Token ids end at the position of the activation; `ĥ` is scaled to the activation's length. The
+    text before is read once for all rows, which differ only in their last token's state.
     """
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     found = reconstructions.new_zeros(reconstructions.shape[:2])
@@ -47,7 +47,7 @@ def _kl(
     before = [torch.tensor(ids[:-1], device=device) for ids in texts]
     ids = pad_sequence(before, batch_first=True)
     mask = pad_sequence([torch.ones_like(text) for text in before], batch_first=True)
-    cache = DynamicCache()  # keeps all: a window of the last tokens would be one of padding
+    cache = DynamicCache()  # keeps all tokens: a window of the last ones would hold padding
     # Padding on the right needs no mask before it is followed by the last token.
     decoder(input_ids=ids, past_key_values=cache, use_cache=True)
     rows = reconstructions.shape[1] + 1

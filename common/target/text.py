@@ -1,8 +1,8 @@
 """Text and tokens: the one place where text from outside becomes token ids, and ids become text.
 
-Foreign text is plain text: a document or an explanation that holds `<|im_end|>` holds ten
-characters and no control token. What the target expects at the beginning of every text (BOS, where
-its tokenizer adds one) is a matter of its own: `beginning` for those who build an input.
+Text from outside is plain text: `<|im_end|>` in a document or an explanation is ten characters, and
+no control token. What the target expects at the beginning of every text (BOS, where its tokenizer
+adds one) is separate: `beginning`, for code that builds an input.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from typing import Any
 from common.errors import NlaError
 
 HALF = "\ufffd"
-"""What a decoder writes for the first bytes of a character whose rest has not come yet."""
+"""What decoding gives for the first bytes of a character that is not complete yet."""
 CONTEXT = 8
-"""Tokens before another that decide how it is written: spaces, and characters of several tokens."""
+"""Earlier tokens that affect how one is written: spaces, and characters of several tokens."""
 
 
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
@@ -26,7 +26,7 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 def beginning(tokenizer: Any) -> list[int]:
     """Ids that `tokenizer(text)` puts before a text: a BOS, or nothing.
 
-    NlaError for a tokenizer that cuts a text in another way when it begins one.
+    NlaError for a tokenizer that splits a text differently when it puts something before it.
     """
     whole = tokenizer("a")["input_ids"]
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
@@ -43,7 +43,7 @@ def encode_document(tokenizer: Any, text: str) -> list[int]:
 
 
 def decode(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
-    """The text of each row of token ids as it is, without what `beginning` puts before it."""
+    """The text of each row of token ids, unchanged, without what `beginning` puts before it."""
     before = beginning(tokenizer)
     texts = [list(ids) for ids in rows]
     texts = [ids[len(before) :] if ids[: len(before)] == before else ids for ids in texts]
@@ -51,9 +51,9 @@ def decode(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
 
 
 def decode_next(tokenizer: Any, ids: Sequence[int], choices: Sequence[int]) -> list[str]:
-    """What each of several next tokens would add to the text of `ids`, its space included.
+    """What each of several possible next tokens would add to the text of `ids`, spaces included.
 
-    Alone, a token of a SentencePiece vocabulary loses the space that it starts with.
+    Decoded alone, a token of a SentencePiece vocabulary loses the space that it starts with.
     """
     tail = list(ids[-CONTEXT:])
     rows = [tail, *([*tail, choice] for choice in choices)]
@@ -63,7 +63,7 @@ def decode_next(tokenizer: Any, ids: Sequence[int], choices: Sequence[int]) -> l
 
 
 def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """What each token adds to the text; a character of several tokens comes with its last one."""
+    """What each token adds to the text; a character of several tokens is added by its last one."""
     found = []
     for place, token in enumerate(ids):
         (piece,) = decode_next(tokenizer, ids[max(0, place - CONTEXT) : place], [token])

@@ -12,7 +12,7 @@ DOCUMENTS = 400
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words of one topic; every list starts with consonants, so that `a` always fits."""
+    """The words of one topic; every list starts with consonants, so that `a` is always right."""
 
     kinds: tuple[str, ...]
     traits: tuple[str, ...]
@@ -109,7 +109,7 @@ def tiny_documents() -> Iterator[dict[str, str | None]]:
 
 
 def _words(vocabulary: Vocabulary, random: Random) -> dict[str, str]:
-    """What one article is about: the same kind, place, people and goods in every sentence."""
+    """The words of one article: the same kind, place, people and goods in every sentence."""
     traits = random.sample(vocabulary.traits, 4)
     goods = random.sample(vocabulary.goods, 2)
     surname, year = random.choice(SURNAMES), random.randint(1400, 1900)

@@ -1,1 +1,1 @@
-"""Lightning modules, thin shells around the models."""
+"""Lightning modules: thin layers around the models."""

@@ -1,4 +1,4 @@
-"""What reinforcement learning is given beside models and settings: the joints of an experiment."""
+"""What an experiment can replace in reinforcement learning, besides models and settings."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -14,16 +14,16 @@ from common.training.rewarder import Rewarder
 Splice = Callable[[list[str], Tensor], Tensor]
 """Keys and reconstructions [keys x samples, d_model] → KL in nats of each row."""
 Channel = Callable[[list[str], Sequence[str]], list[str]]
-"""Texts of the AV and their keys → as many texts, as they arrive at the AR.
+"""Texts of the AV and their keys → as many texts, as the AR gets them.
 
-By text and key alone, or a resumed run would not be the same.
+They depend on text and key alone, or a resumed run would not be the same.
 """
 AfterRollout = Callable[[Scored, PolicyBatch, int], None]
-"""A rollout, what it explains (in several processes: this one's share), and its number from 0."""
+"""A rollout, its batch (with several processes: this one's share), and its number from 0."""
 
 
 def unchanged(texts: list[str], keys: Sequence[str]) -> list[str]:
-    """The channel that passes texts as they are."""
+    """The channel that leaves texts as they are."""
     return texts
 
 
@@ -33,30 +33,30 @@ def nothing_visible(key: str) -> tuple[int, ...]:
 
 
 def do_nothing(scored: Scored, batch: PolicyBatch, number: int) -> None:
-    """No experiment wants to know of the rollout."""
+    """The default hook."""
 
 
 class PolicyContext(NamedTuple):
-    """All but `variance` and `seed` has a default: the control.
+    """Everything but `variance` and `seed` has a default, as in the control.
 
-    A part that is an `nn.Module` becomes one of the PolicyModule: its buffers and its
-    `get_extra_state` survive a resume. Of several processes the first one's are kept.
+    A part that is an `nn.Module` becomes part of the PolicyModule: its buffers and its
+    `get_extra_state` survive a resume. With several processes, those of the first are kept.
     """
 
     variance: float
-    """Of the dev activations: the fixed denominator of `dev_fve`."""
+    """Variance of the dev activations, the fixed denominator of `dev_fve`."""
     seed: int
     precision: str = "32-true"
     """As in TrainerConfig."""
     engine: Engine = own_engine
-    """What samples."""
+    """The engine that samples explanations."""
     splice: Splice | None = None
     channel: Channel = unchanged
-    """Stands between AV and AR: for rewards, the AR's learning and dev metrics of reconstructions.
-    Log-probabilities and monitors of the AV are of the text as it was written."""
+    """Between AV and AR: what rewards, the AR's training and dev metrics of reconstructions get.
+    Log-probabilities and monitors of the AV use the text as it was written."""
     view: Callable[[str], tuple[int, ...]] = nothing_visible
-    """Key → token ids of the input as far as the AR may see them."""
+    """Key → token ids of the part of the input that the AR may see."""
     rewarder: Rewarder | None = None
-    """Who reads for the reward; None: the AR that learns."""
+    """What reads explanations for the reward; None: the AR that learns."""
     after_rollout: AfterRollout = do_nothing
-    """Called with each rollout before anything is learned from it: to log, or to adapt."""
+    """Called with each rollout before training on it: to log, or to adapt."""

@@ -1,4 +1,4 @@
-"""Which tokens of a sampled explanation have earned what."""
+"""Which tokens of a sampled explanation are credited with which reward."""
 
 from collections.abc import Callable
 
@@ -20,8 +20,8 @@ def token_weights(
 ) -> Float[Tensor, "rows #time"]:
     """Weights in the policy's loss: advantages, or which sample is the best of a group.
 
-    The reward of its beginning is no merit of the rest of an explanation: `rewards_of_first(n)` are
-    those of the first `n` tokens of each row, asked for only with `config.credit_after`.
+    Later tokens earn no credit for the reward of the first ones: `rewards_of_first(n)` are the
+    rewards of the first `n` tokens of each row; it is called only with `config.credit_after`.
     """
     if config.algorithm == "best_of":
         return best_of_group(rewards, valid).view(-1, 1)
@@ -37,7 +37,7 @@ def token_weights(
 def first_tokens(
     rollouts: Rollouts, count: Int[Tensor, " rows"] | int
 ) -> Bool[Tensor, "#rows time"]:
-    """True on the first `count` tokens, of all rows or of each."""
+    """True on the first `count` tokens; one count for all rows, or one for each."""
     device = rollouts.ids.device
     columns = torch.arange(rollouts.ids.shape[1], device=device)
     return columns < torch.as_tensor(count, device=device).view(-1, 1)

@@ -1,4 +1,4 @@
-"""What an AV says of the dev activations at each validation, for ARs that are trained later."""
+"""The AV's explanations of dev activations at each validation, for ARs that are trained later."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class DevTexts(Callback):
     """Keeps the explanations of every validation in `dev_texts/<step>.parquet` of the run."""
 
     def __init__(self, folder: RunFolder) -> None:
-        """The run's own folder."""
+        """`folder` is the run's folder."""
         self.folder = folder
         self.rows: list[tuple[str, str]] = []
 
@@ -32,7 +32,7 @@ class DevTexts(Callback):
         self.rows += zip(batch.keys, outputs["texts"], strict=True)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Named by the number of steps that have been made."""
+        """Write the table; its name is the number of steps made so far."""
         rows, self.rows = self.rows, []
         if trainer.is_global_zero:
             table = pl.DataFrame(rows, schema=[KEY, EXPLANATION], orient="row")

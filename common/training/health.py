@@ -1,4 +1,4 @@
-"""What a policy's samples look like, and when they have gone so wrong that going on is a waste."""
+"""Monitors of a policy's samples, and when a run is so bad that it should end."""
 
 from torch import Tensor
 
@@ -7,7 +7,7 @@ from common.metrics.quotes import quote_share
 from common.rollout.engine import Rollouts
 
 COLLAPSED_ROLLOUTS = 10
-"""So many in a row with the same sign of collapse end a run."""
+"""A run ends after this many rollouts in a row with the same sign of collapse."""
 FEWEST_VALID, MOST_REPETITION, MOST_SAMENESS, LOWEST_FVE = 0.5, 0.5, 0.9, -1.0
 """Explanations of unrelated activations have an FVE of about -0.6."""
 INVALID = "fewer than half of the explanations were valid"
@@ -20,9 +20,9 @@ SIGNS = ("valid", "repetition", "sameness", "fve")
 def monitors(
     rollouts: Rollouts, texts: list[str], rewards: Tensor, valid: Tensor, samples: int, room: int
 ) -> dict[str, Tensor | float]:
-    """Of the samples of one step, whose rows are those of `rollouts`; `room` tokens fit into one.
+    """Monitors of one step's samples, with rows as in `rollouts`; `room` is the most tokens of one.
 
-    Those of `degeneration`, and of rewards, groups and tokens.
+    They are those of `degeneration`, and others of rewards, groups and tokens.
     """
     grouped = rewards.view(-1, samples)
     health = degeneration(texts, rollouts.mask.sum(1).tolist(), room)
@@ -39,19 +39,19 @@ def monitors(
 
 
 class CollapseDetector:
-    """Signs of collapse, and for how many rollouts each has been seen without a break."""
+    """Signs of collapse, and for how many consecutive rollouts each has been seen."""
 
     def __init__(self, av_learns: bool) -> None:
-        """An AV that does not learn cannot collapse, whatever it says; its AR can."""
+        """An AV that does not learn cannot collapse, whatever it writes; its AR can."""
         watched = (INVALID, REPETITIVE, SAME) if av_learns else ()
         self.counts = dict.fromkeys((*watched, UNREADABLE), 0)
 
     def update(self, valid: float, repetition: float, sameness: float, fve: float) -> str:
         """Why the run should end, or "".
 
-        Of one rollout: the share of valid explanations, of word 3-grams that stand earlier in the
-        same explanation, or in that of another activation, and the FVE of the AR that learns
-        along, over the dev variance.
+        The values are of one rollout: the share of valid explanations, the shares of word 3-grams
+        that occur earlier in the same explanation, or in that of another activation, and the FVE of
+        the AR that learns, over the dev variance.
         """
         signs = {
             INVALID: valid < FEWEST_VALID,

@@ -1,4 +1,4 @@
-"""What all training shares: optimiser, schedule, clipping, and steps that are not finite."""
+"""What all training shares: optimiser, schedule, clipping, and skipping of non-finite steps."""
 
 import logging
 import math
@@ -17,17 +17,17 @@ from common.models.sharding import average_whole_gradients, shard, total_norm
 log = logging.getLogger(__name__)
 
 PATIENCE = 10
-"""So many non-finite steps in a row end the run."""
+"""The run ends after this many non-finite steps in a row."""
 DECAY, FINAL = 1 / 3, 0.1
-"""Of `warmup_stable_decay`: the share of the steps that decay, and the rate after the last."""
+"""For `warmup_stable_decay`: the share of steps that decay, and the rate after the last step."""
 
 
 class Rate(NamedTuple):
-    """Parameters that learn alike."""
+    """Parameters that share a learning rate."""
 
     parameters: list[torch.nn.Parameter]
     learning_rate: float
-    """The peak."""
+    """The peak of the learning rate."""
     schedule: Callable[[int], float]
     """Step → share of the peak."""
 
@@ -38,16 +38,16 @@ class TrainingModule(L.LightningModule):
     accumulate = 1
     """Batches of one optimiser step."""
     batches_together = 1
-    """Batches that no validation and no checkpoint may part."""
+    """Batches that no validation and no checkpoint may separate."""
     validates_first = False
     """Whether there is a validation before the first step, and every step is logged."""
     memory_remedy = "lower batch_size in the profile"
     """What to do when memory runs out."""
     stopped = ""
-    """Why a run ended before its time, if it did."""
+    """Why a run ended early, if it did."""
 
     def __init__(self, model: torch.nn.Module, config: TrainingConfig, total_steps: int) -> None:
-        """`total_steps` optimiser steps make the whole schedule."""
+        """The schedule covers `total_steps` optimiser steps."""
         super().__init__()
         self.model, self.config, self.total_steps = model, config, total_steps
         self.strict_loading = False  # checkpoints hold no frozen weights
@@ -57,20 +57,20 @@ class TrainingModule(L.LightningModule):
 
     @property
     def seconds(self) -> float:
-        """Time spent in training, that of earlier processes of a resumed run included."""
+        """Time spent in training, including earlier processes of a resumed run."""
         return self.seconds_before + time.perf_counter() - self.started
 
     def on_fit_start(self) -> None:
-        """The clock of this process."""
+        """Start the clock of this process."""
         self.started = time.perf_counter()
 
     def configure_model(self) -> None:
-        """With the strategy `fsdp2`, share out the model's blocks over the processes."""
+        """With the strategy `fsdp2`, shard the model's blocks over the processes."""
         if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
 
     def rates(self) -> list[Rate]:
-        """Which parameters learn at which rate; those of one entry are clipped together."""
+        """Parameters by learning rate; the parameters of one entry are clipped together."""
         trainable = [p for p in self.parameters() if p.requires_grad]
         return [Rate(trainable, self.config.learning_rate, self.rate_at)]
 
@@ -85,7 +85,7 @@ class TrainingModule(L.LightningModule):
                     groups.append({"params": chosen, "weight_decay": decay, "lr": learning_rate})
                     # A bound method would be pickled into checkpoints; a lambda is left out.
                     schedules.append(lambda step, schedule=schedule: schedule(step))
-        # Sharded and whole parameters cannot be updated in one go.
+        # Sharded and whole parameters cannot be updated in one call.
         how = {"foreach": False} if self.device_mesh is not None else {"fused": True}
         optimizer = torch.optim.AdamW(
             groups, lr=self.config.learning_rate, betas=(0.9, 0.98), **how
@@ -98,7 +98,7 @@ class TrainingModule(L.LightningModule):
         return cosine(step, self.total_steps, self.config.warmup_fraction)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient; drop it when it is not finite (then AdamW moves nothing).
+        """Clip the gradient; drop it when it is not finite (AdamW then changes nothing).
 
         Lightning refuses to clip for a fused optimiser, and one norm serves both purposes.
         """
@@ -112,7 +112,7 @@ class TrainingModule(L.LightningModule):
             if not torch.isfinite(norm):
                 self._skip(optimizer, norm)
                 return
-            if norm > self.config.gradient_clip:  # a pass over all gradients: not for nothing
+            if norm > self.config.gradient_clip:  # skips a pass over all gradients where it can
                 at_once = False if sharded else None
                 torch.nn.utils.clip_grads_with_norm_(
                     trained, self.config.gradient_clip, norm, foreach=at_once
@@ -130,15 +130,15 @@ class TrainingModule(L.LightningModule):
             raise NlaError(what, where=f"step {self.global_step}", remedy=remedy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Trainable weights, buffers and extra state, but no frozen weights.
+        """Write trainable weights, buffers and extra state, but no frozen weights.
 
-        A resumed run reports skipped steps and earlier time, too.
+        Counts of skipped steps and earlier time are written too, for a resumed run.
         """
         kept = {name for name, p in self.named_parameters() if p.requires_grad}
         kept |= {name for name, _ in self.named_buffers()}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: state[name] for name in state if name in kept}
-        checkpoint["extra_state"] = {  # by ourselves: a strategy may pass it over
+        checkpoint["extra_state"] = {  # written here, because a strategy may leave it out
             name: module.get_extra_state()
             for name, module in self.named_modules()
             if type(module).get_extra_state is not torch.nn.Module.get_extra_state
@@ -154,7 +154,7 @@ class TrainingModule(L.LightningModule):
     def log_metrics(
         self, values: Mapping[str, Tensor | float], batch_size: int, bar: bool = False
     ) -> None:
-        """Log the mean over processes, in a validation also over batches."""
+        """Log the mean over processes; in a validation, also over batches."""
         self.log_dict(
             {
                 name: torch.as_tensor(value, dtype=torch.float32, device=self.device)
@@ -181,7 +181,7 @@ def warmup_constant(step: int, total_steps: int, warmup_fraction: float) -> floa
 
 
 def warmup_stable_decay(step: int, total_steps: int, warmup_fraction: float) -> float:
-    """Linear warm-up to 1, which holds until the last third falls in a line to a tenth.
+    """Linear warm-up to 1, then constant; in the last third it falls linearly to a tenth.
 
     In a short run the end of a cosine is spent on steps too small to matter. Source: Hu et al.
     2024, "MiniCPM", section 4.
@@ -191,4 +191,4 @@ def warmup_stable_decay(step: int, total_steps: int, warmup_fraction: float) -> 
 
 
 SCHEDULES = {"constant": warmup_constant, "cosine": cosine, "wsd": warmup_stable_decay}
-"""By the name that a profile gives: step, all steps, share that warms up → share of the peak."""
+"""Schedules by their names in a profile: step, all steps, warm-up share → share of the peak."""

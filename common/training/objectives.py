@@ -1,11 +1,11 @@
-"""What reinforcement learning minimises: plain functions on log-probabilities and rewards."""
+"""The objectives of reinforcement learning: plain functions on log-probabilities and rewards."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 SMALL = 1e-4
-"""Added to a group's standard deviation: rewards that hardly differ teach hardly anything."""
+"""Added to a group's standard deviation, so that nearly equal rewards give small advantages."""
 
 
 def group_advantages(
@@ -15,9 +15,9 @@ def group_advantages(
 ) -> Float[Tensor, "groups samples"]:
     """Reward minus the group's mean, with `scale` in units of the group's standard deviation.
 
-    Each reward counts from its baseline on, in units of the larger of the two spreads: where all
-    rewards are alike, baselines that are not would otherwise weigh without bound. Source: GRPO
-    (Shao et al. 2024, section 4.1); without the division: Liu et al. 2025.
+    Each reward counts above its baseline, in units of the larger of the two standard deviations:
+    where all rewards are alike, baselines that differ would otherwise give unbounded values.
+    Source: GRPO (Shao et al. 2024, section 4.1); without the division: Liu et al. 2025.
     """
     exact = rewards.double()  # rewards near -2 differ by thousandths: float32 would show in the sum
     gained = exact - baselines

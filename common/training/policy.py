@@ -1,4 +1,4 @@
-"""Reinforcement learning: the AV is rewarded when the AR reads its words, and the AR learns along.
+"""Reinforcement learning: the AV is rewarded for texts that the AR reads well; the AR learns too.
 
 One LightningModule, one optimiser with a rate for each model, and ordinary automatic optimisation,
 so that precision, strategies, checkpoints and resume are Lightning's.
@@ -45,9 +45,9 @@ class PolicyModule(TrainingModule):
         config: RLConfig,
         context: PolicyContext,
     ) -> None:
-        """`verbalizer` is the warm start; it gets fresh adapters.
+        """`verbalizer` is the warm start; it gets new adapters.
 
-        Without an AR the AV alone is trained, and the context's rewarder reads.
+        Without an AR only the AV is trained, and the context's rewarder reads.
         """
         models = nn.ModuleDict({"av": verbalizer})
         if reconstructor is not None:
@@ -59,13 +59,13 @@ class PolicyModule(TrainingModule):
         self.verbalizer, self.reconstructor = verbalizer, reconstructor
         self.context = context
         parts = {n: part for n, part in context._asdict().items() if isinstance(part, nn.Module)}
-        self.parts = nn.ModuleDict(parts)  # they move to the device, and checkpoints know them
+        self.parts = nn.ModuleDict(parts)  # they move to the device, and are in checkpoints
         self.accumulate = config.micro_batches
         self.batches_together = config.optimizer_steps * config.micro_batches
         prepare_learners(verbalizer, reconstructor, config)
         if in_bfloat16(context.precision):  # here only: a release takes the weights as they are
             freeze_in_bfloat16(verbalizer)
-        # In a tuple it is no part of the module: neither trained nor in a checkpoint.
+        # In a tuple it is not part of the module: not trained, not in a checkpoint.
         self._untrained = (copy.deepcopy(reconstructor),)
         self.scorer = Scorer(verbalizer, reconstructor, config, context)
         self._scored: Scored | None = None
@@ -75,13 +75,13 @@ class PolicyModule(TrainingModule):
 
     @property
     def untrained(self) -> Reconstructor:
-        """The AR as it was before."""
+        """The AR as it was before training."""
         [model] = self._untrained
         assert model is not None, "there is no AR"
         return model.requires_grad_(False).eval()
 
     def rates(self) -> list[Rate]:
-        """One for each model that is trained."""
+        """One rate for each model that is trained."""
         config, total = self.config, self.total_steps
         av = [p for p in self.verbalizer.parameters() if p.requires_grad]
         reading = [] if self.reconstructor is None else self.reconstructor.parameters()
@@ -140,7 +140,7 @@ class PolicyModule(TrainingModule):
         return {"texts": texts}
 
     def _dev_fve(self, readings: list[Reading], activations: Tensor) -> dict[str, Tensor]:
-        """Of the AR as it is and as it was; without an AR, of the rewarder's readers."""
+        """FVE of the AR now and before training; without an AR, of the rewarder's readers."""
         if self.reconstructor is None:
             assert self.context.rewarder is not None
             found = {"dev_fve": self.context.rewarder(readings)}
@@ -156,7 +156,7 @@ class PolicyModule(TrainingModule):
         return {name: 1 - each.mean() / self.context.variance for name, each in errors.items()}
 
     def _rollout(self, batch: PolicyBatch, number: int) -> Scored:
-        """Sample, score, and let the experiment know."""
+        """Sample, score, and call the experiment's hook."""
         config, scored = self.config, self.scorer(batch, number)
         if config.kl and config.trained != "ar":
             ids, _, mask, _ = scored.rollouts
@@ -177,7 +177,7 @@ class PolicyModule(TrainingModule):
         loss = clipped_loss(log_probs, old, mask, scored.weights[rows], config.clip)
         values = {"rl_policy_loss": loss.mean()}
         drift = ((log_probs.detach() - sampled).abs() * mask).sum() / mask.sum()
-        values["rl_sampling_drift"] = drift  # what merged weights and precision change
+        values["rl_sampling_drift"] = drift  # the effect of merged weights and precision
         if scored.reference is not None:
             reference = scored.reference[rows]
             loss = loss + config.kl * kl_loss(log_probs, reference, mask)
@@ -186,7 +186,7 @@ class PolicyModule(TrainingModule):
         return loss.mean()
 
     def _imitation_loss(self, scored: Scored, activations: Tensor, groups: range) -> Tensor:
-        """Minus the log-probability of the best of each group; of a group without any, nothing."""
+        """Minus the log-probability of the best sample of each group; 0 for a group without one."""
         samples = self.config.samples
         best = scored.weights.amax(1).view(-1, samples).argmax(1)
         rows = [group * samples + int(best[group]) for group in groups]
@@ -203,7 +203,7 @@ class PolicyModule(TrainingModule):
         assert model is not None, "there is no AR"
         valid = scored.valid[rows].nonzero().squeeze(1).tolist()
         share = len(valid) / (rows.stop - rows.start)
-        valid = valid or [0]  # weighs nothing, but processes call their models equally often
+        valid = valid or [0]  # with weight 0, so that all processes call their models equally often
         truth = activations.repeat_interleave(self.config.samples, 0)[rows][valid]
         if scored.reconstructions is not None:
             found = scored.reconstructions[valid]
@@ -215,12 +215,12 @@ class PolicyModule(TrainingModule):
         return torch.stack(list(terms.values())).sum() * share
 
     def _reference(self, *written: Any) -> Tensor:
-        """Log-probabilities under the warm start: the same weights without the fresh adapters."""
+        """Log-probabilities under the warm start: the same weights without the new adapters."""
         with torch.no_grad(), self.verbalizer.as_before():
             return self.verbalizer.sampled_log_probs(*written)
 
     def _monitor(self, scored: Scored) -> None:
-        """Log what the samples are like; a policy that has collapsed ends the run."""
+        """Log monitors of the samples; end the run of a policy that has collapsed."""
         judged = (scored.rollouts, scored.texts, scored.rewards, scored.valid)
         seen = monitors(*judged, self.config.samples, room_of(self.verbalizer))
         seen["fve"] = 1 - scored.errors.nanmean() / self.context.variance
@@ -232,12 +232,12 @@ class PolicyModule(TrainingModule):
             self.stopped = f"{found}, up to step {self.global_step}"
 
     def _record(self, values: dict[str, Tensor]) -> None:
-        """Of one part of an optimiser step, to be logged with the other parts' as a mean."""
+        """Keep values of one part of an optimiser step; the mean over its parts is logged."""
         for name, value in values.items():
             self._recorded.setdefault(name, []).append(value.detach())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Also how long there have been signs of collapse, and whether that ended the run."""
+        """Also write for how long there have been signs of collapse, and whether the run ended."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["collapse"], checkpoint["stopped"] = self._collapse.counts, self.stopped
 

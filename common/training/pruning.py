@@ -1,4 +1,4 @@
-"""End a trial that falls behind."""
+"""Ends a tuning trial that is worse than the others."""
 
 import lightning as L
 import optuna
@@ -7,17 +7,17 @@ from optuna.trial import BaseTrial
 
 
 class Pruning(Callback):
-    """Reports each validation to Optuna and ends a trial that falls behind the median.
+    """Reports each validation to Optuna and ends a trial that is worse than the median.
 
-    Of several processes the first one decides.
+    With several processes, the first one decides.
     """
 
     def __init__(self, trial: BaseTrial) -> None:
-        """The trial that is running."""
+        """`trial` is the trial that is running."""
         self.trial, self.validations = trial, 0
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """dev_fve at validation 1, 2, ..."""
+        """Report dev_fve at validation 1, 2, ..."""
         self.validations += 1
         self.trial.report(float(trainer.callback_metrics["dev_fve"]), self.validations)
         if trainer.strategy.broadcast(self.trial.should_prune()):

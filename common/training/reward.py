@@ -1,4 +1,4 @@
-"""What a sampled explanation is worth, and how much of it an AR reads."""
+"""The reward of a sampled explanation, and how many of its tokens an AR reads."""
 
 import logging
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ log = logging.getLogger(__name__)
 
 
 class Scored(NamedTuple):
-    """One rollout and what its explanations are worth; rows as in `Rollouts`."""
+    """One rollout and the rewards of its explanations; rows as in `Rollouts`."""
 
     rollouts: Rollouts
     texts: list[str]
-    """As the AV wrote them."""
+    """The texts as the AV wrote them."""
     readings: list[Reading]
-    """What the AR reads: of whole texts or their first tokens, behind the channel."""
+    """What the AR reads: whole texts or their first tokens, after the channel."""
     valid: Bool[Tensor, " rows"]
     rewards: Float[Tensor, " rows"]
     weights: Float[Tensor, "rows #time"]
-    """Of each token in the policy's loss: advantages, or which sample is the best of its group."""
+    """Weight of each token in the policy's loss: its advantage, or 1 in the best of its group."""
     errors: Float[Tensor, " rows"]
     """Squared errors of the AR that learns; without one, means over the rewarder's readers."""
     reconstructions: Float[Tensor, "rows d_model"] | None
-    """Of the AR, with their graph, where it learns from them; None where it reads again."""
+    """Reconstructions of the AR, with their graph, if it learns from them; None: it reads again."""
     reference: Float[Tensor, "rows time"] | None = None
-    """Log-probabilities of the tokens under the reference; None where no KL is asked for."""
+    """Log-probabilities of the tokens under the reference; None where no KL is needed."""
 
 
 def reading_rewards(
@@ -52,10 +52,10 @@ def checked_rewards(
     valid: Bool[Tensor, "groups samples"],
     invalid_reward: float,
 ) -> tuple[Float[Tensor, "groups samples"], Bool[Tensor, "groups samples"]]:
-    """The group's worst reward, at most `invalid_reward`, for what is invalid or not finite.
+    """Give the group's worst reward, at most `invalid_reward`, to samples that are invalid.
 
-    Also returns which samples are neither. NlaError when no reward at all is finite: the AR has
-    diverged.
+    Samples whose reward is not finite count as invalid. Also returns which samples are valid.
+    NlaError when no reward at all is finite: the AR has diverged.
     """
     finite = torch.isfinite(rewards)
     if not finite.any():
@@ -71,6 +71,6 @@ def checked_rewards(
 def truncation_budgets(
     key: Sequence[object], names: list[str], most: int
 ) -> Int[Tensor, " groups"]:
-    """How many tokens of each group's explanations the AR reads: 1 to `most`, by key."""
+    """How many tokens of each group's explanations the AR reads: 1 to `most`, drawn by `key`."""
     draws = [keyed_random("truncation", *key, name).randint(1, most) for name in names]
     return torch.tensor(draws)

@@ -1,4 +1,4 @@
-"""Who reads explanations for the reward, where that is not the AR that learns."""
+"""What reads explanations for the reward, if it is not the AR that learns."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -12,18 +12,18 @@ from common.rollout.reading import reconstruct
 from common.schema import Reader, Reading
 
 BATCH_SIZE = 64
-"""Explanations that an AR reads at once, where it does not learn from them."""
+"""Explanations per batch of an AR that does not learn from them."""
 
 
 class Rewarder(nn.Module):
     """Reconstructs activations for the reward.
 
-    What it has to remember is a buffer or its `get_extra_state`: checkpoints keep these. Its
-    parameters are frozen and not kept.
+    A subclass keeps its state in buffers or in `get_extra_state`, which are in checkpoints. Its
+    parameters are frozen and not in checkpoints.
     """
 
     def before_rollout(self, number: int) -> None:
-        """Called before each rollout is sampled; counted from 0, also when a run is resumed."""
+        """Called before each rollout is sampled; `number` starts at 0, not again after a resume."""
 
     def forward(self, readings: Sequence[Reading]) -> list[Float[Tensor, "rows d_model"]]:
         """The reconstructions of each of its readers; the reward is the mean over the readers."""
@@ -39,26 +39,26 @@ class FrozenReader(nn.Module):
         self.model, self.precision = model.requires_grad_(False), precision
 
     def forward(self, readings: Sequence[Reading]) -> Float[Tensor, "rows d_model"]:
-        """On the CPU, in float32."""
+        """Reconstructions on the CPU, in float32."""
         return reconstruct(self.model, readings, BATCH_SIZE, self.precision)
 
 
 class Ensemble(Rewarder):
-    """Any readers, or a single one: a FrozenReader, or whatever else turns texts into vectors."""
+    """One or several readers: FrozenReaders, or other functions from texts to vectors."""
 
     def __init__(self, *readers: Reader) -> None:
-        """Those that are modules move to the device with the run's models."""
+        """Readers that are modules move to the device with the run's models."""
         super().__init__()
         self.readers = readers
         self.parts = nn.ModuleList([part for part in readers if isinstance(part, nn.Module)])
 
     def forward(self, readings: Sequence[Reading]) -> list[Float[Tensor, "rows d_model"]]:
-        """Of each reader."""
+        """The reconstructions of each reader."""
         return [read(readings) for read in self.readers]
 
 
 class Lagged(Rewarder):
-    """A copy that follows the AR that learns: every so many rollouts, a share of the way.
+    """A copy that follows the AR that learns: after every so many rollouts, by a share of the way.
 
     A share of 1 refreshes the copy; a smaller one makes it an exponential moving average with the
     decay 1 - share. Weights that do not learn are not copied.
@@ -67,7 +67,7 @@ class Lagged(Rewarder):
     def __init__(
         self, learning: Reconstructor, precision: str, every: int = 1, share: float = 1.0
     ) -> None:
-        """The copy begins as the AR is now; `every` >= 1, 0 < `share` <= 1."""
+        """The copy starts as the AR is now; `every` >= 1, 0 < `share` <= 1."""
         super().__init__()
         self.every, self.share = every, share
         shared = {id(p): p for p in learning.parameters() if not p.requires_grad}
@@ -77,14 +77,14 @@ class Lagged(Rewarder):
 
     @torch.no_grad()
     def before_rollout(self, number: int) -> None:
-        """Follow, where it is time to."""
+        """Update the copy, in every `every`-th rollout."""
         if number % self.every == 0:
             theirs = dict(self._learning[0].named_parameters())
             for name, weight in self._weights():
                 weight.lerp_(_whole(theirs[name]).to(weight), self.share)
 
     def forward(self, readings: Sequence[Reading]) -> list[Float[Tensor, "rows d_model"]]:
-        """Of the copy."""
+        """The reconstructions of the copy."""
         return [self.reader(readings)]
 
     def get_extra_state(self) -> dict[str, Tensor]:
@@ -103,6 +103,6 @@ class Lagged(Rewarder):
 
 
 def _whole(parameter: Tensor) -> Tensor:
-    """All of a parameter, which processes may have shared out."""
+    """The whole of a parameter, which may be sharded over processes."""
     gather = getattr(parameter, "full_tensor", None)
     return gather() if gather else parameter

@@ -1,4 +1,4 @@
-"""Where a training run writes, as far as training knows: not that there is MLflow."""
+"""Where a training run writes its metrics; training does not know about MLflow."""
 
 from typing import Protocol, runtime_checkable
 
@@ -7,10 +7,10 @@ from common.runs import RunFolder
 
 @runtime_checkable
 class RunLog(Protocol):
-    """A run folder, and whoever hears of its metrics: a Tracker (common/tracking)."""
+    """A run folder, and a receiver of its metrics: a Tracker (common/tracking)."""
 
     folder: RunFolder
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Hear of the metrics of one step."""
+        """Receive the metrics of one step."""
         ...

@@ -1,4 +1,4 @@
-"""From activations to scored explanations: the AV writes, an AR reads, the reading is rewarded."""
+"""From activations to scored explanations: the AV writes, an AR reads, the reward is computed."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,7 +32,7 @@ class Scorer:
         config: RLConfig,
         context: PolicyContext,
     ) -> None:
-        """The AR is the one that learns; where there is none, the context's rewarder reads."""
+        """The AR is the one that learns; if there is none, the context's rewarder reads."""
         self.verbalizer, self.reconstructor = verbalizer, reconstructor
         self.config, self.context = config, context
 
@@ -52,7 +52,7 @@ class Scorer:
         rewards, valid = checked_rewards(rewards, valid, config.invalid_reward)
         rewards_of_first = partial(self._rewards_of_first, batch, rollouts)
         weights = token_weights(config, rollouts, rewards, valid, rewards_of_first)
-        if budgets is not None:  # what was not read has earned nothing
+        if budgets is not None:  # tokens that were not read get no credit
             weights = weights * first_tokens(rollouts, budgets)
         errors = self._mean(squared_errors, batch, reads if learned is None else [learned.detach()])
         with_graph = learned if learned is not None and learned.requires_grad else None
@@ -60,7 +60,7 @@ class Scorer:
         return Scored(rollouts, texts, readings, *scores, with_graph)
 
     def readings(self, texts: list[str], keys: Sequence[str]) -> list[Reading]:
-        """What arrives at an AR of texts of the AV: the one place where readings are made."""
+        """What an AR reads of the AV's texts, after the channel; readings are made only here."""
         arrived = self.context.channel(texts, keys)
         assert len(arrived) == len(texts), "a channel gives as many texts as it gets"
         return readings_of(arrived, [self.context.view(key) for key in keys])
@@ -94,7 +94,7 @@ class Scorer:
     def _readings_of(
         self, batch: PolicyBatch, rollouts: Rollouts, budgets: Int[Tensor, " rows"] | None
     ) -> list[Reading]:
-        """Of so many tokens of each row, or of all."""
+        """Readings of the first `budgets` tokens of each row, or of all tokens."""
         limits = None if budgets is None else budgets.tolist()
         keys = [key for key in batch.keys for _ in range(self.config.samples)]
         return self.readings(texts_of(self.verbalizer, rollouts, limits), keys)
@@ -102,9 +102,9 @@ class Scorer:
     def _learned(
         self, readings: list[Reading], device: torch.device
     ) -> Float[Tensor, "rows d_model"] | None:
-        """What the AR that learns reconstructs, if there is one.
+        """Reconstructions of the AR that learns, if there is one.
 
-        With gradients where it learns from a rollout in one piece: then it reads once.
+        With gradients if it learns from the rollout in one part: then it reads only once.
         """
         config, model = self.config, self.reconstructor
         if model is None:
@@ -117,7 +117,7 @@ class Scorer:
     def _reads(
         self, readings: list[Reading], device: torch.device, learned: Tensor | None = None
     ) -> list[Float[Tensor, "rows d_model"]]:
-        """What each reader whose rewards count reconstructs; `learned` spares the AR a reading."""
+        """Reconstructions of each reader that counts for the reward; `learned` is reused."""
         if self.context.rewarder is not None:
             return [read.to(device) for read in self.context.rewarder(readings)]
         if learned is None:
@@ -128,7 +128,7 @@ class Scorer:
     def _rewards(
         self, batch: PolicyBatch, reads: list[Tensor], rollouts: Rollouts
     ) -> Float[Tensor, " rows"]:
-        """What each explanation is worth; not finite where a reconstruction is not."""
+        """The reward of each explanation; not finite where a reconstruction is not."""
         config = self.config
         share = rollouts.mask.sum(1) / self.verbalizer.config.max_explanation_tokens
         rewards = self._reading_rewards(batch, reads) - config.length_penalty * share
@@ -141,7 +141,7 @@ class Scorer:
     def _rewards_of_first(
         self, batch: PolicyBatch, rollouts: Rollouts, count: int
     ) -> Float[Tensor, " rows"]:
-        """Of the first `count` tokens of each explanation."""
+        """The rewards of the first `count` tokens of each explanation."""
         budgets = torch.full((len(rollouts.ids),), count)
         readings = self._readings_of(batch, rollouts, budgets)
         return self._reading_rewards(batch, self._reads(readings, batch.activations.device))
@@ -152,6 +152,6 @@ class Scorer:
     def _mean(
         self, measure: Callable[[Tensor, Tensor], Tensor], batch: PolicyBatch, reads: list[Tensor]
     ) -> Float[Tensor, " rows"]:
-        """Over readers, of what is measured on their reconstructions and the activations."""
+        """Mean over readers of a measure of their reconstructions and the activations."""
         truth = batch.activations.repeat_interleave(self.config.samples, 0)
         return torch.stack([measure(read, truth) for read in reads]).mean(0)

@@ -18,7 +18,7 @@ class ReconstructorModule(TrainingModule):
     def __init__(
         self, model: Reconstructor, config: SupervisedConfig, total_steps: int, variance: float
     ) -> None:
-        """`variance` is that of the dev split: the fixed denominator of `dev_fve`."""
+        """`variance` is the dev split's, the fixed denominator of `dev_fve`."""
         super().__init__(model, config, total_steps)
         self.variance = variance
 

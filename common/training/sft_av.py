@@ -11,8 +11,8 @@ from common.training.module import TrainingModule
 class VerbalizerModule(TrainingModule):
     """Trains the AV on explanation tokens; the signal to watch is `dev_gap`, not the loss.
 
-    The gap is loss(shuffled activations) - loss(true activations) in nats per token: what the AV
-    reads off the activation. A loss alone also falls when the AV only learns the teacher's style.
+    The gap is loss(shuffled activations) - loss(true activations) in nats per token: how much the
+    AV uses the activation. The loss alone also falls when the AV only learns the teacher's style.
     """
 
     model: Verbalizer

@@ -1,4 +1,4 @@
-"""Run a LightningModule into a run folder: progress, logging, checkpoints and exact resume."""
+"""Train a LightningModule in a run folder: progress, logging, checkpoints and exact resume."""
 
 import logging
 import os
@@ -27,16 +27,16 @@ from common.training.run_log import RunLog
 
 
 class RunLogger(Logger):
-    """Lightning's metrics into metrics.jsonl, and into MLflow as they come."""
+    """Writes Lightning's metrics to metrics.jsonl, and at once to MLflow."""
 
     def __init__(self, folder: RunFolder, tracker: RunLog) -> None:
-        """Both ends are open already."""
+        """`folder` and `tracker` are open already."""
         super().__init__()
         self.folder, self.tracker = folder, tracker
 
     @property
     def name(self) -> str:
-        """Experiment."""
+        """Name of the experiment."""
         return self.folder.identity[1]
 
     @property
@@ -45,10 +45,10 @@ class RunLogger(Logger):
         return "/".join(self.folder.identity[2:])
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """One line a step; Lightning's epoch counter is no news and is left out."""
+        """Write one line for each step, without Lightning's epoch counter."""
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if values and is_first():
-            self.tracker.log(values, step or 0)  # first: it catches up with the folder
+            self.tracker.log(values, step or 0)  # first, because it catches up with the folder
             self.folder.log(values, step or 0)
 
     def log_hyperparams(self, *_args: Any, **_kwargs: Any) -> None:
@@ -56,12 +56,12 @@ class RunLogger(Logger):
 
 
 class ReplacingCheckpointIO(TorchCheckpointIO):
-    """A checkpoint takes the place of the one before only when it is whole, on any file system."""
+    """A checkpoint replaces the previous one only when it is whole, on any file system."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write beside the place, then rename."""
+        """Write under another name, then rename."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with replacing(Path(path)) as partial:
             torch.save(checkpoint, partial)
@@ -73,7 +73,7 @@ def is_first() -> bool:
 
 
 class Fitted(dict):
-    """What a training run tells: dev metrics at its end, time, tokens, skipped steps."""
+    """Facts of a training run: dev metrics at its end, time, tokens, skipped steps."""
 
 
 def fit(
@@ -95,7 +95,7 @@ def fit(
     together = module.batches_together
     every = max(1, len(data.train) // together // module.config.validations) * together
     if resumable:
-        # After each validation, not before: a run killed in between would never catch up on it.
+        # After each validation, not before: a run killed in between would never make up for it.
         used.append(
             ModelCheckpoint(
                 checkpoint,
@@ -123,7 +123,7 @@ def fit(
 def _run(
     trainer: L.Trainer, module: TrainingModule, data: NlaDataModule, resume_from: str | None
 ) -> None:
-    """Validate, train, and translate what may end it."""
+    """Validate, train, and turn expected failures into an NlaError."""
     try:
         if module.validates_first and not resume_from:
             trainer.validate(module, data, verbose=False)
@@ -134,14 +134,14 @@ def _run(
             raise
         where = f"step {module.global_step}"
         raise NlaError(out_of_memory(error), where=where, remedy=module.memory_remedy) from error
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
+    except SystemExit as error:  # Lightning raises it at Ctrl-C
         if trainer.interrupted:
             raise KeyboardInterrupt from error
         raise
 
 
 def drop_metrics_from(folder: RunFolder, step: int) -> None:
-    """Drop metrics of an earlier attempt, from the step on at which this one starts."""
+    """Drop metrics of an earlier attempt, from the step at which this one starts."""
     kept = [(at, values) for at, values in folder.metrics() if at < step]
     folder.metrics_file.unlink(missing_ok=True)
     for at, values in kept:
@@ -158,7 +158,7 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def _strategy(trainer: TrainerConfig) -> Any:
-    """Lightning's, and FSDP2 by a name of our own, since Lightning has none for it."""
+    """Lightning's strategy; `fsdp2` is our name for FSDP2, for which Lightning has none."""
     if trainer.strategy != "fsdp2":
         return trainer.strategy
     from lightning.pytorch.strategies import ModelParallelStrategy
@@ -196,12 +196,12 @@ def _trainer(
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
     )
     if made.world_size > 1:
-        # Its handler of SIGTERM asks the other processes first, which may be waiting for this one.
+        # Its handler of SIGTERM waits for the other processes, which may be waiting for this one.
         made._signal_connector.register_signal_handlers = lambda: None
     return made
 
 
 def _environment() -> list[LightningEnvironment]:
-    """Processes that we have started go by our variables, also inside a job of SLURM."""
+    """Processes that we started use our variables, also inside a SLURM job."""
     ours = "RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ
     return [LightningEnvironment()] if ours else []

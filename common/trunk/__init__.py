@@ -1,1 +1,1 @@
-"""The artefacts that experiments stand on."""
+"""The artefacts that experiments build on."""

@@ -31,7 +31,7 @@ from common.target.residual import check_layers
 from common.trunk.choice import TrunkChoice
 
 ARTEFACTS = ("target", "corpus", "activations", "explanations", "av_text")
-"""Those of data that have a digest, in the order in which they are made."""
+"""The artefacts that have a digest, in the order in which they are made."""
 
 
 class Trunk:
@@ -43,7 +43,7 @@ class Trunk:
         self.profile, self.places = choice
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For another process: read there."""
+        """Pickled by name: another process reads the artefacts itself."""
         return Trunk, (self.choice, self.pair)
 
     @cached_property
@@ -53,21 +53,23 @@ class Trunk:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The target's, without loading the target."""
+        """The target's tokenizer, without loading the target."""
         return load_tokenizer(self.places.target)
 
     @property
     def av_run(self) -> RunFolder:
         """The run of the pair's warm-started AV."""
-        return RunFolder(self.places.av_run(self.pair))
+        places = self.places
+        return RunFolder(places.av_run(self.pair), f"dvc repro {places.made_by('av')}")
 
     @property
     def ar_run(self) -> RunFolder:
         """The run of the pair's warm-started AR."""
-        return RunFolder(self.places.ar_run(self.pair))
+        places = self.places
+        return RunFolder(places.ar_run(self.pair), f"dvc repro {places.made_by('ar')}")
 
     def reading_metadata(self, model: Any) -> dict[str, str]:
-        """What an AR's checkpoint must agree on to be loaded."""
+        """Metadata on which an AR's checkpoint must agree to be loaded."""
         return {
             "template": model.template.digest(),
             "tokenizer": self.manifest["tokenizer"],
@@ -75,7 +77,7 @@ class Trunk:
         }
 
     def speaking_metadata(self, model: Any) -> dict[str, str]:
-        """What an AV's checkpoint must agree on to be loaded."""
+        """Metadata on which an AV's checkpoint must agree to be loaded."""
         return {
             "template": model.template.digest(),
             "tokenizer": self.manifest["tokenizer"],
@@ -86,9 +88,9 @@ class Trunk:
 
     @cached_property
     def manifest(self) -> dict:
-        """That of the activations; NlaError when they are of another target, corpus or layer."""
+        """The activations' manifest; NlaError if they are of another target, corpus or layer."""
         places = self.places
-        target = read_manifest(places.target, "target")
+        target = read_manifest(places.target, places.made_by("target"))
         layers = check_layers(self.profile.activations.layers, target["blocks"])
         expected = {
             "tokenizer": target["tokenizer"],
@@ -96,10 +98,11 @@ class Trunk:
             "weights": target["content"],
             "d_model": target["d_model"],
             "layers": layers,
-            "corpus": read_manifest(places.corpus, "corpus")["digest"],
+            "corpus": read_manifest(places.corpus, places.made_by("corpus"))["digest"],
         }
         kind = {"kind": "activations"}
-        return read_manifest(places.activations, "activations", **kind, **expected)
+        made_by = places.made_by("activations")
+        return read_manifest(places.activations, made_by, **kind, **expected)
 
     @property
     def layer(self) -> int:
@@ -112,7 +115,7 @@ class Trunk:
         return ActivationStore(self.places.activations, self.layer)
 
     def activations(self, splits: Sequence[str] = (), columns: Sequence[str] = ()) -> pl.DataFrame:
-        """Rows and columns of the activations' table; all where none are named."""
+        """Rows and columns of the activations' table; all if none are named."""
         return load_activations(self.places.activations, splits, columns)
 
     @cached_property
@@ -128,7 +131,7 @@ class Trunk:
 
     @cached_property
     def mean(self) -> Tensor:
-        """μ of method: mean of n(h) over the training documents, not re-normalised."""
+        """μ, the mean of n(h) over the training documents, not re-normalised."""
         return training_mean(self.training_activations)
 
     @cached_property
@@ -144,18 +147,21 @@ class Trunk:
         else:
             place, stage = self.places.av_text(self.pair), "av_text"
             settings = {"rollout": self.profile.rollout.digest()}
-            if "av" in read_manifest(place, stage) and self.av_run.summary_file.exists():
+            if (
+                "av" in read_manifest(place, self.places.made_by(stage))
+                and self.av_run.summary_file.exists()
+            ):
                 settings["av"] = self.av_run.summary["digest"]
         made_from = {
             "tokenizer": self.manifest["tokenizer"],
             "activations": self.manifest["digest"],
         }
-        return read_artefact(place, stage, **made_from, **settings)
+        return read_artefact(place, self.places.made_by(stage), **made_from, **settings)
 
     def ar_examples(self, limit: int | None = None) -> list[Example]:
         """Teacher texts of ar_sft and AV texts of rl documents, the same for every arm.
 
-        `limit` keeps the mixture and draws so many examples in all.
+        `limit` keeps the shares of both and draws this many examples in all.
         """
         config = self.profile.ar
         share = 1.0 if limit is None else min(1.0, limit / (config.examples + config.av_examples))
@@ -183,4 +189,5 @@ class Trunk:
         """Manifest digests of the named artefacts."""
         places = {name: getattr(self.places, name) for name in ARTEFACTS if name != "av_text"}
         places["av_text"] = self.places.av_text(self.pair)
-        return {name: read_manifest(places[name], name)["digest"] for name in names}
+        made_by = self.places.made_by
+        return {name: read_manifest(places[name], made_by(name))["digest"] for name in names}

@@ -1,9 +1,9 @@
-"""Which trunk: the artefacts that experiments share, or those that one makes otherwise.
+"""Which trunk: the artefacts that experiments share, or an experiment's own version of them.
 
 A profile has one trunk: target, corpus, activations, explanations, and for each pair an AV, its
 texts, and an AR. An experiment may name further trunks in its params.yaml, which replace parts of
 the profile (another layer, another teacher's format, more slots). Such a trunk makes its own
-artefacts from the first stage on that differs; what lies above is the profile's.
+artefacts from the first stage that differs; those of earlier stages are the profile's.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from common.profile import Profile
 
 
 class TrunkChoice(NamedTuple):
-    """Which trunk: the profile as it is there, and where its artefacts lie."""
+    """A trunk: the profile with its changes, and where its artefacts lie."""
 
     profile: Profile
     places: TrunkPlaces
@@ -49,7 +49,7 @@ def choose_trunk(
 ) -> TrunkChoice:
     """The profile's own trunk, or one that replaces keys of some sections of it.
 
-    ValueError (pydantic's) for a section or key that a profile has not, or a bad value.
+    ValueError (pydantic's) for a section or key that a profile does not have, or a bad value.
     """
     if not replaced:
         return TrunkChoice(profile, TrunkPlaces(profile.name))

@@ -1,4 +1,4 @@
-"""One Optuna study: what it searches, where it is stored, and what came out of it."""
+"""One Optuna study: its search space, its storage and its results."""
 
 import time
 from pathlib import Path
@@ -24,25 +24,25 @@ STARTUP_TRIALS = 2
 
 
 class Sweep(Config):
-    """What every arm of an experiment gets alike, and the name of this arm's study."""
+    """What is the same for every arm of an experiment, and the name of this arm's study."""
 
     name: str
     """`<profile>/<experiment>/<arm>`."""
     space: SearchSpace
     budget: int = Field(ge=1)
-    """Complete and pruned trials, exactly."""
+    """Number of complete and pruned trials, exactly."""
     config_digest: str
     """Digest of everything but the searched values and the budget."""
     directions: tuple[Literal["maximize", "minimize"], ...] = ("maximize",)
     storage: str = OPTUNA_URI
     sampler_key: str = ""
-    """Studies that share it start from the same settings, so that no arm is luckier in its draw."""
+    """Studies with the same seed start from the same settings, so that no arm has better luck."""
     first: dict[str, float] = Field(default_factory=dict)
-    """The setting that is tried first (none: drawn like the others)."""
+    """The setting that is tried first (empty: drawn like the others)."""
 
 
 class Best(NamedTuple):
-    """The setting to run with fresh seeds."""
+    """The best setting, for runs with other seeds."""
 
     params: dict[str, float]
     values: tuple[float, ...]
@@ -76,7 +76,7 @@ def open_study(sweep: Sweep) -> optuna.Study:
 
 
 def best_of(study: optuna.Study) -> Best:
-    """The best trial; of a Pareto front the one that is best by the first direction."""
+    """The best trial; of a Pareto front, the best one by the first direction."""
     if not study.best_trials:
         raise NlaError("no trial was complete", where=study.study_name, remedy="prune less")
     sign = -1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1
@@ -86,7 +86,7 @@ def best_of(study: optuna.Study) -> Best:
 
 
 def known_best(sweep: Sweep) -> Best | None:
-    """The best trial so far; None where none is to be found, as with runs of another machine."""
+    """The best trial so far; None if there is none here, as for runs of another machine."""
     url = make_url(sweep.storage)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return None
@@ -116,7 +116,7 @@ def trials_table(name: str, storage: str = OPTUNA_URI) -> pl.DataFrame:
 
 
 def _is_told(trial: FrozenTrial) -> bool:
-    """Complete, pruned or raised; not killed, running or beyond the budget."""
+    """Whether a trial is complete, pruned or raised; not killed, running or beyond the budget."""
     return trial.state in DONE or (trial.state == TrialState.FAIL and "error" in trial.user_attrs)
 
 
@@ -137,7 +137,7 @@ def _row(trial: FrozenTrial, front: bool) -> dict[str, Any]:
 
 
 def _open_storage(url: str) -> optuna.storages.RDBStorage:
-    """Open a database and create its tables, also when others create them at this moment."""
+    """Open a database and create its tables, even if others create them at the same time."""
     is_sqlite = make_url(url).get_backend_name() == "sqlite"
     connect = {"timeout": 60, "isolation_level": None} if is_sqlite else {}
     try:
@@ -158,7 +158,7 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def _create_tables(url: str, engine: dict[str, Any], attempts: int) -> optuna.storages.RDBStorage:
-    """Two creators at once: one finds a table that was not there before, and tries again."""
+    """With two creators at once, one finds a table that was not there before, and tries again."""
     try:
         return optuna.storages.RDBStorage(url, engine)
     except (DBAPIError, optuna.exceptions.StorageInternalError):

@@ -1,10 +1,10 @@
-"""Run a study: an exact budget, shared by any number of workers, and nothing lost to a kill.
+"""Run a study: an exact budget, shared by any number of workers; a kill loses nothing.
 
 Workers may be processes on any machines that reach the storage. A trial whose process died runs
 again with the same parameters in the same slot of the budget. One that raised runs once more (by
-another worker, or at the next start); if it raises again, its slot goes to a fresh setting. The
-k-th setting is drawn with a seed of its own, so that a single worker's sweep that was killed and
-resumed draws what an uninterrupted one draws.
+another worker, or at the next start); if it raises again, its slot goes to a new setting. The
+k-th setting is drawn with its own seed, so that a single worker's sweep that was killed and
+resumed draws the same settings as an uninterrupted one.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ Objective = Callable[[optuna.Trial, dict[str, float]], float | tuple[float, ...]
 
 
 def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, float]:
-    """One value per searched number."""
+    """One value for each number that is searched."""
     return {
         name: trial.suggest_float(name, number.low, number.high, log=number.log)
         for name, number in space.items()
@@ -41,11 +41,11 @@ def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, float]:
 
 
 def run_sweep(sweep: Sweep, objective: Objective) -> Best:
-    """Work until the budget is spent, by us or by others; return the best trial.
+    """Work until the budget is spent, by this worker or others; return the best trial.
 
     `objective(trial, params)` returns one finite float per direction. With one direction it may
     call `trial.report(value, step)`, step = 1, 2, ... counting its validations, and raise
-    `optuna.TrialPruned`. What else it raises is passed on. A finished study returns at once.
+    `optuna.TrialPruned`. Its other exceptions are passed on. A finished study returns at once.
     """
     study, watch, waiting = open_study(sweep), Watch(), False
     while (slots := _slots(study, sweep)).finished < sweep.budget:
@@ -66,8 +66,8 @@ def run_sweep(sweep: Sweep, objective: Objective) -> Best:
 def spawn_workers(command: list[str], count: int, gpus: int = 0) -> None:
     """Run `count` copies of a command and wait for all; NlaError if one exits with an error.
 
-    With several GPUs each worker sees one of them, in turn. Whatever ends the wait (Ctrl-C) ends
-    the workers too.
+    With several GPUs each worker sees one of them, in turn. If the wait is interrupted (Ctrl-C),
+    the workers are ended too.
     """
     known = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = known.split(",") if known else [str(number) for number in range(gpus)]
@@ -103,7 +103,7 @@ def _run_trial(study: optuna.Study, sweep: Sweep, objective: Objective) -> None:
 def _outcome(
     study: optuna.Study, trial: optuna.Trial, sweep: Sweep, objective: Objective
 ) -> tuple[list[float] | None, TrialState]:
-    """What to tell of a trial: the objective, or FAIL if others had already spent the budget."""
+    """The result of a trial: the objective, or FAIL if others had already spent the budget."""
     slots = _slots(study, sweep)
     if not slots.may_run(trial.number):
         trial.set_user_attr("surplus", True)
@@ -119,7 +119,7 @@ def _outcome(
 
 
 def _sampler(sweep: Sweep, rank: int) -> optuna.samplers.BaseSampler:
-    """That of the `rank`-th setting: the first is given, the others drawn, each by its seed."""
+    """The sampler of the `rank`-th setting: the first is given, the others are drawn by seed."""
     tpe = optuna.samplers.TPESampler(
         seed=keyed_seed(sweep.sampler_key or sweep.name, rank) % 2**32,
         n_startup_trials=STARTUP_TRIALS,
@@ -131,7 +131,7 @@ def _sampler(sweep: Sweep, rank: int) -> optuna.samplers.BaseSampler:
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, error: BaseException) -> None:
-    """Give the slot back; an interruption by the user is not held against the setting."""
+    """Give the slot back; an interruption by the user does not count as an error of the setting."""
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
         if isinstance(error, Exception):
             trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:500])

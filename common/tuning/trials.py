@@ -1,8 +1,8 @@
-"""Which trials fill a study's budget, and whether the process that runs one still lives.
+"""Which trials fill a study's budget, and whether the process that runs one is still alive.
 
-A slot is one setting that counts against the budget: the trial that drew it and, after a kill or an
-error, the retries of its parameters (user attribute `retry_of`). Whether a trial may run depends
-only on trials with smaller numbers, which every worker sees alike: no budget is ever overshot.
+A slot is one setting that counts against the budget: the trial that drew it and, after a kill or
+an error, the retries of its parameters (user attribute `retry_of`). Whether a trial may run depends
+only on trials with smaller numbers, which every worker sees alike: the budget is never exceeded.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 20.0
 GRACE_SECONDS = 120.0
-"""A trial whose heartbeat has stood still for so long is dead."""
+"""A trial whose heartbeat has not changed for this long counts as dead."""
 ATTEMPTS = 2
-"""A setting that raised this often is given up; its slot goes to a fresh one."""
+"""A setting that raised this often is given up; its slot goes to a new one."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-"""Linux names every boot anew."""
+"""File in which Linux has a new id after every boot."""
 ENDED = "ZXx"
-"""States of a process that is over and only waits to be forgotten."""
+"""States of a process that has ended but is still listed."""
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def slot_of(trial: optuna.Trial | FrozenTrial) -> int:
-    """Number of the trial that first drew this setting: the same before and after a kill."""
+    """Number of the trial that first drew this setting; the same before and after a kill."""
     return trial.user_attrs.get("retry_of", trial.number)
 
 
@@ -60,7 +60,7 @@ class Slots:
 
     @property
     def room(self) -> bool:
-        """Whether a fresh setting may be drawn."""
+        """Whether a new setting may be drawn."""
         return self._taken < self._budget
 
     def may_run(self, number: int) -> bool:
@@ -72,7 +72,7 @@ class Slots:
         return False
 
     def rank(self, slot: int) -> int:
-        """How many settings were drawn before this slot's: the same with or without kills."""
+        """How many settings were drawn before this slot's; the same with or without kills."""
         return sum(other < slot for other in self._chains)
 
     def lost(self) -> list[tuple[int, dict[str, float]]]:
@@ -90,10 +90,10 @@ def _given_up(chain: list[FrozenTrial]) -> bool:
 
 
 class Lease:
-    """Context in which this process runs a trial: its name is on it, and a counter that moves."""
+    """Context in which this process runs a trial, marked with its owner and a heartbeat."""
 
     def __init__(self, trial: optuna.Trial) -> None:
-        """Sign the trial as this process's; the heartbeat starts on entering the context."""
+        """Record this process as the trial's owner; the heartbeat starts with the context."""
         self._trial = trial
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -124,7 +124,7 @@ class Watch:
     """Tells dead trials from running ones without comparing the clocks of two machines."""
 
     def __init__(self) -> None:
-        """Nothing has been seen yet."""
+        """Start with no observations."""
         self._seen: dict[int, tuple[int | None, float]] = {}
 
     def fail_dead(self, study: optuna.Study, running: Sequence[FrozenTrial]) -> None:
@@ -136,7 +136,7 @@ class Watch:
                     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
-        """Its process is gone from this machine, or its heartbeat stood still while we watched."""
+        """Its process has ended on this machine, or its heartbeat did not change while watched."""
         beats, now = trial.user_attrs.get("heartbeat"), time.monotonic()
         if trial.number not in self._seen or self._seen[trial.number][0] != beats:
             self._seen[trial.number] = (beats, now)
@@ -146,17 +146,17 @@ class Watch:
 
 
 def _is_gone(owner: dict | None) -> bool:
-    """Of a process on this machine; what another machine does, only its heartbeat tells."""
+    """Whether a process on this machine has ended; for another machine only heartbeats count."""
     if owner is None or owner["machine"] != _machine():
         return False
     return _start_of(owner["pid"]) != owner["started"]
 
 
 def _start_of(pid: int) -> int | None:
-    """When a running process began, as no change of the clock moves it; None for one that ended.
+    """When a running process started, independent of clock changes; None if it has ended.
 
-    On Linux clock ticks since the boot (field 22 of its `stat`), elsewhere the second that the
-    system noted then: two processes of one number never share it.
+    On Linux in clock ticks since boot (field 22 of its `stat`), elsewhere the second recorded by
+    the system: two processes with the same id never share it.
     """
     if not BOOT.exists():
         try:
@@ -166,7 +166,7 @@ def _start_of(pid: int) -> int | None:
         except psutil.NoSuchProcess:
             return None
     try:
-        # Its name, in brackets, may hold spaces and brackets.
+        # The process's name, in brackets, may contain spaces and brackets.
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
@@ -174,9 +174,9 @@ def _start_of(pid: int) -> int | None:
 
 
 def _machine() -> str:
-    """Host name, boot and process namespace: machines and containers may share any one of them.
+    """Host name, boot and process namespace: machines or containers may share any one of these.
 
-    After a new boot it is another machine, whose old trials are known by their heartbeats.
+    After a reboot it counts as another machine, whose old trials are judged by their heartbeats.
     """
     boot = BOOT.read_text().strip() if BOOT.exists() else ""
     namespace = Path("/proc/self/ns/pid")

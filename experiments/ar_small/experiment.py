@@ -1,7 +1,7 @@
 """How small can the AR be, and how much of a large AR's score comes from quotes?
 
 Run: `dvc repro experiments/ar_small`, or one arm with `nla run ar_small --arm blocks_2`.
-Cost: most of the laptop profile's time; see `reports/` for what each arm took.
+Cost: most of the laptop profile's time; see `reports/` for the time of each arm.
 Decision rule: rule.py in this folder, in words in README.md.
 """
 
@@ -18,10 +18,10 @@ from common.trunk.artefacts import Trunk
 
 
 class ArmConfig(Config):
-    """One AR: a depth, or a narrow bottleneck."""
+    """The size of one AR: its depth, or the width of a narrow part."""
 
     blocks: int | None = Field(default=None, ge=1)
-    """Blocks of the target to keep; None: all up to the layer that is read."""
+    """Number of the target's blocks to keep; None: all up to the layer that is read."""
     rank: int | None = Field(default=None, ge=1)
     """Width of a low-rank head."""
     hidden: int | None = Field(default=None, ge=1)
@@ -41,7 +41,7 @@ class SizeArm(ReconstructorArm):
     settings: ArmConfig
 
     def build(self, trunk: Trunk) -> Reconstructor:
-        """A fresh AR; blocks beyond the layer that is read are an error of the arm."""
+        """A new AR; NlaError for more blocks than there are up to the layer that is read."""
         arm, model, tokenizer = self.settings, trunk.target.model, trunk.target.tokenizer
         limit, whole = self.profile.ar.max_explanation_tokens, trunk.layer + 1
         if arm.hidden:

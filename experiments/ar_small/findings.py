@@ -1,4 +1,4 @@
-"""What only the report of `ar_small` shows: what a quote carries beyond as many other words."""
+"""A section of the report of `ar_small`: how much quotes carry beyond as many other words."""
 
 from common.report.markdown import bounds, code, table
 from common.report.results import Results
@@ -12,7 +12,7 @@ PAIRS = {"verbatim": VERBATIM, "all quotes": ALL_QUOTES}
 
 
 def sections(results: Results) -> list[Section]:
-    """Arm by arm, for verbatim quotes and for all."""
+    """One section, by arm, for verbatim quotes and for all quotes."""
     effects = {
         f"{name}, {text}": quote_effects(results, source, pair)
         for name, pair in PAIRS.items()

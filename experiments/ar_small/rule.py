@@ -17,9 +17,9 @@ from common.report.rule import Rule
 
 ON_AV_TEXT = Fve("av", "FVE on AV text")
 DEPTH = "blocks_"
-"""How the arms of the axis of depth are named."""
+"""How the names of the arms that differ in depth begin."""
 MARGIN = not_less(0.05)
-"""A loss of FVE that we would not mind."""
+"""A loss of FVE that counts as negligible."""
 VERBATIM = ("verbatim_stripped", "verbatim_random_stripped")
 EVERY_ARM = EachArm(0.0, besides=())
 
@@ -30,7 +30,7 @@ FEWER_BLOCKS = "An AR of fewer blocks reads as well"
 
 
 def quotes_are_the_channel(texts: str, source: str, needs: str) -> Clause:
-    """Whether verbatim quotes carry more than as many other words, of arms that read at all."""
+    """Whether verbatim quotes carry more than as many other words, for arms that read at all."""
     return Clause(
         f"Quotes are the channel of {texts}",
         EVERY_ARM,

@@ -2,7 +2,7 @@
 
 Run: `dvc repro experiments/ar_small_rl` (it needs the ARs of `ar_small`, which DVC makes first), or
 one arm with `nla run ar_small_rl --arm blocks_1`.
-Cost: as many rollouts an arm as `control` of `baseline`; see `reports/` for what each took.
+Cost: as many rollouts for each arm as `control` of `baseline`; see `reports/` for the times.
 Decision rule: rule.py in this folder, in words in README.md.
 """
 
@@ -15,16 +15,16 @@ from common.config import Config, RLConfig
 from common.experiment import Experiment
 
 TRAINED_BY = "ar_small"
-"""The experiment whose runs hold the ARs."""
+"""The experiment whose runs provide the ARs."""
 
 
 class ArmConfig(Config):
-    """Against which AR the AV learns."""
+    """The AR against which the AV learns."""
 
     ar: str
     """An arm of `ar_small`."""
     steps: int | None = Field(default=None, ge=0)
-    """Of reinforcement learning; None: as many as the profile says."""
+    """Steps of reinforcement learning; None: as many as the profile says."""
 
 
 class WeakPartnerArm(PolicyArm):
@@ -34,12 +34,12 @@ class WeakPartnerArm(PolicyArm):
     settings: ArmConfig
 
     def changed(self, config: RLConfig) -> RLConfig:
-        """The profile's reinforcement learning is the same for all arms that learn."""
+        """The profile's `rl`, which is the same for all arms that learn."""
         steps = self.settings.steps
         return config if steps is None else config.replace(steps=steps)
 
     def partner(self, seed: int) -> Partner:
-        """It goes on with its own tuned rate, scaled like the control's."""
+        """The AR keeps its own tuned learning rate, scaled like the control's."""
         return finished(TRAINED_BY, self.settings.ar, self.trunk(seed), seed)
 
 

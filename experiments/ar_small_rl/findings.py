@@ -1,4 +1,4 @@
-"""What only the report of `ar_small_rl` shows: the front, and all against the size of the AR."""
+"""Sections of the report of `ar_small_rl`: the front, and measures against the AR's size."""
 
 from math import nan
 
@@ -19,11 +19,11 @@ AXES = Axes(
     "Quotes against what the words carry",
 )
 PREFIX = 16
-"""Tokens of an explanation, or so."""
+"""Approximate number of tokens of an explanation."""
 
 
 def sections(results: Results) -> list[Section]:
-    """The front of FVE against quotes, all against the AR's size, and what each arm's AV wrote."""
+    """The front of FVE against quotes, measures against the AR's size, and each arm's own texts."""
     means = measures_by_arm(results, QUOTES.measure)
     quotes = {arm: mean_interval(results, rows) for arm, rows in means.items()}
     neutral = {row.arm: row for row in arm_table(results, AV_NEUTRAL_AR)}
@@ -36,7 +36,7 @@ def sections(results: Results) -> list[Section]:
 def _against_size(
     results: Results, quotes: dict[str, Interval], neutral: dict[str, ArmRow]
 ) -> list[Section]:
-    """[] unless ARs of different size were measured."""
+    """Empty unless ARs of different sizes were measured."""
     sizes = {a: n for a, n in results.facts.get("ar_parameters", {}).items() if a != WARM_START}
     if len(set(sizes.values())) < 2 or not quotes:
         return []

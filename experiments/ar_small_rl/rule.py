@@ -23,7 +23,7 @@ COPIES = MeanOf(
     "verbatim_4gram_share", "share of its 4-grams that stand verbatim in the source text"
 )
 strict = partial(Clause, test=Test.SIGN_FLIP, correction=Correction.HOLM, seeds=Seeds.EVERY)
-"""A clause about each arm with a weaker AR."""
+"""The contrasts of a clause about each arm with a weaker AR."""
 NO_COPYING = "It copies no more without quotation marks"
 QUOTES_LESS = "A weaker AR makes the AV quote less"
 QUOTES_LESS_THAN_BEFORE = "It quotes less than before reinforcement"

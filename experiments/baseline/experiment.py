@@ -1,8 +1,8 @@
-"""The published recipe, warm start and then reinforcement learning; and who of the two learns.
+"""The published recipe, warm start and then reinforcement learning; and which model learns.
 
 Run: `dvc repro experiments/baseline`, or one arm with `nla run baseline --arm frozen_ar`.
-Cost: rollouts and steps for each arm in which an AV learns, less for the others; see `reports/` for
-what each took.
+Cost: rollouts and steps for each arm in which an AV learns, less for the others; see `reports/`
+for the times.
 Decision rule: rule.py in this folder, in words in README.md.
 """
 
@@ -21,16 +21,16 @@ PUBLISHED = {
     "ar_warmup_fraction": 0.0,
     "invalid_reward": -2.0,
 }
-"""Of `rl`, where profiles for CPUs depart from it; rates and sizes stay the profile's."""
+"""Settings of `rl` in which profiles for CPUs differ; rates and sizes stay the profile's."""
 
 
 class ArmConfig(Config):
-    """Who learns, and how."""
+    """Which model learns, and how."""
 
     trained: Literal["both", "av", "ar", "nobody"] = "both"
     algorithm: Literal["grpo", "best_of"] = "grpo"
     published: bool = False
-    """Whether explanations are sampled and credited, and rates scheduled, as published."""
+    """Whether sampling, credit and schedules are as published."""
 
 
 class RecipeArm(PolicyArm):
@@ -40,7 +40,7 @@ class RecipeArm(PolicyArm):
     settings: ArmConfig
 
     def changed(self, config: RLConfig) -> RLConfig:
-        """The profile's reinforcement learning as this arm does it."""
+        """The profile's `rl`, as this arm changes it."""
         arm = self.settings
         if arm.trained == "nobody":
             return config.replace(steps=0)

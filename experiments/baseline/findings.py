@@ -1,4 +1,4 @@
-"""What only the report of `baseline` shows: published figures beside its own."""
+"""Sections of the report of `baseline`: published figures beside its own."""
 
 from math import isnan
 
@@ -13,16 +13,16 @@ from common.schema import AV, TEACHER
 from experiments.baseline.rule import WARM_START
 
 PUBLISHED_FVE = {WARM_START: (0.37, 0.49), CONTROL: (0.67, 0.80)}
-"""Of NLAs for targets of 7 to 70 billion parameters, before and after reinforcement learning."""
+"""FVE of NLAs for targets of 7 to 70 billion parameters, before and after reinforcement."""
 PUBLISHED_TEACHER_FVE = (0.49, 0.64)
-"""Of the AR that was warm-started, on its teacher's explanations."""
+"""FVE of the warm-started AR, on its teacher's explanations."""
 PUBLISHED_SHARES = {
     "paraphrase": 0.637 / 0.650,
     "quotes_only": 0.427 / 0.650,
     "quotes_stripped": 0.051 / 0.650,
     "full_paraphrase": 0.165 / 0.650,
 }
-"""FVE of transformed explanations over that of the originals, after reinforcement learning."""
+"""FVE of transformed explanations divided by that of the originals, after reinforcement."""
 NOT_RUN = (
     "truncation training (FVE of the first 10 tokens from 0.11 to 0.45), a length penalty (0.68"
     " with 144 tokens, 0.59 with 50, 0.48 with 34), injection by addition (a tenth less loss), 16"
@@ -31,12 +31,12 @@ NOT_RUN = (
 
 
 def sections(results: Results) -> list[Section]:
-    """What each arm's AV wrote, and the published figures beside these."""
+    """Sections on each arm's own texts, and on the published figures."""
     return [*spoken_sections(results), _beside_published(results)]
 
 
 def _beside_published(results: Results) -> Section:
-    """Each published figure, the same quantity here, and whether the interval here holds it."""
+    """Each published figure, the same quantity here, and whether the interval here includes it."""
     spoken, taught = (
         {row.arm: row.fve for row in arm_table(results, source)} for source in (AV, TEACHER)
     )

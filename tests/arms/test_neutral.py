@@ -1,6 +1,21 @@
-import polars as pl
+"""One AR for all arms: what it is trained on, and what it reads."""
 
-from common.arms.neutral import balanced
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from common.arms.arm import Arm, ArmPlan
+from common.arms.neutral import NeutralAR, balanced
+from common.arms.verbalizer import VerbalizerArm
+from common.errors import NlaError
+from common.evaluation.conditions import SOURCE_TEXT
+from common.lifecycle.make import make_run
+from common.profile import Profile
+from common.schema import AR_SFT, AV_NEUTRAL_AR, TEACHER
+from common.trunk.artefacts import Trunk
+from common.trunk.choice import choose_trunk
+from tests.arms.made import arm_named, plan_of
 
 
 def table(said: str) -> pl.DataFrame:
@@ -21,3 +36,80 @@ def test_each_arm_gives_as_much_and_what_avs_alike_wrote_counts_once():
     assert texts.count("a") + texts.count("b") == 6
     assert {"a", "b"} < set(texts), "of every seed"
     assert len(texts) == 12
+
+
+@pytest.fixture
+def arms(warm: Path, two_steps: Profile) -> list[Arm]:
+    """Two of `baseline`, and their finished runs of both pairs."""
+    found = [arm_named(f"baseline/{name}", two_steps) for name in ("control", "warm_start")]
+    for arm in found:
+        for seed in arm.seeds:
+            make_run(arm, seed)
+    return found
+
+
+def test_it_reads_what_every_arm_has_written_and_floors_beside_the_control(arms: list[Arm]):
+    neutral = NeutralAR()
+    neutral.run(arms)
+    [folder] = neutral.places(arms)
+    assert folder == Path("runs/smoke/neutral/baseline")
+    found = neutral.collect(arms)
+    assert found.rows is not None
+    assert found.curves is not None
+    rows = found.rows.filter(source=AV_NEUTRAL_AR, transform="original")
+    read = {tuple(row) for row in rows.select("arm", "seed").unique().rows()}
+    assert {(name, seed) for name in ("control", "warm_start") for seed in (0, 1)} <= read
+    floors = {"mean_direction", "embedding_ridge", "own_blocks"}
+    assert floors <= set(rows["arm"]) | set(found.rows["arm"])
+    assert set(found.rows.filter(transform=SOURCE_TEXT)["arm"]) >= {"control"}
+    assert set(found.curves["arm"]) == {"control", "warm_start"}
+    assert found.rows["squared_error"].is_finite().all()
+    assert "missing_floors" in found.facts
+
+
+def test_it_learns_from_activations_that_no_av_was_optimised_on(
+    arms: list[Arm], two_steps: Profile
+):
+    [own] = NeutralAR().own_arms(arms)
+    trunk = own.trunk(0)
+    keys = [example.key for example in own.examples(trunk)]
+    splits = dict(trunk.explanations(TEACHER).select("key", "split").rows())
+    assert {splits[key] for key in keys} == {AR_SFT}
+    few = two_steps.evaluation.neutral_examples
+    assert len(keys) % few == 0
+    assert len(keys) >= 2 * few, "of the arms, and of the teacher as many"
+
+
+def test_it_needs_every_run_with_what_it_wrote(arms: list[Arm]):
+    [own] = NeutralAR().own_arms(arms)
+    needs = {need.name: need for need in own.needs(0)}
+    runs = {f"{arm.name}/{seed}" for arm in arms for seed in arm.seeds}
+    assert runs <= set(needs)
+    before = needs["control/0"].digest()
+    assert before == needs["control/0"].digest() != needs["control/1"].digest()
+
+
+@pytest.mark.usefixtures("copied_warm")
+def test_a_run_that_is_missing_is_one_line(two_steps: Profile):
+    one = VerbalizerArm(plan_of(two_steps, "fresh"))
+    with pytest.raises(NlaError, match=r"has not been made \[runs/smoke/throwaway/fresh/0\]"):
+        NeutralAR().run([one])
+    make_run(one, 0)
+    with pytest.raises(NlaError, match="nla evaluate throwaway neutral --profile smoke"):
+        NeutralAR().collect([one])
+    NeutralAR().run([one])
+    found = NeutralAR().collect([one])
+    assert found.curves is None, "no look at dev documents"
+    assert found.rows is not None
+
+
+def test_arms_that_explain_different_activations_are_refused(two_steps: Profile):
+    own = plan_of(two_steps, "control")
+    other = choose_trunk(two_steps, "mine/early", {"activations": {"layers": (3,)}})
+    arms = [VerbalizerArm(own), VerbalizerArm(ArmPlan("throwaway", "x", own.settings, other))]
+    with pytest.raises(NlaError, match=r"throwaway explain different activations.*leave NeutralAR"):
+        NeutralAR().own_arms(arms)
+    wide = choose_trunk(two_steps, "mine/wide", {"av": {"slots": 2}})
+    arms[1] = VerbalizerArm(ArmPlan("throwaway", "x", own.settings, wide))
+    assert len(NeutralAR().own_arms(arms)) == 1
+    assert isinstance(arms[1].trunk(0), Trunk)
