@@ -181,14 +181,15 @@ def report(experiment: options.ExperimentName, profile: options.ProfileOption = 
     from common.report.index import render_index
     from common.report.publish import report_results
     from common.report.render import render_report
-    from common.tracking.tracker import log_report
+    from common.tracking.report import log_report
 
     results = report_results(scale.name, experiment)
     out = report_file(scale.name, experiment)
     sections = special_sections(experiment, results)
-    render_report(results, rule, rule.judge(results), sections, out)
+    verdict = rule.judge(results)
+    render_report(results, rule, verdict, sections, out)
     render_index(out.parent.parent)
-    log_report(scale.name, out)
+    log_report(scale.name, out, verdict)
     typer.echo(out)
 
 

@@ -188,6 +188,12 @@ class RunFolder:
             raise NlaError("unfinished run", where=self.path, remedy=self._remedy)
         return read_json(self.summary_file, self._remedy)
 
+    @property
+    def said(self) -> str:
+        """Digests of a finished run's weights and of its texts, for whoever reads these."""
+        summary = self.summary
+        return f"{summary['digest']} {summary['files'][self.texts_file.name]}"
+
     def differs_from(self, made: MadeWith) -> list[str]:
         """In what a run differs from what is expected: names of settings, of data, or `code`."""
         found, differ = self.config, []

@@ -18,8 +18,6 @@ from common.runs import RunFolder
 from common.schema import AR_SFT, EXPLANATION, KEY, SPLIT, TEACHER
 from common.trunk.artefacts import Trunk
 
-TEXTS = "texts.parquet"
-
 
 class NeutralAR(Evaluation):
     """An AR that reads what all arms have written, and was trained with none of their AVs."""
@@ -41,7 +39,7 @@ class NeutralAR(Evaluation):
 
         for arm, seed in _runs(arms):
             _current(arm, seed)
-        make_run(_arm(arms), 0, kind=NEUTRAL)
+        make_run(_arm(arms), 0)
 
     def collect(self, arms: Sequence[Arm]) -> Collected:
         """Rows for the arms and for floors fitted to the same texts, and curves."""
@@ -99,6 +97,7 @@ class NeutralArm(ReconstructorArm):
             for (arm, s), run in zip(_runs(self.arms), self._folders(), strict=True)
         ]
         facts = model_sizes(trained) | {"missing_floors": floors.missing}
+        facts |= {"variance": TestSet(trunk).variances()[0]}
         rows = read_tests(read, tested, floors.readers)
         return Outcome(rows, curves=read_dev_texts(trunk, read, tested), facts=facts)
 
@@ -139,11 +138,7 @@ def _texts(run: RunFolder) -> pl.DataFrame:
 
 
 def _need(run: RunFolder) -> Need:
-    def digest() -> str:
-        summary = run.summary
-        return f"{summary['digest']} {summary['files'][TEXTS]}"
-
-    return Need("/".join(run.identity[2:]), run.path.parent, digest)
+    return Need("/".join(run.identity[2:]), run.path.parent, lambda: run.said)
 
 
 def _current(arm: Arm, seed: int) -> RunFolder:

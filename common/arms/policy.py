@@ -205,6 +205,7 @@ class PolicyArm(Arm):
         sizes = [model_sizes(model) for model in trained[:2]]
         both = {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
         facts = both | {"ar_parameters": sizes[1]["parameters"]}
+        facts |= {"variance": tests.variances()[0]}
         return Outcome(pl.concat(rows), measures, written, facts=facts)
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:

@@ -99,7 +99,8 @@ class ReconstructorArm(Arm):
             tests.judge.rows(read, tests.conditions_by(source), source, self.view)
             for source in (TEACHER, AV)
         ]
-        return Outcome(rows=pl.concat(frames), facts=model_sizes(trained))
+        facts = model_sizes(trained) | {"variance": tests.variances()[0]}
+        return Outcome(rows=pl.concat(frames), facts=facts)
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
         """The pair's warm-started AV, and the AR of the run."""

@@ -104,7 +104,8 @@ class VerbalizerArm(Arm):
         spoken = Spoken(tests, trained, read, texts_of_test(tests, texts), seed)
         rows = tests.judge.rows(read, self.test_conditions(tests, spoken.texts), AV)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
-        return Outcome(rows, measures, texts, facts=model_sizes(trained))
+        facts = model_sizes(trained) | {"variance": tests.variances()[0]}
+        return Outcome(rows, measures, texts, facts=facts)
 
     def test_conditions(self, tests: Any, texts: list[str]) -> Any:
         """What the AR is given for each text: the text unchanged, swapped, transformed, cut."""

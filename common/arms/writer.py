@@ -59,7 +59,8 @@ class WriterArm(Arm):
         spoken = Spoken(tests, None, read, texts_of_test(tests, written), seed)
         rows = tests.judge.rows(read, self.test_conditions(tests, spoken.texts), AV)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
-        return Outcome(rows, measures, written.select("key", "doc_id", "split", EXPLANATION))
+        texts = written.select("key", "doc_id", "split", EXPLANATION)
+        return Outcome(rows, measures, texts, facts={"variance": tests.variances()[0]})
 
     def test_conditions(self, tests: Any, texts: list[str]) -> Any:
         """What the AR is given for each text: the text unchanged, swapped, transformed, cut."""

@@ -14,7 +14,7 @@ from common.device import device_name
 from common.files import write_atomically
 from common.lifecycle.check import chosen, made_with
 from common.lifecycle.samples import write_samples
-from common.lifecycle.tune import NOTHING_TUNED, known, parent_of
+from common.lifecycle.tune import NOTHING_TUNED, known
 from common.processes import check_shares, everywhere
 from common.runs import MadeWith, RunFolder
 from common.tracking.tracker import Tracker, tracked_run
@@ -36,7 +36,7 @@ def has_finished(arm: Arm, seeds: Sequence[int]) -> bool:
     return True
 
 
-def make_run(arm: Arm, seed: int, best: Best = NOTHING_TUNED, kind: str = "seed") -> RunFolder:
+def make_run(arm: Arm, seed: int, best: Best = NOTHING_TUNED) -> RunFolder:
     """Train the best setting and test it; what is done already is not done again.
 
     If only the test has changed, a trained run is tested again from its checkpoint.
@@ -51,7 +51,7 @@ def make_run(arm: Arm, seed: int, best: Best = NOTHING_TUNED, kind: str = "seed"
         free_finished_runs()
         is_trained = folder.is_trained(made)
         folder.begin(made)
-        with tracked_run(folder, parent_of(arm), {"nla.kind": kind}) as tracker:
+        with tracked_run(folder) as tracker:
             if is_trained:
                 log.info("%s is trained already: it is tested again", folder.path)
             else:

@@ -83,13 +83,8 @@ def tune(arm: Arm) -> Best:
     facts |= {f"best_{arm.objective}": best.values[0]}
     facts |= {f"best_{name}": value for name, value in best.params.items()}
     trials = trials_table(sweep.name, sweep.storage)
-    log_sweep(arm.plan.experiment, parent_of(arm), facts, trials.write_csv())
+    log_sweep(arm.run_folder(arm.seeds[0]), facts, trials.write_csv())
     return best
-
-
-def parent_of(arm: Arm) -> str:
-    """The MLflow run under which an arm's runs are nested."""
-    return f"{arm.profile.name}/{arm.plan.experiment}/{arm.name}"
 
 
 def _trial(arm: Arm, trial: optuna.Trial, params: dict[str, float]) -> float:
@@ -100,7 +95,7 @@ def _trial(arm: Arm, trial: optuna.Trial, params: dict[str, float]) -> float:
     folder = arm.run_folder(f"trial-{slot_of(trial)}")
     trained = arm.trained_with(TRIAL_SEED) | {"params": params}
     folder.begin(MadeWith(trained, {}, code, command(arm)))
-    with tracked_run(folder, parent_of(arm), {"nla.kind": "trial"}) as tracker:
+    with tracked_run(folder) as tracker:
         task = (tracker, arm.tuned.replace(**params), TRIAL_SEED)
         others = (*task, optuna.trial.FixedTrial(params))  # only the leader reports to Optuna
         _, facts = everywhere(arm.profile, arm.train, *task, trial, others=others)

@@ -9,4 +9,4 @@ def make(choice: TrunkChoice) -> None:
     """Make a run for each pair; a finished run is left alone."""
     arm = warm_start_ar(choice)
     for pair in arm.seeds:
-        make_run(arm, pair, kind="warm start")
+        make_run(arm, pair)

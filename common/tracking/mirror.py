@@ -1,18 +1,24 @@
-"""A run folder's likeness in MLflow: nothing else speaks to its client."""
+"""A run folder's likeness in MLflow."""
 
-import contextlib
-import fcntl
 import json
-import logging
-import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from common.paths import NEUTRAL
 from common.runs import RunFolder
-from common.tracking.note import Note, data_digests, flat, identity_tags, now, tags_of
-from common.tracking.trouble import deleted_experiment, tracking_uri
+from common.tracking.arm import REPLACED, arm_run, gather
+from common.tracking.client import experiment_called, known_experiment, runs_tagged
+from common.tracking.identity import FINAL, identity_of
+from common.tracking.note import Note, now
+from common.tracking.numbers import neutral_numbers, numbers_of
+from common.tracking.settings import (
+    data_digests,
+    end_tags,
+    folder_name,
+    params_of,
+    tags_of,
+    whole_digest,
+)
 
 FLUSH_SECONDS = 5.0
 FLUSH_METRICS = 500
@@ -24,19 +30,19 @@ class Mirror:
     """A run in MLflow. Live and imported runs pass through the same calls; all may raise."""
 
     def __init__(self, client: Any, folder: RunFolder, note: Note) -> None:
-        """Create the run with its params, replacing a partial mirror."""
-        self._client, self.folder = client, folder
+        """Create the run with its params, in place of an earlier mirror of the same training."""
+        self._client, self.folder, self.told = client, folder, identity_of(folder)
         self._buffer: list[Any] = []
         self._flushed = time.monotonic()
-        _, experiment, arm, seed = folder.identity
-        experiment_id = experiment_called(client, experiment)
-        for partial in runs_tagged(client, experiment_id, {"nla.attempt": note.attempt}):
+        self._experiment_id = experiment_called(client, self.told.experiment)
+        for partial in runs_tagged(client, self._experiment_id, {"nla.attempt": note.attempt}):
             client.delete_run(partial.info.run_id)
         tags = tags_of(folder, note)
-        if note.parent:
-            tags["mlflow.parentRunId"] = sweep_run(client, experiment_id, note.parent)
-        run = client.create_run(experiment_id, note.started, tags, f"{arm}/{seed}")
+        if parent := self.told.parent:
+            tags["mlflow.parentRunId"] = arm_run(client, self._experiment_id, parent)
+        run = client.create_run(self._experiment_id, note.started, tags, self.told.name)
         self.run_id: str = run.info.run_id
+        self._mark_replaced()
         self._log_params()
         self._is_behind = True
 
@@ -58,18 +64,18 @@ class Mirror:
                 self.log(metrics, step)
 
     def finish(self, note: Note) -> None:
-        """Send everything else; the tag `nla.state` comes last and says that nothing is missing."""
+        """Send everything else; the tag `state` comes last and says that nothing is missing."""
         self._catch_up()
         state = note.state or "FINISHED"
-        if self.folder.summary_file.exists():
-            numbers = flat({"summary": self.folder.summary})
-            self.log({k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}, 0)
+        self.log(numbers_of(self.folder), 0)
         self._flush()
         self._log_files()
         self._log_datasets()
-        self._client.set_tag(self.run_id, "nla.state", state.lower())
+        for name, value in {**end_tags(self.folder), "state": state.lower()}.items():
+            self._client.set_tag(self.run_id, name, value)
         status = "FINISHED" if state == "PRUNED" else state
         self._client.set_terminated(self.run_id, status, note.ended)
+        tell_others(self._client, self.folder, note)
 
     def _flush(self) -> None:
         while self._buffer:
@@ -77,10 +83,20 @@ class Mirror:
             del self._buffer[:FLUSH_METRICS]
         self._flushed = time.monotonic()
 
+    def _mark_replaced(self) -> None:
+        """Of all trainings in one folder the newest counts; earlier ones stay, and say so."""
+        tags = {"nla.folder": folder_name(self.folder)}
+        *earlier, newest = runs_tagged(self._client, self._experiment_id, tags)
+        for run in earlier:
+            if REPLACED not in run.data.tags:
+                self._client.set_tag(run.info.run_id, REPLACED, newest.info.run_id)
+                name = f"{run.info.run_name} (replaced)"
+                self._client.update_run(run.info.run_id, name=name)
+
     def _log_params(self) -> None:
         from mlflow.entities import Param
 
-        params = [Param(name, str(v)[:6000]) for name, v in flat(self.folder.config).items()]
+        params = [Param(*one) for one in params_of(self.folder.config).items()]
         for start in range(0, len(params), 100):
             self._client.log_batch(self.run_id, params=params[start : start + 100])
 
@@ -106,85 +122,34 @@ class Mirror:
             self._client.log_inputs(self.run_id, inputs)
 
 
-def runs_tagged(client: Any, experiment_id: str, tags: dict[str, str]) -> list[Any]:
-    """The runs with these tags, oldest first."""
-    condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-    runs = client.search_runs([experiment_id], condition)
-    return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
+def tell_others(client: Any, folder: RunFolder, note: Note) -> None:
+    """Bring up to date what other runs show of a finished one: its arm, or what it has read."""
+    told = identity_of(folder)
+    experiment_id = experiment_called(client, told.experiment)
+    if note.state == "FINISHED" and told.kind in FINAL:
+        gather(client, experiment_id, told)
+    if note.state == "FINISHED" and told.kind == NEUTRAL:
+        _tell_readings(client, experiment_id, folder)
+
+
+def _tell_readings(client: Any, experiment_id: str, neutral: RunFolder) -> None:
+    """Also show what a neutral AR has found on the runs whose texts it read."""
+    for name in data_digests(neutral):
+        read = RunFolder(neutral.path.parents[2] / identity_of(neutral).experiment / name)
+        if not (numbers := neutral_numbers(read) if read.summary_file.exists() else {}):
+            continue
+        tags = {"nla.folder": folder_name(read), "nla.digest": whole_digest(read)}
+        for run in runs_tagged(client, experiment_id, tags):
+            for metric, value in numbers.items():
+                client.log_metric(run.info.run_id, metric, value)
+            gather(client, experiment_id, identity_of(read))
 
 
 def complete_run(client: Any, folder: RunFolder, note: Note) -> str | None:
     """The id of a run of this folder that misses nothing; None when there is none."""
-    experiment_id = _known_experiment(client, folder.identity[1])
+    experiment_id = known_experiment(client, identity_of(folder).experiment)
     if experiment_id is None or note.state is None:
         return None
-    tags = identity_tags(folder) | {"nla.state": note.state.lower()}
-    runs = runs_tagged(client, experiment_id, tags)
+    tags = {"nla.folder": folder_name(folder), "nla.digest": whole_digest(folder)}
+    runs = runs_tagged(client, experiment_id, {**tags, "state": note.state.lower()})
     return next((run.info.run_id for run in runs if run.info.status != "RUNNING"), None)
-
-
-def experiment_called(client: Any, name: str) -> str:
-    """The experiment's id; another process may create it at the same moment."""
-    from mlflow.exceptions import MlflowException
-
-    if found := _known_experiment(client, name):
-        return found
-    try:
-        return client.create_experiment(name)
-    except MlflowException:
-        if found := _known_experiment(client, name):
-            return found
-        raise
-
-
-def _known_experiment(client: Any, name: str) -> str | None:
-    """The id of an experiment that is there; NlaError when it was deleted."""
-    if (found := client.get_experiment_by_name(name)) is None:
-        return None
-    if found.lifecycle_stage == "deleted":
-        raise deleted_experiment(name, found.experiment_id)
-    return found.experiment_id
-
-
-def sweep_run(client: Any, experiment_id: str, name: str) -> str:
-    """The run that all runs of a sweep nest under; of two made at once the older one stays."""
-    tags = {"nla.sweep": name}
-    if not (found := runs_tagged(client, experiment_id, tags)):
-        created = client.create_run(experiment_id, now(), tags, name).info.run_id
-        client.set_terminated(created)
-        found = runs_tagged(client, experiment_id, tags)
-        if found[0].info.run_id != created:
-            client.delete_run(created)
-    return found[0].info.run_id
-
-
-def connect() -> Any:
-    """A client; a new sqlite store is created by one process while the others wait."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    from mlflow import MlflowClient
-
-    for chatty in ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
-    with _creation_lock(_uri()):
-        return MlflowClient(tracking_uri=_uri())
-
-
-@contextlib.contextmanager
-def _creation_lock(uri: str) -> Iterator[None]:
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(f"{database.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _uri() -> str:
-    """Where MLflow is; workers that write to one sqlite file wait for each other."""
-    uri = tracking_uri()
-    return f"{uri}?timeout=60" if uri.startswith("sqlite:") and "?" not in uri else uri

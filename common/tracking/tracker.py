@@ -2,20 +2,14 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from common.runs import RunFolder
-from common.tracking.mirror import (
-    Mirror,
-    complete_run,
-    connect,
-    experiment_called,
-    runs_tagged,
-    sweep_run,
-)
-from common.tracking.note import Note, State, begin_note, end_note, now
+from common.tracking.arm import show_sweep
+from common.tracking.client import connect
+from common.tracking.mirror import Mirror, complete_run, tell_others
+from common.tracking.note import Note, State, begin_note, end_note
 from common.tracking.trouble import failures, trouble
 
 logger = logging.getLogger(__name__)
@@ -60,25 +54,17 @@ class Tracker:
             logger.warning(message, trouble(error), self.folder.path)
 
 
-def open_run(
-    folder: RunFolder, parent: str | None = None, tags: dict[str, str] | None = None
-) -> Tracker:
-    """Mirror a run from now on; its folder has begun, so it holds the config.
-
-    Args:
-        folder: the MLflow experiment is the folder's experiment, the run's name `<arm>/<seed>`.
-        parent: name of a run to nest under, found or made: `<profile>/<experiment>/<arm>`.
-        tags: further tags.
-    """
-    return Tracker(folder, begin_note(folder, parent, tags or {}))
+def open_run(folder: RunFolder) -> Tracker:
+    """Mirror a run from now on; its folder has begun, so it holds the config."""
+    return Tracker(folder, begin_note(folder))
 
 
 @contextlib.contextmanager
-def tracked_run(folder: RunFolder, parent: str | None, tags: dict[str, str]) -> Iterator[Tracker]:
+def tracked_run(folder: RunFolder) -> Iterator[Tracker]:
     """An open run for as long as the block lasts; how the block ends is how the run ends."""
     from optuna import TrialPruned
 
-    tracker = open_run(folder, parent, tags)
+    tracker = open_run(folder)
     try:
         yield tracker
     except TrialPruned:
@@ -103,6 +89,7 @@ def sync(folder: RunFolder) -> str:
     try:
         client = connect()
         if known := complete_run(client, folder, note):
+            tell_others(client, folder, note)  # MLflow may have gone away just before
             return known
         mirror = Mirror(client, folder, note)
         mirror.finish(note)
@@ -111,38 +98,15 @@ def sync(folder: RunFolder) -> str:
         raise trouble(error) from error
 
 
-def log_sweep(experiment: str, name: str, facts: dict[str, Any], trials: str) -> None:
-    """Show what a sweep found on the run that its trials nest under.
+def log_sweep(folder: RunFolder, facts: Mapping[str, Any], trials: str) -> None:
+    """Show what a sweep found on the run that the runs of its arm nest under.
 
     Args:
-        experiment: of MLflow.
-        name: of that run, `<profile>/<experiment>/<arm>`.
+        folder: of any run of the arm.
         facts: numbers: the best trial, its value and its params.
         trials: all trials, as CSV.
     """
     try:
-        from mlflow.entities import Metric
-
-        client = connect()
-        run_id = sweep_run(client, experiment_called(client, experiment), name)
-        metrics = [Metric(key, float(value), now(), 0) for key, value in facts.items()]
-        client.log_batch(run_id, metrics)
-        client.log_text(run_id, trials, "trials.csv")
+        show_sweep(folder, facts, trials)
     except failures() as error:
         logger.warning("MLflow is off, it does not get the sweep (%s)", trouble(error))
-
-
-def log_report(profile: str, report: Path) -> None:
-    """Attach a rendered report and its figures to its experiment, in place of an earlier one."""
-    try:
-        client = connect()
-        experiment_id = experiment_called(client, report.stem)
-        for earlier in runs_tagged(client, experiment_id, tags := {"nla.report": profile}):
-            client.delete_run(earlier.info.run_id)
-        run_id = client.create_run(experiment_id, now(), tags, f"{profile}/report").info.run_id
-        client.log_artifact(run_id, str(report))
-        for figure in sorted(report.with_suffix("").glob("*.png")):
-            client.log_artifact(run_id, str(figure), report.stem)
-        client.set_terminated(run_id)
-    except failures() as error:
-        logger.warning("MLflow is off, it does not get the report (%s)", trouble(error))

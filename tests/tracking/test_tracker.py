@@ -1,148 +1,95 @@
 """A run looks the same in MLflow whether it was mirrored live or imported from its folder."""
 
-import importlib
 import json
 import logging
 import pickle
 import re
 import time
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from common.errors import NlaError
-from common.runs import RunFolder
-from common.tracking.mirror import Mirror, connect, runs_tagged
+from common.runs import MadeWith, RunFolder
+from common.tracking.mirror import Mirror
 from common.tracking.note import State, end_note
 from common.tracking.tracker import log_sweep, open_run, sync
+from tests.tracking.folders import CODE, MADE, begun, end, made_with, runs, shown, train, write_test
 
-CONFIG = {"ar": {"learning_rate": 1e-3, "layers": [1, 2]}, "material": {"corpus": "c0ffee"}}
-TAGS = {"nla.kind": "seed"}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose mlflow.db was created by two processes at once."""
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        importlib.import_module("mlflow")  # once for both
-        creators = [get_context("fork").Process(target=connect) for _ in range(2)]
-        for creator in creators:
-            creator.start()
-        for creator in creators:
-            creator.join(timeout=60)
-        assert [creator.exitcode for creator in creators] == [0, 0]
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def client(store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.chdir(store)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlflow.db")
-    for name in ("RANK", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    return connect()
-
-
-def begun(tmp_path: Path, experiment: str, seed: str = "0") -> RunFolder:
-    folder = RunFolder(tmp_path / "smoke" / experiment / "control" / seed)
-    folder.begin(CONFIG)
-    return folder
-
-
-def train(folder: RunFolder, state: State = "FINISHED", parent: str | None = None) -> RunFolder:
-    """A run of three steps, mirrored live."""
-    tracker = open_run(folder, parent, TAGS)
-    for step in range(3):
-        tracker.log({"loss": 1 / (step + 1), "fve": 0.1 * step}, step)
-        folder.log({"loss": 1 / (step + 1), "fve": 0.1 * step}, step)
-    folder.samples_file.write_text('{"key": "d:1", "explanation": "a cat"}\n{"key": "d:2"}\n')
-    (folder.path / "figures").mkdir(exist_ok=True)
-    (folder.path / "figures" / "loss.svg").write_text("<svg/>")
-    if state == "FINISHED":
-        folder.finish({"dev_fve": 0.2, "digest": "d", "cost": {"tokens": 12}})
-    tracker.finish(state)
-    return folder
-
-
-def runs(client: Any, experiment: str) -> list[Any]:
-    found = client.get_experiment_by_name(experiment)
-    return client.search_runs([found.experiment_id]) if found else []
-
-
-def shown(client: Any, run: Any) -> dict[str, Any]:
-    """All that can be seen of a run, but ids and the time when a metric arrived."""
-    run_id = run.info.run_id
-    history = {
-        name: [(metric.step, metric.value) for metric in client.get_metric_history(run_id, name)]
-        for name in run.data.metrics
-    }
-    artifacts = [file.path for file in client.list_artifacts(run_id)]
-    figures = [file.path for file in client.list_artifacts(run_id, "figures")]
-    inputs = [(i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs]
-    info = (run.info.run_name, run.info.status, run.info.start_time, run.info.end_time)
-    return {
-        "history": history,
-        "params": run.data.params,
-        "tags": run.data.tags,
-        "artifacts": sorted(artifacts + figures),
-        "inputs": inputs,
-        "info": info,
-    }
+pytestmark = pytest.mark.usefixtures("client")
 
 
 def test_a_live_run_and_the_import_of_its_folder_look_the_same(client: Any, tmp_path: Path):
-    folder = train(begun(tmp_path, "same"), parent="smoke/same/control")
+    folder = train(begun(tmp_path, "same"))
     live = client.get_run(sync(folder))
-    assert len(runs(client, "same")) == 2, "the run and its parent; nothing was imported"
-    before = shown(client, live)
-    client.delete_run(live.info.run_id)
+    assert len(runs(client, "same")) == 2, "the run and its arm; nothing was imported"
+    before, arm = shown(client, live), shown(client, runs(client, "same", kind="arm")[0])
+    for run in runs(client, "same"):
+        client.delete_run(run.info.run_id)
     imported = client.get_run(sync(folder))
     assert imported.info.run_id != live.info.run_id
-    assert shown(client, imported) == before
+    parents = [each["tags"].pop("mlflow.parentRunId") for each in (before,)]
+    again = shown(client, imported)
+    assert again["tags"].pop("mlflow.parentRunId") not in parents
+    assert again == before
+    again = shown(client, runs(client, "same", kind="arm")[0])
+    assert {**again, "info": ()} == {**arm, "info": ()}
 
     assert before["history"]["loss"] == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
-    assert before["history"]["summary.cost.tokens"] == [(0, 12.0)]
-    assert before["params"]["ar.learning_rate"] == "0.001"
-    assert before["params"]["ar.layers"] == "[1, 2]"
-    assert before["info"][:2] == ("control/0", "FINISHED")
+    assert before["history"]["test/fve_av"] == [(0, 0.75)]
+    assert before["history"]["total/cost.tokens"] == [(0, 12.0)]
+    assert before["params"]["tuned.learning_rate"] == "0.001"
+    assert before["params"]["arm.layers"] == "[1, 2]"
+    assert before["info"][:2] == ("control s0", "FINISHED")
     assert before["inputs"] == [("corpus", "c0ffee")]
     assert "figures/loss.svg" in before["artifacts"]
     assert {"config.yaml", "summary.json", "samples.json"} <= set(before["artifacts"])
-    expected = {"nla.kind": "seed", "nla.profile": "smoke", "nla.arm": "control", "nla.seed": "0"}
-    expected |= {"nla.data.corpus": "c0ffee", "nla.state": "finished"}
+    expected = {"kind": "seed", "profile": "smoke", "arm": "control", "seed": "0"}
+    expected |= {"experiment": "same", "data.corpus": "c0ffee", "state": "finished"}
     assert expected.items() <= before["tags"].items()
     assert before["tags"]["mlflow.source.git.commit"]
 
 
-def test_runs_of_a_sweep_nest_under_one_parent(client: Any, tmp_path: Path):
-    for seed in ("0", "trial-0", "trial-1"):
-        train(begun(tmp_path, "nested", seed), parent="smoke/nested/control")
-    found = runs(client, "nested")
-    (parent,) = [run for run in found if "nla.sweep" in run.data.tags]
-    children = [run for run in found if run.info.run_id != parent.info.run_id]
-    assert parent.info.run_name == "smoke/nested/control"
-    assert parent.info.status == "FINISHED"
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    assert len(children) == 3
+def test_a_run_that_is_only_tested_again_replaces_its_mirror(client: Any, tmp_path: Path):
+    folder = train(begun(tmp_path, "again"))
+    (first,) = runs(client, "again", kind="seed")
+    folder.begin(MadeWith(folder.config["trained"], MADE.tested, CODE | {"tested": "new"}))
+    tracker = open_run(folder)
+    write_test(folder, error=2.0)
+    folder.finish({"variance": 4.0})
+    tracker.finish()
+    (run,) = runs(client, "again", kind="seed")
+    assert run.info.run_id != first.info.run_id
+    assert run.data.tags["code.tested"] == "new"
+    assert shown(client, run)["history"]["loss"] == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
+    assert run.data.metrics["test/fve_av"] == 0.5
+    assert runs(client, "again", kind="arm")[0].data.metrics["test/fve_av"] == 0.5
+    assert sync(folder) == run.info.run_id
 
 
-def test_a_sweep_shows_its_best_and_its_trials_once(client: Any, tmp_path: Path):
-    train(begun(tmp_path, "told"), parent="smoke/told/control")
-    for value in (0.2, 0.3):  # a study that is looked at again, or has grown
-        facts = {"trials": 2.0, "best_dev_fve": value, "best_learning_rate": 1e-3}
-        log_sweep("told", "smoke/told/control", facts, f"number,value\n0,{value}\n")
-    experiment = client.get_experiment_by_name("told").experiment_id
-    parent, *others = runs_tagged(client, experiment, {"nla.sweep": "smoke/told/control"})
-    assert not others
-    assert parent.data.metrics == facts
-    table = client.download_artifacts(parent.info.run_id, "trials.csv", str(tmp_path))
-    assert Path(table).read_text() == "number,value\n0,0.3\n"
+def test_a_test_without_mlflow_is_imported_in_place_of_the_earlier_one(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = train(begun(tmp_path, "again-offline"))
+    first = sync(folder)
+    folder.begin(MadeWith(folder.config["trained"], MADE.tested, CODE))
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        end(folder, open_run(folder), "FINISHED", evaluate_seconds=3.5)
+    assert (second := sync(folder)) != first
+    (run,) = runs(client, "again-offline", kind="seed")
+    assert run.info.run_id == second
+    assert run.data.metrics["total/evaluate_seconds"] == 3.5
+
+
+def test_another_training_stands_beside_the_earlier_one_which_says_so(client: Any, tmp_path: Path):
+    train(begun(tmp_path, "other"))
+    train(begun(tmp_path, "other", made=made_with(tuned={"learning_rate": 0.1})))
+    old, new = runs(client, "other", kind="seed")
+    assert (old.info.run_name, new.info.run_name) == ("control s0 (replaced)", "control s0")
+    assert old.data.tags["replaced by"] == new.info.run_id
+    assert "replaced by" not in new.data.tags
 
 
 @pytest.mark.parametrize(
@@ -150,8 +97,8 @@ def test_a_sweep_shows_its_best_and_its_trials_once(client: Any, tmp_path: Path)
 )
 def test_how_a_run_ended_is_shown(client: Any, tmp_path: Path, state: State, status: str):
     folder = train(begun(tmp_path, f"state-{state}"), state)
-    (run,) = runs(client, f"state-{state}")
-    assert (run.info.status, run.data.tags["nla.state"]) == (status, state.lower())
+    (run,) = runs(client, f"state-{state}", kind="seed")
+    assert (run.info.status, run.data.tags["state"]) == (status, state.lower())
     assert sync(folder) == run.info.run_id
 
 
@@ -166,7 +113,7 @@ def test_a_run_that_goes_on_after_a_kill_replaces_its_first_part(client: Any, tm
     folder.log({"loss": 0.5}, 1)
     folder.finish({})
     tracker.finish()
-    (run,) = runs(client, "resumed")
+    (run,) = runs(client, "resumed", kind="seed")
     assert shown(client, run)["history"]["loss"] == [(0, 1.0), (1, 0.5)]
 
 
@@ -180,10 +127,10 @@ def test_an_import_that_broke_off_is_replaced(
         patch.setattr(Mirror, "_log_files", lambda mirror: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             sync(folder)
-    (partial,) = runs(client, "broken-off")
+    (partial,) = runs(client, "broken-off", kind="seed")
     assert partial.info.status == "RUNNING"
     run_id = sync(folder)
-    assert [run.info.run_id for run in runs(client, "broken-off")] == [run_id]
+    assert [run.info.run_id for run in runs(client, "broken-off", kind="seed")] == [run_id]
     assert sync(folder) == run_id
 
 
@@ -218,12 +165,15 @@ def test_an_unfinished_run_is_not_imported(tmp_path: Path):
 
 def test_many_metrics_and_params_pass_mlflows_limits(client: Any, tmp_path: Path):
     folder = RunFolder(tmp_path / "smoke" / "many" / "control" / "0")
-    folder.begin({f"p{index}": "x" * 7000 for index in range(150)})
+    made = {"arm": {f"p{index}": "x" * 7000 for index in range(150)}, "data": {"a": "d" * 50}}
+    folder.begin(MadeWith(made, {}, CODE, "x" * 9000))
     tracker = open_run(folder)
     for step in range(1100):
         tracker.log({"loss": float(step)}, step)
+    folder.finish({"a'b, c": 1.5})
     tracker.finish()
-    (run,) = runs(client, "many")
+    (run,) = runs(client, "many", kind="seed")
+    assert run.data.metrics["total/ab_ c"] == 1.5
     assert len(run.data.params) == 150
     assert len(client.get_metric_history(run.info.run_id, "loss")) == 1100
 
@@ -234,7 +184,7 @@ def test_a_server_that_does_not_answer_costs_one_warning_and_the_run_is_imported
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         start = time.monotonic()
-        folder = train(begun(tmp_path, "offline"), parent="smoke/offline/control")
+        folder = train(begun(tmp_path, "offline"))
         assert time.monotonic() - start < 10
         with pytest.raises(NlaError, match=r"nothing answers \[http://127.0.0.1:9\]: start the"):
             sync(folder)
@@ -244,7 +194,7 @@ def test_a_server_that_does_not_answer_costs_one_warning_and_the_run_is_imported
     assert "unset MLFLOW_TRACKING_URI" in line
     assert f"nla sync {folder.path}" in warning.getMessage()
     run = client.get_run(sync(folder))
-    assert run.data.tags["nla.kind"] == "seed"
+    assert run.data.tags["kind"] == "seed"
     assert "mlflow.parentRunId" in run.data.tags
 
 
@@ -270,15 +220,15 @@ def test_a_deleted_experiment_is_named_with_the_way_back(
     with pytest.raises(NlaError, match=line):
         sync(folder)
     with caplog.at_level(logging.WARNING):
-        train(begun(tmp_path, "thrown-away", "1"), parent="smoke/thrown-away/control")
-        log_sweep("thrown-away", "smoke/thrown-away/control", {"trials": 1.0}, "number\n0\n")
+        train(begun(tmp_path, "thrown-away", "control/1"))
+        log_sweep(folder, {"trials": 1.0}, "number\n0\n")
     assert [bool(re.search(line, record.getMessage())) for record in caplog.records] == [True, True]
     client.restore_experiment(number)
     assert sync(folder)
 
 
 def test_a_run_that_was_deleted_is_imported_again(client: Any, tmp_path: Path):
-    folder = train(begun(tmp_path, "deleted-run"), parent="smoke/deleted-run/control")
+    folder = train(begun(tmp_path, "deleted-run"))
     first = sync(folder)
     for run in runs(client, "deleted-run"):
         client.delete_run(run.info.run_id)
@@ -294,7 +244,7 @@ def test_a_run_that_is_deleted_while_it_goes_on_costs_one_warning(
 ):
     folder = begun(tmp_path, "deleted-live")
     tracker = open_run(folder)
-    (run,) = runs(client, "deleted-live")
+    (run,) = runs(client, "deleted-live", kind="seed")
     client.delete_run(run.info.run_id)
     folder.finish({})
     with caplog.at_level(logging.WARNING):
@@ -305,11 +255,11 @@ def test_a_run_that_is_deleted_while_it_goes_on_costs_one_warning(
 
 
 def test_in_another_process_of_a_run_it_tells_nothing(client: Any, tmp_path: Path):
-    tracker = open_run(begun(tmp_path, "two-processes"), None, TAGS)
+    tracker = open_run(begun(tmp_path, "two-processes"))
     other = pickle.loads(pickle.dumps(tracker))
     other.log({"loss": 1.0}, 0)
     other.finish("FAILED")
     tracker.finish("KILLED")
-    [run] = runs(client, "two-processes")
+    [run] = runs(client, "two-processes", kind="seed")
     assert run.info.status == "KILLED"
     assert "loss" not in run.data.metrics

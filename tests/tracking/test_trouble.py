@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from common.errors import NlaError
-from common.runs import RunFolder
+from common.runs import MadeWith, RunFolder
 from common.tracking.tracker import open_run, sync
 from common.tracking.trouble import trouble, without_password
 
@@ -21,7 +21,7 @@ from common.tracking.trouble import trouble, without_password
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     monkeypatch.chdir(tmp_path)
     run = RunFolder(tmp_path / "smoke" / "trouble" / "control" / "0")
-    run.begin({"a": 1})
+    run.begin(MadeWith({"a": 1}, {}, {"trained": "x", "tested": "x"}))
     return run
 
 
@@ -33,7 +33,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(place)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}/mlflow.db")
         run = RunFolder(place / "smoke" / "trouble" / "control" / "0")
-        run.begin({"a": 1})
+        run.begin(MadeWith({"a": 1}, {}, {"trained": "x", "tested": "x"}))
         open_run(run).finish()
     return place / "mlflow.db"
 
