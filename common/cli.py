@@ -185,9 +185,8 @@ def report(experiment: options.ExperimentName, profile: options.ProfileOption = 
 
     results = report_results(scale.name, experiment)
     out = report_file(scale.name, experiment)
-    sections = special_sections(experiment, results)
     verdict = rule.judge(results)
-    render_report(results, rule, verdict, sections, out)
+    render_report(results, rule, verdict, special_sections(experiment, results), out)
     render_index(out.parent.parent)
     log_report(scale.name, out, verdict)
     typer.echo(out)

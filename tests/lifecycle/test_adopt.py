@@ -39,7 +39,7 @@ def newer(monkeypatch: pytest.MonkeyPatch):
     """Called, all code is another."""
 
     def change(told: str = "newer") -> None:
-        for place in ("check", "adopt"):
+        for place in ("identity", "adopt"):
             monkeypatch.setattr(f"common.lifecycle.{place}.code_digest", lambda *_, **__: told)
 
     return change
