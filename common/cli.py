@@ -174,22 +174,12 @@ def report(experiment: options.ExperimentName, profile: options.ProfileOption = 
     The tables behind it are published beside it; without collected results, those are used.
     """
     from common.commands.asked import profile_asked
-    from common.report.rule import load_rule, special_sections
+    from common.report.rule import load_rule
 
     rule, scale = load_rule(experiment), profile_asked(profile)
-    from common.paths import report_file
-    from common.report.index import render_index
-    from common.report.publish import report_results
-    from common.report.render import render_report
-    from common.tracking.report import log_report
+    from common.commands.render import render
 
-    results = report_results(scale.name, experiment)
-    out = report_file(scale.name, experiment)
-    verdict = rule.judge(results)
-    render_report(results, rule, verdict, special_sections(experiment, results), out)
-    render_index(out.parent.parent)
-    log_report(scale.name, out, verdict)
-    typer.echo(out)
+    typer.echo(render(experiment, scale, rule))
 
 
 @app.command()
