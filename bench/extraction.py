@@ -58,16 +58,16 @@ class Reading(NamedTuple):
     @classmethod
     def of(cls, work: Workload) -> "Reading":
         """As many documents of the corpus as the scale says, in the order of the corpus."""
-        material = work.material()
+        trunk = work.trunk()
         profile = work.profile.activations
         config = profile.replace(
-            documents={}, layers=(material.layer,), next_tokens=0, precision="float32"
+            documents={}, layers=(trunk.layer,), next_tokens=0, precision="float32"
         )
-        corpus = load_corpus(material.trunk.corpus)
+        corpus = load_corpus(trunk.places.corpus)
         # Text shorter than this has no token at min_position: everyone reads the same documents.
         long = corpus.filter(pl.col(TEXT).str.len_chars() > 10 * config.min_position)
         chosen = long.sample(work.scale.documents, seed=0)
-        return cls(material.target, chosen, config, material.layer)
+        return cls(trunk.target, chosen, config, trunk.layer)
 
     def planned(self) -> list[PlannedDocument]:
         """Documents and positions, in the order of the corpus."""
@@ -105,7 +105,7 @@ class Reading(NamedTuple):
 def measure_extraction(work: Workload, interpreters: dict[str, Path]) -> Extraction:
     """Time our stage against each reader; NlaError when any two read different activations."""
     reading = Reading.of(work)
-    others = reading.work_for_others(work.material().trunk.target, work.scale.reader_batch)
+    others = reading.work_for_others(work.trunk().places.target, work.scale.reader_batch)
     own = reading.run()[1]
     with running(interpreters, others) as alternatives:
         difference = max(_difference(own, one) for one in alternatives.values())

@@ -100,15 +100,15 @@ def measure_policy_steps(work: Workload, packages: bool) -> Stepped:
 
 
 def _request(work: Workload) -> dict[str, Any]:
-    material = work.material()
-    template, tokenizer = AVTemplate.of(material.tokenizer), material.tokenizer
+    trunk = work.trunk()
+    template, tokenizer = AVTemplate.of(trunk.tokenizer), trunk.tokenizer
     return {
         "kind": "nla",
-        "target": str(material.trunk.target.resolve()),
+        "target": str(trunk.places.target.resolve()),
         "activations": ACTIVATIONS,
         "samples": SAMPLES,
         "tokens": TOKENS if work.is_real else QUICK_TOKENS,
-        "ar_blocks": material.layer + 1,
+        "ar_blocks": trunk.layer + 1,
         "blocks": 0,
         "train_ar": True,
         "precision": work.profile.trainer.precision,

@@ -19,13 +19,9 @@ import torch
 
 SAMPLING, SCORING, REFERENCE = "sampling", "scoring", "reference"
 FORWARD, READING, BACKWARD = "policy forward", "AR", "backward"
-WATCHED = {
-    SCORING: "_answers",
-    REFERENCE: "_reference",
-    FORWARD: "_policy_loss",
-    READING: "_reading_loss",
-}
-"""Parts of our step, and the methods of `PolicyModule` that take them."""
+IN_SCORER = {SAMPLING: "_sample", SCORING: "_learned"}
+WATCHED = {REFERENCE: "_reference", FORWARD: "_policy_loss", READING: "_reconstruction_loss"}
+"""Parts of our step, and the methods of `PolicyModule` (above: of its scorer) that take them."""
 ENDLESS = 10_000
 """Steps of a run that ends with its input."""
 
@@ -73,17 +69,16 @@ def with_nla(asked: SimpleNamespace, turns: Turns) -> None:
     from common.config import TrainerConfig
     from common.data.batches import plan_rollouts
     from common.data.datamodule import NlaDataModule
-    from common.rollout import sampler
-    from common.runs import RunFolder
+    from common.runs import MadeWith, RunFolder
     from common.schema import PolicyBatch
     from common.tracking.tracker import Tracker
     from common.training.trainer import fit
 
     keep_freed_memory()  # as `nla` does
     module = _module(asked)
-    sampler.roll_out = turns.watched(SAMPLING, sampler.roll_out)
-    for name, method in WATCHED.items():
-        setattr(module, method, turns.watched(name, getattr(module, method)))
+    for owner, parts in ((module.scorer, IN_SCORER), (module, WATCHED)):
+        for name, method in parts.items():
+            setattr(owner, method, turns.watched(name, getattr(owner, method)))
 
     class Pace(L.Callback):
         def on_train_batch_start(
@@ -107,7 +102,7 @@ def with_nla(asked: SimpleNamespace, turns: Turns) -> None:
     plan = plan_rollouts(list(by_key), asked.activations, ENDLESS, 1, seed=0)
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place) / "cpu" / "bench" / "nla" / "0")
-        folder.begin({})
+        folder.begin(MadeWith({}, {}, {"trained": "", "tested": ""}))
         data = NlaDataModule(plan, [], by_key, PolicyBatch)
         trainer = TrainerConfig(accelerator="cpu", precision=asked.precision)
         fit(module, data, trainer, Tracker(folder, None), [Pace()], resumable=False)

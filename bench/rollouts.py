@@ -49,7 +49,7 @@ def measure_rollouts(work: Workload) -> Rolled:
     """
     tokens = TOKENS if work.is_real else QUICK_TOKENS
     low, device = work.low_precision, best_device()
-    verbalizer = endless(work.material().target, work.profile.av, tokens).to(device).eval()
+    verbalizer = endless(work.trunk().target, work.profile.av, tokens).to(device).eval()
     other = _as_a_user_holds_it(verbalizer, low)
     generator = torch.Generator().manual_seed(0)
     width = verbalizer.language_model.config.hidden_size

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import lightning as L
 import polars as pl
 import torch
-from common.material import Material
-from common.warm_start import build_av
 
 from bench.plain_trainer import (
     Loop,
@@ -20,11 +18,12 @@ from bench.plain_trainer import (
     train_plainly,
 )
 from bench.workload import Workload
+from common.arms.verbalizer import build_av
 from common.data.batches import WINDOW, Example, examples_of, plan_batches
 from common.data.datamodule import Collate, NlaDataModule
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
-from common.runs import RunFolder
+from common.runs import MadeWith, RunFolder
 from common.schema import (
     AR_SFT,
     AV_SFT,
@@ -39,6 +38,7 @@ from common.training.module import TrainingModule
 from common.training.sft_ar import ReconstructorModule
 from common.training.sft_av import VerbalizerModule
 from common.training.trainer import fit
+from common.trunk.artefacts import Trunk
 
 Batches = list[list[Example]]
 
@@ -62,9 +62,9 @@ class Task(NamedTuple):
 
 def ar_task(work: Workload) -> Task:
     """The control AR: all blocks up to the layer that is read, embeddings frozen."""
-    material = work.material()
-    config, blocks = work.profile.ar, material.layer + 1
-    target, limit = material.target, config.max_explanation_tokens
+    trunk = work.trunk()
+    config, blocks = work.profile.ar, trunk.layer + 1
+    target, limit = trunk.target, config.max_explanation_tokens
 
     def model() -> TruncatedReconstructor:
         return TruncatedReconstructor(target.model, target.tokenizer, blocks, limit)
@@ -76,14 +76,14 @@ def ar_task(work: Workload) -> Task:
 
     def ours(batches: Batches) -> Loop:
         module = ReconstructorModule(model(), config, len(batches), variance=1.0)
-        return _fit(module, batches, (material, work), _Recorder(encode))
+        return _fit(module, batches, (trunk, work), _Recorder(encode))
 
     def plain(batches: Batches, low: bool) -> Loop:
-        fresh = PlainReconstructor(str(material.trunk.target), blocks)
-        examples = _plain_examples(batches, material, encode, 0)
+        fresh = PlainReconstructor(str(trunk.places.target), blocks)
+        examples = _plain_examples(batches, trunk, encode, 0)
         return train_plainly(fresh, examples, config.batch_size, low)
 
-    plan = _plan(material, AR_SFT, config.batch_size)
+    plan = _plan(trunk, AR_SFT, config.batch_size)
     flops = _flops(first.decoder.layers.parameters())
     return Task("AR", ours, plain, plan, work.scale.ar_steps, flops)
 
@@ -92,20 +92,20 @@ def av_task(work: Workload, rank: int) -> Task:
     """The AV, whole (rank 0) or with adapters; logits are needed on explanation tokens only."""
     config = work.profile.av.replace(lora_rank=rank)
     work = work._replace(profile=work.profile.replace(av=config))
-    material = work.material()
-    first = build_av(material)
-    template, folder = first.template, str(material.trunk.target)
+    trunk = work.trunk()
+    first = build_av(trunk)
+    template, folder = first.template, str(trunk.places.target)
 
     def ours(batches: Batches) -> Loop:
-        module = VerbalizerModule(build_av(material), config, len(batches))
-        return _fit(module, batches, (material, work), _Recorder(first.encode))
+        module = VerbalizerModule(build_av(trunk), config, len(batches))
+        return _fit(module, batches, (trunk, work), _Recorder(first.encode))
 
     def plain(batches: Batches, low: bool) -> Loop:
         fresh = PlainVerbalizer(folder, rank, template.slot_columns[0], first.alpha)
-        examples = _plain_examples(batches, material, first.encode, len(template.prompt_ids))
+        examples = _plain_examples(batches, trunk, first.encode, len(template.prompt_ids))
         return train_plainly(fresh, examples, config.batch_size, low)
 
-    plan = _plan(material, AV_SFT, config.batch_size)
+    plan = _plan(trunk, AV_SFT, config.batch_size)
     name = f"AV, LoRA of rank {rank}" if rank else "AV"
     return Task(name, ours, plain, plan, work.scale.av_steps, _av_flops(first, plan))
 
@@ -136,33 +136,33 @@ class _Clock(L.Callback):
 def _fit(
     module: TrainingModule,
     batches: Batches,
-    setting: tuple[Material, Workload],
+    setting: tuple[Trunk, Workload],
     collate: _Recorder,
 ) -> Loop:
     """Train as an arm does, without checkpoints, dev metrics and MLflow, like the Trainer."""
-    material, work = setting
+    trunk, work = setting
     clock = _Clock()
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place) / "cpu" / "bench" / "nla" / "0")
-        folder.begin({})
-        data = NlaDataModule(batches, [], material.store, collate)
+        folder.begin(MadeWith({}, {}, {"trained": "", "tested": ""}))
+        data = NlaDataModule(batches, [], trunk.store, collate)
         fit(module, data, work.profile.trainer, Tracker(folder, None), [clock], resumable=False)
     return Loop(clock.seconds, collate.rows)
 
 
-def _plan(material: Material, split: str, batch_size: int) -> Batches:
+def _plan(trunk: Trunk, split: str, batch_size: int) -> Batches:
     """A whole window of the data module's batches."""
-    table = material.explanations(TEACHER).filter(pl.col(SPLIT) == split)
+    table = trunk.explanations(TEACHER).filter(pl.col(SPLIT) == split)
     examples = examples_of(table, WINDOW * batch_size)
     whole = len(examples) // batch_size * batch_size
     return plan_batches(examples[:whole], batch_size, epochs=1, seed=0)
 
 
 def _plain_examples(
-    batches: Batches, material: Material, encode: Collate, prompt: int
+    batches: Batches, trunk: Trunk, encode: Collate, prompt: int
 ) -> list[PlainExample]:
     examples = [example for batch in batches for example in batch]
-    vectors = material.store[[example.key for example in examples]]
+    vectors = trunk.store[[example.key for example in examples]]
     rows = _rows(encode([example.text for example in examples], vectors).tokens)
     return [PlainExample(ids, prompt, vector) for ids, vector in zip(rows, vectors, strict=True)]
 

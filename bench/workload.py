@@ -5,12 +5,13 @@ from contextlib import chdir
 from pathlib import Path
 from typing import NamedTuple
 
-from common.commands.trunk import run_stage
 from common.config import TrainerConfig
 from common.device import gains_from_bfloat16, in_bfloat16
-from common.material import Material
-from common.paths import Trunk
+from common.paths import TrunkPlaces
 from common.profile import Profile, load_profile
+from common.stages.run import run_stage
+from common.trunk.artefacts import Trunk
+from common.trunk.choice import choose_trunk
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / ".bench" / "tiny"
@@ -55,9 +56,9 @@ class Workload(NamedTuple):
         """Whether our training runs in bfloat16 autocast."""
         return in_bfloat16(self.profile.trainer.precision)
 
-    def material(self) -> Material:
+    def trunk(self) -> Trunk:
         """A fresh view of the trunk, with a target of its own."""
-        return Material(self.profile)
+        return Trunk(choose_trunk(self.profile))
 
 
 def workload(quick: bool, tiny: Path = TINY) -> Workload:
@@ -73,13 +74,14 @@ def workload(quick: bool, tiny: Path = TINY) -> Workload:
     tiny.mkdir(parents=True)
     with chdir(tiny):
         for stage in STAGES:
-            run_stage(stage, made.profile)
+            run_stage(stage, choose_trunk(made.profile))
     return made
 
 
 def _laptop_is_there() -> bool:
-    trunk = Trunk("laptop")
-    made = (trunk.target / "manifest.json", trunk.activations / "manifest.json", trunk.explanations)
+    places = TrunkPlaces("laptop")
+    folders = (places.target, places.activations)
+    made = (*(folder / "manifest.json" for folder in folders), places.explanations)
     return all((ROOT / file).exists() for file in made)
 
 

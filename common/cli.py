@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from common.commands.options import ArmOption, ExperimentName, ProfileOption, WorkersOption
+from common.commands import options
 from common.entry import begin, exit_cleanly, part_of_many
 from common.errors import NlaError
 from common.root import as_typed
@@ -36,7 +36,7 @@ def profile(
 def stage(
     name: str,
     trunk: Annotated[str, typer.Option(help="<experiment>/<trunk>; default: the profile's.")] = "",
-    profile: ProfileOption = None,
+    profile: options.ProfileOption = None,
 ) -> None:
     """Run one stage of the trunk: target, corpus, activations, explanations, av, ..."""
     from common.commands.asked import profile_asked, trunk_asked
@@ -47,7 +47,7 @@ def stage(
 
 
 @app.command()
-def code(profile: ProfileOption = None) -> None:
+def code(profile: options.ProfileOption = None) -> None:
     """Write data/code.json: digests of the code behind each stage, for DVC."""
     from common.commands.asked import profile_read
     from common.commands.stage_code import write_code
@@ -78,11 +78,11 @@ def pipeline() -> None:
 
 @app.command()
 def run(
-    experiment: ExperimentName,
-    arm: ArmOption = None,
+    experiment: options.ExperimentName,
+    arm: options.ArmOption = None,
     seed: Annotated[int | None, typer.Option(help="One seed; default: all of the arm.")] = None,
-    profile: ProfileOption = None,
-    workers: WorkersOption = 1,
+    profile: options.ProfileOption = None,
+    workers: options.WorkersOption = 1,
 ) -> None:
     """Tune and run arms of an experiment; what is finished already is not run again."""
     from common.commands.asked import arms_asked, spawn_sweep
@@ -102,10 +102,10 @@ def run(
 
 @app.command()
 def sweep(
-    experiment: ExperimentName,
-    arm: ArmOption = None,
-    profile: ProfileOption = None,
-    workers: WorkersOption = 1,
+    experiment: options.ExperimentName,
+    arm: options.ArmOption = None,
+    profile: options.ProfileOption = None,
+    workers: options.WorkersOption = 1,
 ) -> None:
     """Spend each arm's tuning budget; start it on as many machines as share the storage."""
     from common.commands.asked import arms_asked, spawn_sweep
@@ -123,9 +123,9 @@ def sweep(
 
 @app.command()
 def evaluate(
-    experiment: ExperimentName,
+    experiment: options.ExperimentName,
     name: Annotated[str | None, typer.Argument(help="One evaluation; default: all.")] = None,
-    profile: ProfileOption = None,
+    profile: options.ProfileOption = None,
 ) -> None:
     """Evaluate all arms together: for example, train a neutral AR that reads the texts of all."""
     from common.commands.asked import experiment_asked
@@ -142,9 +142,9 @@ def evaluate(
 
 @app.command()
 def adopt(
-    experiment: ExperimentName,
+    experiment: options.ExperimentName,
     reason: Annotated[str, typer.Option(help="Why the new code changes no number.")],
-    profile: ProfileOption = None,
+    profile: options.ProfileOption = None,
 ) -> None:
     """Keep finished runs under new code that changes no number; the golden curves must pass."""
     from common.commands.asked import experiment_asked
@@ -152,14 +152,12 @@ def adopt(
     one, scale = experiment_asked(experiment, profile)
     from common.lifecycle.adopt import adopt as stamp
 
-    arms = one.arms_at(scale)
-    evaluated = [own for each in one.evaluations for own in each.own_arms(arms)]
-    for line in stamp([*arms, *evaluated], reason):
+    for line in stamp(one.arms_made_at(scale), reason):
         typer.echo(f"adopted {line}")
 
 
 @app.command()
-def collect(experiment: ExperimentName, profile: ProfileOption = None) -> None:
+def collect(experiment: options.ExperimentName, profile: options.ProfileOption = None) -> None:
     """Gather finished runs into the tables that a report reads."""
     from common.commands.asked import experiment_asked
 
@@ -170,29 +168,18 @@ def collect(experiment: ExperimentName, profile: ProfileOption = None) -> None:
 
 
 @app.command()
-def report(experiment: ExperimentName, profile: ProfileOption = None) -> None:
+def report(experiment: options.ExperimentName, profile: options.ProfileOption = None) -> None:
     """Render `reports/<profile>/<experiment>.md` and the index from collected results.
 
     The tables behind it are published beside it; without collected results, those are used.
     """
     from common.commands.asked import profile_asked
-    from common.report.rule import load_rule, special_sections
+    from common.report.rule import load_rule
 
     rule, scale = load_rule(experiment), profile_asked(profile)
-    from common.paths import report_file
-    from common.report.index import render_index
-    from common.report.publish import report_results
-    from common.report.render import render_report
-    from common.tracking.report import log_report
+    from common.commands.render import render
 
-    results = report_results(scale.name, experiment)
-    out = report_file(scale.name, experiment)
-    sections = special_sections(experiment, results)
-    verdict = rule.judge(results)
-    render_report(results, rule, verdict, sections, out)
-    render_index(out.parent.parent)
-    log_report(scale.name, out, verdict)
-    typer.echo(out)
+    typer.echo(render(experiment, scale, rule))
 
 
 @app.command()
@@ -209,14 +196,9 @@ def sync(
 @app.command()
 def explain(
     text: Annotated[str, typer.Argument(help="Any text of more than min_position (16) tokens.")],
-    position: Annotated[
-        int,
-        typer.Option(help="Token whose activation is explained; negative: from the end."),
-    ] = -1,
-    pair: Annotated[
-        str, typer.Option("--ar", help="<experiment>/<arm>/<seed>, released/<name>, or `newest`.")
-    ] = "newest",
-    profile: ProfileOption = None,
+    position: options.PositionOption = -1,
+    pair: options.PairOption = "newest",
+    profile: options.ProfileOption = None,
 ) -> None:
     """Explain an activation in words, and measure how well the words give it back."""
     from common.commands.asked import profile_asked, profile_read
@@ -234,7 +216,7 @@ def explain(
 def release(
     run: Annotated[str, typer.Argument(help="<experiment>/<arm>/<seed>")],
     name: Annotated[str, typer.Argument(help="The folder below released/.")],
-    profile: ProfileOption = None,
+    profile: options.ProfileOption = None,
 ) -> None:
     """Keep a run as `released/<name>`: small files and a model card; `nla explain` reads them."""
     from common.commands.asked import profile_asked, profile_read
@@ -249,7 +231,7 @@ def release(
 
 
 @app.command()
-def doctor(profile: ProfileOption = None) -> None:
+def doctor(profile: options.ProfileOption = None) -> None:
     """Say what is missing, and the command that fixes it."""
     from common.commands.asked import profile_asked
 

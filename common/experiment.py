@@ -47,6 +47,11 @@ class Experiment:
         """The arms that a profile runs, in the order of params.yaml."""
         return [self.arm(name, profile) for name in self.params.arms_at(profile.name)]
 
+    def arms_made_at(self, profile: Profile) -> list[Arm]:
+        """These, and those whose runs its evaluations make."""
+        arms = self.arms_at(profile)
+        return [*arms, *(own for each in self.evaluations for own in each.own_arms(arms))]
+
     def arm(self, name: str, profile: Profile) -> Arm:
         """An arm at a profile; NlaError for an unknown arm, or a wrong key.
 

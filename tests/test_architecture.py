@@ -4,19 +4,23 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from common.commands.trunk import STAGES
 
-from common import warm_start
-from common.arms import arm
-from common.experiment import REPORT_ONLY, Experiment, load_experiment
+from common import code
+from common.commands import stage_code
+from common.commands.pipeline import write_pipeline
+from common.commands.pipeline_files import check_files
+from common.experiment import Experiment, load_experiment
+from common.profile import Profile
 from common.report.readme import rule_of
 from common.report.results import CONTROL
 from common.report.rule import load_rule
+from common.stages.run import STAGES
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("decomposition", "common", "ar_variants", "experiments", "bench")
@@ -36,6 +40,18 @@ def stages(file: Path) -> dict:
 
 def lines(file: Path) -> int:
     return len(file.read_text().splitlines())
+
+
+def test_the_packages_are_named_everywhere():
+    """Whose code is digested is built, linted and checked."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    tools = settings["tool"]
+    ours = set(PACKAGES) - {"bench"}
+    assert set(code.PACKAGES) == ours
+    assert set(tools["importlinter"]["root_packages"]) == ours
+    assert set(tools["basedpyright"]["include"]) == ours
+    packed = tools["setuptools"]["packages"]["find"]["include"]
+    assert {name.removesuffix("*") for name in packed} == ours
 
 
 def test_no_file_is_longer_than_300_lines():
@@ -72,28 +88,61 @@ def test_the_root_pipeline_and_the_experiment_folders_agree():
     assert folders == set(EXPERIMENTS), "a folder without experiment.py"
 
 
-def test_stages_depend_on_the_code_that_their_runs_digest():
-    """Else DVC would call a command that finds its run finished, or not call one that does not."""
-
-    def code(dependencies: list[str]) -> set[str]:
-        return {name for name in dependencies if not name.startswith(("data/", "runs/"))}
-
-    assert code(stages(ROOT / "dvc.yaml")["av"]["deps"]) == set(warm_start.CODE)
+def test_the_pipeline_is_what_nla_pipeline_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whoever adds an arm, a trunk or an experiment writes it anew."""
+    files = [Path("dvc.yaml"), *(Path("experiments") / name / "dvc.yaml" for name in EXPERIMENTS)]
+    for name in ("common", "params.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
     for name in EXPERIMENTS:
-        stage = stages(ROOT / "experiments" / name / "dvc.yaml")[name]["do"]
-        own = {path.relative_to(ROOT).as_posix() for path in own_code(name)}
-        assert code(stage["deps"]) == set(arm.CODE) | own
+        place = tmp_path / "experiments" / name
+        place.mkdir(parents=True)
+        for own in ("experiment.py", "params.yaml"):
+            (place / own).symlink_to(ROOT / "experiments" / name / own)
+    monkeypatch.chdir(tmp_path)
+    assert sorted(write_pipeline()) == sorted(files)
+    for file in files:
+        assert file.read_text() == (ROOT / file).read_text(), "run `nla pipeline`"
+    check_files()
+    assert write_pipeline() == [], "nothing has changed since"
 
 
-def own_code(name: str) -> list[Path]:
-    folder = ROOT / "experiments" / name
-    return [file for file in folder.glob("[!_]*.py") if file.stem not in REPORT_ONLY]
+def test_every_stage_depends_on_the_digest_of_its_code():
+    """Else DVC would call a command that finds its run finished, or not call one that does not."""
+    for file, stage, content in all_stages():
+        if stage == "code" or stage.startswith("experiments/"):
+            continue
+        keys = [key for entry in content["params"] for key in entry.get("data/code.json", [])]
+        assert len(keys) == 1, f"{file}: {stage}"
+        assert not [dep for dep in content.get("deps", []) if dep.endswith(".py")]
+
+
+def test_the_digests_that_stages_depend_on_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke: Profile
+):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(stage_code, "CODE", tmp_path / "code.json")
+    stage_code.write_code(smoke)
+    written = json.loads((tmp_path / "code.json").read_text())
+    for _, _, content in all_stages():
+        for entry in content.get("params", []):
+            for key in entry.get("data/code.json", []):
+                found = written
+                for part in key.split("."):
+                    found = found[part]
+                assert isinstance(found, str)
+                assert found
+
+
+def all_stages() -> Iterator[tuple[Path, str, dict]]:
+    for file in (ROOT / "dvc.yaml", *sorted(ROOT.glob("experiments/*/dvc.yaml"))):
+        for stage, content in stages(file).items():
+            yield file, stage, content
 
 
 def test_the_root_pipeline_runs_every_stage_of_the_trunk():
     named = [name for name in stages(ROOT / "dvc.yaml") if not name.startswith("experiments/")]
-    assert named == list(STAGES)
-    for name in named:
+    assert named == ["code", *STAGES]
+    for name in STAGES:
         command = stages(ROOT / "dvc.yaml")[name]["cmd"]
         assert command == f"nla stage {name} --profile ${{profile}}"
 
@@ -104,39 +153,58 @@ def test_an_experiment_is_complete_and_small(name: str):
     needed = {"README.md", "__main__.py", "dvc.yaml", "experiment.py", "params.yaml", "rule.py"}
     assert needed <= {file.name for file in folder.iterdir()}
     assert lines(folder / "experiment.py") <= 150
-    assert {f"{name}_results", f"{name}_report"} <= stages(folder / "dvc.yaml").keys()
+    assert {f"{name}-results", f"{name}-report"} <= stages(folder / "dvc.yaml").keys()
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_stage_names_its_profile(name: str):
+def test_every_stage_names_its_profile():
     """Else what `nla profile` changes while DVC runs would change the stages that follow."""
-    for stage in stages(ROOT / "experiments" / name / "dvc.yaml").values():
-        assert stage.get("do", stage)["cmd"].endswith(" --profile ${profile}")
+    for file, stage, content in all_stages():
+        if not stage.startswith("experiments/"):
+            assert content["cmd"].endswith(" --profile ${profile}"), f"{file}: {stage}"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_arm_depends_on_whether_it_is_left_out(name: str):
     """Else an arm that is let in again counts as run, although it never was."""
     folder, own = ROOT / "experiments" / name, f"experiments/{name}/params.yaml"
-    pipeline = stages(folder / "dvc.yaml")
-    assert {own: ["arms.${key}", "only", "seeds", "search"]} in pipeline[name]["do"]["params"]
+    pipeline, values = (
+        stages(folder / "dvc.yaml"),
+        yaml.safe_load((folder / "params.yaml").read_text()),
+    )
+    for arm, entry in values["arms"].items():
+        if "from" in entry:
+            assert f"{name}-{arm}" not in pipeline
+            continue
+        params = pipeline[f"{name}-{arm}"]["params"]
+        assert {own: [f"arms.{arm}", "only", "seeds", "search"]} in params
     for stage in pipeline.values():
-        if stage.get("cmd") == f"nla neutral {name} --profile ${{profile}}":
+        if stage["cmd"].startswith(f"nla evaluate {name} "):
             assert {own: ["arms", "only", "seeds"]} in stage["params"]
-    values = yaml.safe_load((folder / "params.yaml").read_text())
     assert {"arms", "only", "seeds", "search"} <= values.keys(), "DVC knows no defaults"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_has_a_control_and_valid_arms(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_an_experiment_has_a_control_and_valid_arms(
+    name: str, monkeypatch: pytest.MonkeyPatch, smoke: Profile
+):
     monkeypatch.chdir(ROOT)
     experiment = load_experiment(name)
     assert isinstance(experiment, Experiment)
     assert experiment.name == name
     assert next(iter(experiment.params.arms)) == CONTROL
-    assert len({experiment.arm(arm).digest() for arm in experiment.params.arms}) == len(
-        experiment.params.arms
-    ), "two arms with the same settings"
+    arms = [experiment.arm(arm, smoke) for arm in experiment.params.arms]
+    told = {f"{type(arm)} {arm.plan.trunk.places.name} {arm.settings.digest()}" for arm in arms}
+    assert len(told) == len(arms), "two arms with the same settings"
+
+
+def test_an_experiment_asks_another_for_its_arms_alone():
+    """By name: `from`, `trunk` and `finished` go through the core, so that each can be deleted."""
+    for name in EXPERIMENTS:
+        for file in (ROOT / "experiments" / name).glob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                module = node.module if isinstance(node, ast.ImportFrom) else None
+                if module and module.startswith("experiments."):
+                    assert module.split(".")[1] == name, file
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

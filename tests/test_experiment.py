@@ -208,3 +208,14 @@ def test_dvc_is_told_of_all_that_a_run_depends_on(
     wanted = {tuned, "tuning", "trainer", "evaluation", "rollout", "warm_starts"}
     assert wanted <= set(keys)
     assert len(keys) == len(set(keys))
+
+
+def test_evaluations_add_the_arms_whose_runs_they_make(
+    smoke: Profile, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(ROOT)
+    read, spoken = load_experiment("ar_small"), load_experiment("baseline")
+    assert len(read.arms_made_at(smoke)) == len(read.arms_at(smoke))
+    *arms, neutral = spoken.arms_made_at(smoke)
+    assert len(arms) == len(spoken.arms_at(smoke))
+    assert neutral.run_folder(0).path == Path("runs/smoke/neutral/baseline/0")

@@ -15,3 +15,9 @@ WorkersOption = Annotated[
     int, typer.Option(min=1, help="Parallel tuning processes that share the budget of trials.")
 ]
 ExperimentName = Annotated[str, typer.Argument(help="A folder of experiments/.")]
+PositionOption = Annotated[
+    int, typer.Option(help="Token whose activation is explained; negative: from the end.")
+]
+PairOption = Annotated[
+    str, typer.Option("--ar", help="<experiment>/<arm>/<seed>, released/<name>, or `newest`.")
+]
