@@ -43,7 +43,9 @@ def gather(client: Any, experiment_id: str, run: Identity) -> None:
     params = _shared(alike)
     if parent.data.params not in ({}, params):
         parent = _made_anew(client, parent, arm)
-    _log(client, parent.info.run_id, _means(alike), params)
+    known = parent.data.metrics
+    means = {name: mean for name, mean in _means(alike).items() if known.get(name) != mean}
+    _log(client, parent.info.run_id, means, params)
     told = {name: last.data.tags[name] for name in SOURCE if name in last.data.tags}
     told["seeds"] = ", ".join(sorted(each.data.tags["seed"] for each in alike))
     for name, value in told.items():

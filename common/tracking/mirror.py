@@ -141,7 +141,8 @@ def _tell_readings(client: Any, experiment_id: str, neutral: RunFolder) -> None:
         tags = {"nla.folder": folder_name(read), "nla.digest": whole_digest(read)}
         for run in runs_tagged(client, experiment_id, tags):
             for metric, value in numbers.items():
-                client.log_metric(run.info.run_id, metric, value)
+                if run.data.metrics.get(metric) != value:
+                    client.log_metric(run.info.run_id, metric, value)
             gather(client, experiment_id, identity_of(read))
 
 

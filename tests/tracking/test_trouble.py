@@ -130,7 +130,7 @@ def refusing() -> Iterator[tuple[str, list[int]]]:
 
         do_POST = do_GET  # noqa: N815 - the name that http.server looks for
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *_: object) -> None:
             """Nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
