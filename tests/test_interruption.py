@@ -16,12 +16,12 @@ COMMAND = """
 import gc, signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs
 from common import cli
-from common.commands import trunk
+from common.stages import run
 def tell(what):
     print(what, flush=True)
-def work(name, profile):
+def work(name, choice):
     {work}
-trunk.run_stage = work
+run.run_stage = work
 cli.main()
 """
 ASLEEP = """
