@@ -160,7 +160,9 @@ class Arm:
     def profile_keys(cls) -> list[str]:
         """All parts of the profile that a run depends on, for its DVC stage."""
         tuned = [cls.tuned_section, "tuning"] if cls.tuned_section else ["tuning.seeds"]
-        return list(dict.fromkeys([*tuned, *cls.sections, *cls.tested_sections, "warm_starts"]))
+        paraphraser = ["teacher"] if "evaluation" in cls.tested_sections else []
+        parts = [*tuned, *cls.sections, *cls.tested_sections, *paraphraser, "warm_starts"]
+        return list(dict.fromkeys(parts))
 
     @property
     def modules(self) -> tuple[str, ...]:

@@ -92,6 +92,7 @@ def _stamp(artefact: Path, code: str, note: Mapping[str, str]) -> bool:
 def _adopt_arm(arm: Arm, note: Mapping[str, str]) -> list[str]:
     """Adopt its finished runs."""
     if (best := known(arm)) is None:
+        log.info("%s is left alone: its study is not complete here", arm.run_folder(0).path.parent)
         return []
     stamped = []
     for seed in arm.seeds:
