@@ -135,7 +135,6 @@ class PolicyArm(Arm):
         factor = partner.learning_rate_factor()
         config = config.replace(ar_learning_rate=config.ar_learning_rate * factor)
         dev = _dev_keys(trunk, config.validation_examples)
-        torch.manual_seed(keyed_seed("adapters", seed) % 2**31)
         verbalizer, reconstructor = load_av(trunk), partner.load()
         context = PolicyContext(
             variance=trunk.variance_of(dev),
@@ -145,6 +144,7 @@ class PolicyArm(Arm):
             splice=Splice(trunk) if config.splice else None,
             **self.context(trunk, reconstructor, partner.view),
         )
+        torch.manual_seed(keyed_seed("adapters", seed) % 2**31)  # models are loaded: that draws
         module = PolicyModule(verbalizer, reconstructor, config, context)
         shape = (config.activations, config.steps, module.batches_together)
         plan = plan_rollouts(_unread_keys(trunk), *shape, seed=seed)
