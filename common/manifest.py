@@ -55,8 +55,7 @@ def stamp_manifest(artefact: Path, code: str, note: Mapping[str, str]) -> None:
 
 
 def _write_fields(artefact: Path, fields: Mapping[str, Any]) -> None:
-    text = json.dumps(fields, indent=2, sort_keys=True, default=str)
-    replace_text(manifest_file(artefact), text + "\n")
+    write_json(manifest_file(artefact), fields)
 
 
 def is_current(artefact: Path, code: str, **expected: Any) -> bool:
@@ -115,6 +114,11 @@ def _header(stream: BinaryIO, size: int) -> object:
         return json.loads(start)
     except ValueError:
         return start.hex()
+
+
+def write_json(file: Path, fields: Mapping[str, Any]) -> None:
+    """Write a small file atomically, by sorted names."""
+    replace_text(file, json.dumps(fields, indent=2, sort_keys=True, default=str) + "\n")
 
 
 def read_json(file: Path, remedy: str) -> dict[str, Any]:

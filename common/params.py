@@ -124,9 +124,14 @@ class ExperimentParams(Config):
         return seeds[: min(fewer.get(name, len(seeds)) for name in (arm, CONTROL))]
 
 
+def known_experiments() -> list[str]:
+    """Names of those that have a folder."""
+    return sorted(path.parent.name for path in EXPERIMENTS.glob("*/experiment.py"))
+
+
 def load_params(experiment: str) -> ExperimentParams:
     """The params.yaml of an experiment; NlaError lists the known ones, or names the wrong keys."""
-    known = sorted(path.parent.name for path in EXPERIMENTS.glob("*/experiment.py"))
+    known = known_experiments()
     if experiment not in known:
         remedy = f"choose one of {', '.join(known)}"
         raise NlaError(f"unknown experiment {experiment!r}", where=EXPERIMENTS, remedy=remedy)

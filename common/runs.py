@@ -17,7 +17,15 @@ import yaml
 from common.errors import NlaError
 from common.files import replace_text
 from common.json_lines import read_lines
-from common.manifest import changes, content_of, digest_of, file_digest, read_json, read_table
+from common.manifest import (
+    changes,
+    content_of,
+    digest_of,
+    file_digest,
+    read_json,
+    read_table,
+    write_json,
+)
 
 LOOKS = "*.parquet"
 """The files in `dev_texts/`: one for each validation, by the number of steps before it."""
@@ -66,6 +74,11 @@ class RunFolder:
         """(profile, experiment, arm, seed), read off the path."""
         profile, experiment, arm, seed = self.path.parts[-4:]
         return profile, experiment, arm, seed
+
+    @property
+    def seed(self) -> int:
+        """The training seed; of a final run, not of a trial."""
+        return int(self.path.name)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -129,14 +142,12 @@ class RunFolder:
         parts = {name: _plain(getattr(made, name)) for name in PARTS}
         config |= parts | {"adopted": [*self.adopted, kept]}
         replace_text(self.config_file, yaml.safe_dump(_plain(config)))
-        text = json.dumps(summary, indent=2, sort_keys=True, default=str)
-        replace_text(self.summary_file, text + "\n")  # last: it certifies config.yaml
+        write_json(self.summary_file, summary)  # last: it certifies config.yaml
 
     def end_training(self, facts: Mapping[str, Any]) -> None:
         """Write trained.json: from now on, the checkpoint counts as trained."""
         kept = self._files(self.checkpoint)
-        text = json.dumps({**facts, "files": kept}, indent=2, sort_keys=True, default=str)
-        replace_text(self.trained_file, text + "\n")
+        write_json(self.trained_file, {**facts, "files": kept})
 
     @property
     def trained(self) -> dict[str, Any]:
@@ -177,9 +188,8 @@ class RunFolder:
         """
         weights = content_of(self.checkpoint) if self.checkpoint.exists() else None
         digest = digest_of([self.config["trained"], weights])
-        summary = {**summary, "digest": digest, "files": self._files(self.path)}
-        text = json.dumps(summary, indent=2, sort_keys=True, default=str)
-        replace_text(self.summary_file, text + "\n")
+        files = self._files(self.path)
+        write_json(self.summary_file, {**summary, "digest": digest, "files": files})
 
     @property
     def summary(self) -> dict:

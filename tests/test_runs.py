@@ -73,7 +73,10 @@ def test_a_summary_makes_a_run_finished(folder: RunFolder):
     assert not folder.is_finished(OTHER)
 
 
-def test_an_unfinished_run_names_the_command_that_makes_it(folder: RunFolder):
+def test_an_unfinished_run_names_the_command_that_makes_it(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(NlaError, match=r"unfinished run.*run `nla run mine` again"):
         _ = folder.summary
     never = RunFolder(Path("runs/smoke/warm_start/ar/0"), "dvc repro ar")

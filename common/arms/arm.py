@@ -99,6 +99,7 @@ class Arm:
         self.plan, self.settings = plan, plan.settings
         self.profile: Profile = plan.trunk.profile
         self._trunks: dict[int, Trunk] = {}
+        self._test_sets: dict[int, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its plan: another process builds the arm again."""
@@ -139,8 +140,12 @@ class Arm:
             return self.paired_seeds
         if not self.data:
             return self.paired_seeds[:1]
-        first = {self.pair_of(seed): seed for seed in reversed(self.paired_seeds)}
-        return tuple(sorted(first.values()))
+        return tuple(sorted(self.first_seeds.values()))
+
+    @property
+    def first_seeds(self) -> dict[int, int]:
+        """{pair: the first of the seeds that start from it}."""
+        return {self.pair_of(seed): seed for seed in reversed(self.paired_seeds)}
 
     def pair_of(self, seed: int) -> int:
         """Which warm-started pair a run starts from; trials, whose seed is -1, use the first."""
@@ -155,6 +160,11 @@ class Arm:
         """The run of a seed, or of a trial."""
         plan = self.plan
         return RunFolder(run_folder(self.profile.name, plan.experiment, plan.name, seed))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all its runs."""
+        return self.run_folder(0).path.parent
 
     @classmethod
     def profile_keys(cls) -> list[str]:
@@ -223,6 +233,16 @@ class Arm:
     def test(self, trained: Any, seed: int) -> Outcome:
         """Measure a trained run on the test documents."""
         return Outcome()
+
+    def test_set(self, seed: int) -> Any:
+        """The test set of the runs of a seed; those of one pair share it."""
+        from common.evaluation.test_set import TestSet
+
+        return self._test_sets.setdefault(self.pair_of(seed), TestSet(self.trunk(seed)))
+
+    def test_conditions(self, tests: Any, texts: list[str]) -> Any:
+        """What an AR is given for each text: the text unchanged, swapped, transformed, cut."""
+        return tests.conditions_of(texts)
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
         """AV and AR of a finished run, which belong together; NlaError where it has none."""

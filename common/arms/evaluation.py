@@ -22,7 +22,7 @@ class Evaluation:
     """One evaluation over all arms, listed in `Experiment.evaluations`."""
 
     name: ClassVar[str]
-    """Name of its DVC stage, `<experiment>_<name>`."""
+    """Name of its DVC stage, `<experiment>-<name>`."""
     has_stage: ClassVar[bool] = True
     """Whether it is run with `nla evaluate`; if not, it is only collected."""
     sections: ClassVar[tuple[str, ...]] = ()

@@ -24,8 +24,7 @@ class TrunkFloors(Evaluation):
     def collect(self, arms: Sequence[Arm]) -> Collected:
         """Rows under the first seed of each pair, and the reasons why some floors are missing."""
         first, frames, missing = arms[0], [], {}
-        seeds = {first.pair_of(seed): seed for seed in reversed(first.paired_seeds)}
-        for seed in sorted(seeds.values()):
+        for seed in sorted(first.first_seeds.values()):
             trunk = first.trunk(seed)
             file, made_of = trunk.places.floors(trunk.pair), floors_made_of(trunk)
             rows = read_artefact(file, trunk.places.made_by("floors"), **made_of)

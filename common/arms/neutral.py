@@ -20,14 +20,14 @@ from common.trunk.artefacts import Trunk
 
 
 class NeutralAR(Evaluation):
-    """An AR that reads what all arms have written, and was trained with none of their AVs."""
+    """An AR that reads what all arms have written; no AV was trained against it."""
 
     name = NEUTRAL
     sections = ("ar", "trainer", "evaluation", "tuning")
 
     def places(self, arms: Sequence[Arm]) -> list[Path]:
         """The folder of its run."""
-        return [_arm(arms).run_folder(0).path.parent]
+        return [_arm(arms).folder]
 
     def own_arms(self, arms: Sequence[Arm]) -> list[Arm]:
         """The neutral AR."""
@@ -85,7 +85,6 @@ class NeutralArm(ReconstructorArm):
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
         """How it reads the arms' test explanations, with floors, and their dev explanations."""
         from common.evaluation.neutral import Tested, read_dev_texts, read_tests
-        from common.evaluation.test_set import TestSet
         from common.evaluation.trunk_floors import fit_floors
         from common.models.sizes import model_sizes
         from common.rollout.reading import reader_of
@@ -93,16 +92,13 @@ class NeutralArm(ReconstructorArm):
         trunk, read = self.trunk(seed), reader_of(trained, self.profile)
         floors = fit_floors(trunk, self.examples(trunk))
         tested = [
-            Tested(run, arm.label, TestSet(arm.trunk(s)), _texts(run))
-            for (arm, s), run in zip(_runs(self.arms), self._folders(), strict=True)
+            Tested(arm.run_folder(s), arm.label, arm.test_set(s), _texts(arm.run_folder(s)))
+            for arm, s in _runs(self.arms)
         ]
         facts = model_sizes(trained) | {"missing_floors": floors.missing}
-        facts |= {"variance": TestSet(trunk).variances()[0]}
+        facts |= {"variance": self.test_set(seed).variances()[0]}
         rows = read_tests(read, tested, floors.readers)
         return Outcome(rows, curves=read_dev_texts(trunk, read, tested), facts=facts)
-
-    def _folders(self) -> list[RunFolder]:
-        return [arm.run_folder(seed) for arm, seed in _runs(self.arms)]
 
 
 def balanced(written: Sequence[tuple[str, pl.DataFrame]]) -> list[list[Example]]:

@@ -45,7 +45,6 @@ def finished(experiment: str, arm: str, trunk: Trunk, seed: int) -> Partner:
         raise NlaError(f"{experiment}/{arm} trains no AR", remedy="name an arm that does")
     own = seed if seed in trained.seeds else trained.seeds[0]
     run = trained.run_folder(own)
-    place = run.path.parent
 
     def digest() -> str:
         check_run(trained, own)
@@ -54,4 +53,5 @@ def finished(experiment: str, arm: str, trunk: Trunk, seed: int) -> Partner:
     def factor() -> float:
         return run.summary["learning_rate"] / trained.profile.ar.learning_rate
 
-    return Partner(run, Need("ar", place, digest), lambda: trained.load(run), factor, trained.view)
+    need = Need("ar", trained.folder, digest)
+    return Partner(run, need, lambda: trained.load(run), factor, trained.view)

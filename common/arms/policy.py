@@ -164,12 +164,12 @@ class PolicyArm(Arm):
         """
         low = in_bfloat16(self.profile.trainer.precision)
         dtype = torch.bfloat16 if low else torch.float32
-        for name, model, metadata in self._files(trained, int(run.identity[3])):
+        for name, model, metadata in self._files(trained, run.seed):
             save_trainable(model, run.checkpoint / name, metadata, dtype)
 
     def load(self, run: RunFolder) -> Pair:
         """AV (the warm start with the run's adapters) and AR of a run, and the AR before it."""
-        seed = int(run.identity[3])
+        seed = run.seed
         partner = self.partner(seed)
         pair = Pair(load_av(self.trunk(seed)), partner.load(), partner.load())
         prepare_learners(pair.verbalizer, pair.reconstructor, self.tuned)
@@ -185,10 +185,9 @@ class PolicyArm(Arm):
         """Let the AV explain the test activations, and measure how the ARs read the texts."""
         from common.evaluation.conditions import ORIGINAL
         from common.evaluation.spoken import Spoken, speak, texts_of_test
-        from common.evaluation.test_set import TestSet
         from common.rollout.reading import reader_of
 
-        tests = TestSet(self.trunk(seed))
+        tests = self.test_set(seed)
         written = speak(tests, trained.verbalizer.to(best_device()))
         texts = texts_of_test(tests, written)
         taught = tests.table[TEACHER].to_list()
@@ -211,10 +210,6 @@ class PolicyArm(Arm):
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
         """The AV and the AR of the run."""
         return self.load(run)[:2]
-
-    def test_conditions(self, tests: Any, texts: list[str]) -> Any:
-        """What the AR is given for each text: the text unchanged, swapped, transformed, cut."""
-        return tests.conditions_of(texts)
 
     def test_measures(self) -> Sequence[Any]:
         """Further measures of the AV's texts: functions of common/evaluation/spoken.py."""

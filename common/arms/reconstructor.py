@@ -79,22 +79,21 @@ class ReconstructorArm(Arm):
 
     def save(self, trained: Reconstructor, run: RunFolder) -> None:
         """`checkpoint/ar.safetensors`."""
-        seed = int(run.identity[3])
+        seed = run.seed
         save_trainable(trained, run.checkpoint / AR_FILE, self.metadata(trained, self.trunk(seed)))
 
     def load(self, run: RunFolder) -> Reconstructor:
         """The AR of a run."""
-        trunk = self.trunk(int(run.identity[3]))
+        trunk = self.trunk(run.seed)
         model = self.build(trunk)
         load_trainable(model, run.weights(AR_FILE), self.metadata(model, trunk))
         return model.eval()
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
         """Test the AR on the test explanations of the teacher and of the AV."""
-        from common.evaluation.test_set import TestSet
         from common.rollout.reading import reader_of
 
-        tests, read = TestSet(self.trunk(seed)), reader_of(trained, self.profile)
+        tests, read = self.test_set(seed), reader_of(trained, self.profile)
         frames = [
             tests.judge.rows(read, tests.conditions_by(source), source, self.view)
             for source in (TEACHER, AV)
@@ -106,7 +105,7 @@ class ReconstructorArm(Arm):
         """The pair's warm-started AV, and the AR of the run."""
         from common.arms.verbalizer import load_av
 
-        return load_av(self.trunk(int(run.identity[3]))), self.load(run)
+        return load_av(self.trunk(run.seed)), self.load(run)
 
     def metadata(self, model: Reconstructor, trunk: Trunk) -> dict[str, str]:
         """Metadata on which a checkpoint must agree to be loaded."""

@@ -81,12 +81,12 @@ class VerbalizerArm(Arm):
 
     def save(self, trained: Verbalizer, run: RunFolder) -> None:
         """`checkpoint/av.safetensors`."""
-        trunk = self.trunk(int(run.identity[3]))
+        trunk = self.trunk(run.seed)
         save_trainable(trained, run.checkpoint / AV_FILE, self.metadata(trained, trunk))
 
     def load(self, run: RunFolder) -> Verbalizer:
         """The AV of a run."""
-        trunk = self.trunk(int(run.identity[3]))
+        trunk = self.trunk(run.seed)
         verbalizer = self.build(trunk)
         load_trainable(verbalizer, run.weights(AV_FILE), self.metadata(verbalizer, trunk))
         return verbalizer.eval()
@@ -95,10 +95,9 @@ class VerbalizerArm(Arm):
         """Greedy explanations of the test activations, and how the warm-started AR reads them."""
         from common.arms.reconstructor import load_ar
         from common.evaluation.spoken import Spoken, speak, texts_of_test
-        from common.evaluation.test_set import TestSet
         from common.rollout.reading import reader_of
 
-        tests = TestSet(self.trunk(seed))
+        tests = self.test_set(seed)
         texts = speak(tests, trained.to(best_device()))
         read = reader_of(load_ar(tests.trunk), self.profile)
         spoken = Spoken(tests, trained, read, texts_of_test(tests, texts), seed)
@@ -106,10 +105,6 @@ class VerbalizerArm(Arm):
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
         facts = model_sizes(trained) | {"variance": tests.variances()[0]}
         return Outcome(rows, measures, texts, facts=facts)
-
-    def test_conditions(self, tests: Any, texts: list[str]) -> Any:
-        """What the AR is given for each text: the text unchanged, swapped, transformed, cut."""
-        return tests.conditions_of(texts)
 
     def test_measures(self) -> Sequence[Any]:
         """Further measures of the AV's texts: functions of common/evaluation/spoken.py."""
@@ -121,7 +116,7 @@ class VerbalizerArm(Arm):
         """The AV of the run, and the pair's warm-started AR."""
         from common.arms.reconstructor import load_ar
 
-        return self.load(run), load_ar(self.trunk(int(run.identity[3])))
+        return self.load(run), load_ar(self.trunk(run.seed))
 
     def metadata(self, model: Verbalizer, trunk: Trunk) -> dict[str, str]:
         """Metadata on which a checkpoint must agree to be loaded."""

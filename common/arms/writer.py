@@ -43,16 +43,15 @@ class WriterArm(Arm):
 
     def load(self, run: RunFolder) -> Writer:
         """The writer: there is no checkpoint."""
-        return self.writer(self.trunk(int(run.identity[3])))
+        return self.writer(self.trunk(run.seed))
 
     def test(self, trained: Writer, seed: int) -> Outcome:
         """Let the writer explain the test activations, and the pair's AR read the explanations."""
         from common.arms.reconstructor import load_ar
         from common.evaluation.spoken import Spoken, explained, texts_of_test
-        from common.evaluation.test_set import TestSet
         from common.rollout.reading import reader_of
 
-        tests = TestSet(self.trunk(seed))
+        tests = self.test_set(seed)
         items = explained(tests)
         written = items.with_columns(pl.Series(EXPLANATION, trained.write(items, 1, seed)))
         read = reader_of(load_ar(tests.trunk), self.profile)
@@ -61,10 +60,6 @@ class WriterArm(Arm):
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
         texts = written.select("key", "doc_id", "split", EXPLANATION)
         return Outcome(rows, measures, texts, facts={"variance": tests.variances()[0]})
-
-    def test_conditions(self, tests: Any, texts: list[str]) -> Any:
-        """What the AR is given for each text: the text unchanged, swapped, transformed, cut."""
-        return tests.conditions_of(texts)
 
     def test_measures(self) -> Sequence[Any]:
         """Further measures of the writer's texts: functions of common/evaluation/spoken.py."""

@@ -1,6 +1,5 @@
 """Gather an experiment's finished runs into the tables that its report reads."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +11,10 @@ from common.commands.facts import facts_of
 from common.commands.texts import shown_texts, text_metrics_by_writer
 from common.errors import NlaError
 from common.experiment import Experiment
-from common.files import replace_text
 from common.lifecycle.check import check_current
 from common.lifecycle.identity import arguments
 from common.lifecycle.tune import sweep_of
+from common.manifest import write_json
 from common.paths import results_folder
 from common.profile import Profile
 from common.report.results import (
@@ -56,23 +55,27 @@ def collect(experiment: Experiment, profile: Profile) -> None:
     )
     folder = results_folder(profile.name, experiment.name)
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = json.dumps(_headline(results), indent=2, sort_keys=True)
-    replace_text(folder / "metrics.json", metrics + "\n")
+    write_json(folder / "metrics.json", _headline(results))
     save_results(folder, results)
 
 
 def under_all_seeds(table: pl.DataFrame, arms: Sequence[Arm]) -> pl.DataFrame:
     """Rows of a run that stands for several seeds, repeated for each, so that seeds are paired."""
-    first = {arm: {arm.pair_of(seed): seed for seed in reversed(arm.seeds)} for arm in arms}
     copies = [
-        table.filter(
-            arm=arm.label, seed=first[arm].get(arm.pair_of(seed), arm.seeds[0])
-        ).with_columns(seed=pl.lit(seed, pl.Int64))
+        table.filter(arm=arm.label, seed=_stands_in(arm, seed)).with_columns(
+            seed=pl.lit(seed, pl.Int64)
+        )
         for arm in arms
         for seed in arm.paired_seeds
         if seed not in arm.seeds
     ]
     return pl.concat([table, *copies])
+
+
+def _stands_in(arm: Arm, seed: int) -> int:
+    """The seed whose run an arm in which nothing is trained has made for this one."""
+    first = arm.first_seeds[arm.pair_of(seed)]
+    return first if first in arm.seeds else arm.seeds[0]
 
 
 def _together(
@@ -101,7 +104,7 @@ def _as(table: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
 def _run(arm: Arm, folder: RunFolder) -> dict[str, Any]:
     """A row of `runs`; a fact that this kind of arm does not have is null."""
     summary = folder.summary
-    named = {"arm": arm.label, "seed": int(folder.identity[3])}
+    named = {"arm": arm.label, "seed": folder.seed}
     return named | {name: summary.get(name) for name in RUNS_SCHEMA.names() if name not in named}
 
 
@@ -121,7 +124,7 @@ def _trials(arm: Arm) -> pl.DataFrame:
 
 def _curves(runs: Runs) -> pl.DataFrame:
     rows = [
-        (arm.label, int(folder.identity[3]), step, name, value)
+        (arm.label, folder.seed, step, name, value)
         for arm, folder in runs
         if folder.metrics_file.exists() and folder.checked(folder.metrics_file)
         for step, values in folder.metrics()

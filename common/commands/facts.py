@@ -7,7 +7,6 @@ import polars as pl
 
 from common.arms.arm import Arm
 from common.arms.evaluation import Collected
-from common.evaluation.test_set import TestSet
 from common.experiment import Experiment
 from common.runs import RunFolder
 from common.schema import KEY, TEST
@@ -53,7 +52,7 @@ def facts_of(
 def _of_reconstructions(arms: Sequence[Arm], rows: pl.DataFrame) -> dict[str, Any]:
     arm = arms[0]
     trunk = arm.trunk(arm.seeds[0])
-    tests, profile, av_run = TestSet(trunk), arm.profile, trunk.av_run.summary
+    tests, profile, av_run = arm.test_set(arm.seeds[0]), arm.profile, trunk.av_run.summary
     floors = [floor for floor in FLOORS if floor in set(rows["arm"])]
     variance, raw_variance = tests.variances()
     return {
@@ -89,7 +88,7 @@ def _by_arm(runs: list[tuple[Arm, RunFolder]], fact: str) -> dict[str, Any]:
 
 def _by_run(runs: list[tuple[Arm, RunFolder]], fact: str) -> dict[str, str]:
     """{arm/seed: the fact} of the runs whose summaries hold it."""
-    found = {f"{arm.label}/{run.identity[3]}": run.summary.get(fact) for arm, run in runs}
+    found = {f"{arm.label}/{run.seed}": run.summary.get(fact) for arm, run in runs}
     return {run: value for run, value in found.items() if value}
 
 

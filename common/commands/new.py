@@ -12,7 +12,7 @@ from common.paths import EXPERIMENTS
 from common.report.readme import BEGIN, END, write_rule
 
 COPIED = ("experiment.py", "params.yaml")
-"""Files not copied from the other experiment: its rule, findings and results are its own."""
+"""From the experiment that it begins as; rule, findings and results of that are left out."""
 README = """\
 # `{name}`: ...?
 

@@ -73,7 +73,7 @@ def arm_of(folder: RunFolder, profile: Profile) -> Arm:
 
 def tests_of(folder: RunFolder, arm: Arm) -> TestSet:
     """The test set of a run."""
-    return TestSet(arm.trunk(int(folder.identity[3])))
+    return arm.test_set(folder.seed)
 
 
 def round_trip(folder: RunFolder) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from common.arms.evaluation import Evaluation
 from common.commands.pipeline_files import ROOT_FILE, write_file
 from common.experiment import Experiment, load_experiment, trunk_named
 from common.manifest import manifest_file
+from common.params import known_experiments
 from common.paths import CODE, EXPERIMENTS, TrunkPlaces, report_file, results_folder
 from common.profile import Profile, read_profile
 from common.trunk.choice import SECTIONS
@@ -23,7 +24,7 @@ Stages = dict[str, Any]
 
 def write_pipeline() -> list[Path]:
     """Write dvc.yaml of the root and of every experiment; returns those that have changed."""
-    names = sorted(file.parent.name for file in EXPERIMENTS.glob("*/experiment.py"))
+    names = known_experiments()
     scale = read_profile("smoke").replace(name=PROFILE)
     written = {ROOT_FILE: (root_stages(names), ["params.yaml"])}
     for name in names:
@@ -75,7 +76,7 @@ def experiment_stages(experiment: Experiment, scale: Profile) -> Stages:
     for arm in arms:
         if not arm.plan.label:
             found[f"{experiment.name}-{arm.name}"] = _arm_stage(arm)
-    runs = [str(arm.run_folder(0).path.parent) for arm in arms]
+    runs = [str(arm.folder) for arm in arms]
     for evaluation in experiment.evaluations:
         if evaluation.has_stage:
             stage = _evaluation_stage(experiment.name, evaluation, arms, runs)
@@ -111,7 +112,7 @@ def _arm_stage(arm: Arm) -> Stages:
             {f"experiments/{experiment}/params.yaml": own},
             {PROFILE_FILE: arm.profile_keys()},
         ],
-        "outs": [{str(arm.run_folder(0).path.parent): {**KEPT}}],
+        "outs": [{str(arm.folder): {**KEPT}}],
     }
 
 

@@ -44,7 +44,7 @@ def release(folder: RunFolder, out: Path, profile: Profile) -> None:
     back, on the test activations.
     """
     arm = arm_of(folder, profile)
-    check_current(arm, int(folder.identity[3]))
+    check_current(arm, folder.seed)
     tests = tests_of(folder, arm)
     trunk = tests.trunk
     pair = load_pair(trunk, folder.path)

@@ -1,18 +1,17 @@
 """`data/code.json`: digests of the code behind each DVC stage, which the stages depend on."""
 
 import hashlib
-import json
 
 from common.code import ROOT, code_digest, evaluations_of
 from common.commands.pipeline_files import check_files
-from common.files import replace_text
-from common.params import load_params
-from common.paths import CODE, EXPERIMENTS
+from common.manifest import write_json
+from common.params import known_experiments, load_params
+from common.paths import CODE
 from common.profile import Profile
 from common.trunk.choice import SECTIONS
 
 WARM_STARTS = {"av": "common.arms.verbalizer", "ar": "common.arms.reconstructor"}
-"""Stages that neither train nor test."""
+"""Stages that make runs, and the modules that train these; no test belongs to them."""
 RENDERING = ("common.report.publish", "common.report.render", "common.report.index")
 TEMPLATES = ROOT / "common" / "report" / "templates"
 
@@ -20,13 +19,12 @@ TEMPLATES = ROOT / "common" / "report" / "templates"
 def write_code(profile: Profile) -> None:
     """Write the digests; NlaError when a pipeline file is not what `nla pipeline` would write."""
     check_files()
-    experiments = sorted(file.parent.name for file in EXPERIMENTS.glob("*/experiment.py"))
     found = {
         "stages": {stage: stage_code(stage, profile.teacher.format) for stage in SECTIONS},
-        "experiments": {name: experiment_code(name) for name in experiments},
+        "experiments": {name: experiment_code(name) for name in known_experiments()},
     }
     CODE.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(CODE, json.dumps(found, indent=2, sort_keys=True) + "\n")
+    write_json(CODE, found)
 
 
 def stage_code(stage: str, teacher_format: str = "") -> str:
@@ -44,7 +42,7 @@ def experiment_code(name: str) -> dict[str, object]:
     parts = [f"experiments.{name}.{part}" for part in ("rule", "findings")]
     there = [part for part in parts if ROOT.joinpath(*part.split(".")).with_suffix(".py").exists()]
     trunks = load_params(name).trunks
-    formats = {name: keys.get("teacher", {}).get("format", "") for name, keys in trunks.items()}
+    formats = {trunk: keys.get("teacher", {}).get("format", "") for trunk, keys in trunks.items()}
     return {
         "runs": code_digest(f"experiments.{name}.experiment"),
         "evaluations": code_digest(*evaluations_of(f"experiments.{name}.experiment")),

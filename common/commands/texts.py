@@ -51,8 +51,8 @@ def texts_by_arm(runs: Runs) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for arm, run in runs:
         if arm.label not in found and run.texts_file.exists():
-            tests = TestSet(arm.trunk(int(run.identity[3])))
-            found[arm.label] = texts_of_test(tests, run.table(run.texts_file))
+            written = run.table(run.texts_file)
+            found[arm.label] = texts_of_test(arm.test_set(run.seed), written)
     return found
 
 
@@ -75,7 +75,7 @@ def _tests(runs: Runs) -> TestSet | None:
     if not explaining:
         return None
     arm, run = explaining[0]
-    return TestSet(arm.trunk(int(run.identity[3])))
+    return arm.test_set(run.seed)
 
 
 def _mean(values: Sequence[int | float]) -> float:

@@ -49,7 +49,7 @@ class Tested(NamedTuple):
     @property
     def named(self) -> list[pl.Expr]:
         """The columns arm and seed."""
-        seed = int(self.run.identity[3])
+        seed = self.run.seed
         return [pl.lit(self.arm).alias("arm"), pl.lit(seed, pl.Int64).alias("seed")]
 
 

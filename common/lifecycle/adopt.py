@@ -14,6 +14,7 @@ from common.arms.verbalizer import warm_start_av
 from common.code import ROOT, code_digest
 from common.data.shards import adopt_shards
 from common.errors import NlaError
+from common.experiment import trunks_of
 from common.lifecycle.check import made_with
 from common.lifecycle.tune import known
 from common.manifest import manifest_file, read_json, stamp_manifest
@@ -45,7 +46,7 @@ def adopt(arms: Sequence[Arm], reason: str) -> list[str]:
     check_golden_curves()
     note = {"reason": reason, "commit": git_commit(), "when": time.strftime("%Y-%m-%d")}
     stamped = []
-    for trunk in {arm.plan.trunk.places.name: arm.plan.trunk for arm in arms}.values():
+    for trunk in trunks_of(arms).values():
         stamped += _adopt_trunk(trunk, note)
     return stamped + [line for arm in arms for line in _adopt_arm(arm, note)]
 
@@ -92,7 +93,7 @@ def _stamp(artefact: Path, code: str, note: Mapping[str, str]) -> bool:
 def _adopt_arm(arm: Arm, note: Mapping[str, str]) -> list[str]:
     """Adopt its finished runs."""
     if (best := known(arm)) is None:
-        log.info("%s is left alone: its study is not complete here", arm.run_folder(0).path.parent)
+        log.info("%s is left alone: its study is not complete here", arm.folder)
         return []
     stamped = []
     for seed in arm.seeds:

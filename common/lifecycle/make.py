@@ -86,7 +86,7 @@ def _test(arm: Arm, folder: RunFolder, seed: int, made: MadeWith) -> None:
             write_atomically(table, file)
     folder.samples_file.unlink(missing_ok=True)
     if arm.has_samples:
-        write_samples(folder, arm.trunk(seed), outcome)
+        write_samples(folder, arm.test_set(seed).table, outcome)
     seconds = round(time.perf_counter() - started, 2)
     folder.finish({**folder.trained, **outcome.facts, "evaluate_seconds": seconds})
 

@@ -6,17 +6,15 @@ import polars as pl
 
 from common.arms.arm import Outcome
 from common.evaluation.conditions import ORIGINAL
-from common.evaluation.test_set import TestSet
 from common.runs import RunFolder
 from common.schema import AV, EXPLANATION, KEY, TEACHER, TEXT
-from common.trunk.artefacts import Trunk
 
 SAMPLES, SOURCE_CHARACTERS = 20, 240
 
 
-def write_samples(folder: RunFolder, trunk: Trunk, outcome: Outcome) -> None:
+def write_samples(folder: RunFolder, table: pl.DataFrame, outcome: Outcome) -> None:
     """Write some test activations: the text's end, explanations, and how well each is read."""
-    lines = samples(TestSet(trunk).table, outcome).to_dicts()
+    lines = samples(table, outcome).to_dicts()
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     folder.samples_file.write_text(text, encoding="utf-8")
 
