@@ -49,7 +49,8 @@ golden: install  ## rewrite golden files after an intended change, then look at 
 bench: install  ## speed against the public alternatives, ratios in one run
 	$(BIN)/python -m bench
 
-repro: install  ## one experiment end to end: make repro EXPERIMENT=ar_small
+repro: install  ## one experiment end to end: make repro EXPERIMENT=ar_small PROFILE=laptop
+	$(if $(PROFILE),$(BIN)/nla profile $(PROFILE))
 	$(BIN)/dvc repro experiments/$(EXPERIMENT)
 
 report: install  ## render the report again from collected results

@@ -114,6 +114,11 @@ class BagOfWordsReconstructor(ProbedReconstructor):
         with torch.no_grad():
             self.head.bias.copy_(mean)
 
+    def operations(self, readings: Sequence[Reading]) -> float:
+        """Its parameters are used once for each text."""
+        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return 6.0 * trained * len(readings)
+
     def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
         """Output of the head for the mixed embeddings."""
         return self.head(self.last_state(tokens)).float()

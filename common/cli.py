@@ -24,7 +24,7 @@ app = typer.Typer(
 
 @app.command()
 def profile(
-    name: Annotated[str, typer.Argument(help="smoke, mini, laptop, gemma, gpu, hub or your own.")],
+    name: Annotated[str, typer.Argument(help="smoke, quick, laptop, gemma, gpu, hub or your own.")],
 ) -> None:
     """Choose the profile that DVC uses: writes the word into params.yaml."""
     from common.profile import choose_profile

@@ -166,10 +166,21 @@ class AVConfig(SupervisedConfig):
 
 
 class ARConfig(SupervisedConfig):
-    """Activation reconstructor training, the same for every arm."""
+    """Activation reconstructor training, the same for every arm.
+
+    `epochs` are those of the published AR; a smaller AR may pass over its examples more often, up
+    to the same number of floating-point operations. `validations` are those of one epoch.
+    """
 
     av_examples: int = Field(ge=0)
     """AV explanations (of the rl split) added to the `examples` teacher explanations."""
+    most_epochs: int = Field(default=1, ge=1)
+    """The most passes over the examples, however small an AR is."""
+    patience: int = Field(default=0, ge=0)
+    """The rate decays, and the run ends, after so many validations in a row without a better
+    `dev_fve`; 0: never early."""
+    head_rate: float = Field(default=1.0, gt=0)
+    """Learning rate of what is not a copy of the target's blocks, in units of `learning_rate`."""
     max_explanation_tokens: int = Field(default=96, ge=1)
 
 

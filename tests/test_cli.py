@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 def test_unknown_profile(repository: Path, refused: Refusal, command: list[str]):
     line = refused(*command)
     assert "unknown profile 'nosuch'" in line
-    assert "gpu, hub, laptop, mini, smoke" in line
+    assert "gpu, hub, laptop, quick, smoke" in line
     assert (repository / "params.yaml").read_text() == "profile: smoke\n"
 
 
@@ -69,7 +69,7 @@ def test_missing_artefact(
         (["run", "ar_small", "--workers", "0"], "--workers"),
         (["run", "ar_small", "--arms", "control"], "No such option: --arms"),
         (["rum", "ar_small"], "No such command 'rum'"),
-        (["profile", "smoke", "mini"], "unexpected extra argument"),
+        (["profile", "smoke", "quick"], "unexpected extra argument"),
     ],
 )
 def test_words_that_cannot_be_read_are_a_mistake_like_others(

@@ -33,7 +33,7 @@ def refused(name: str, match: str) -> str:
 def test_every_profile_is_valid(name: str):
     profile = load_profile(name)
     assert profile.name == name
-    assert len(profile.tuning.seeds) >= (1 if name in ("mini", "gemma") else 2)
+    assert len(profile.tuning.seeds) >= (1 if name in ("quick", "gemma") else 2)
     assert sum(profile.corpus.fractions.values()) == pytest.approx(1)
 
 

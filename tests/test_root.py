@@ -29,8 +29,8 @@ def inside(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_profile_is_written_at_the_root(
     repository: Path, inside: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    assert end_of("profile", "mini", monkeypatch=monkeypatch) == 0
-    assert (repository / "params.yaml").read_text() == "profile: mini\n"
+    assert end_of("profile", "quick", monkeypatch=monkeypatch) == 0
+    assert (repository / "params.yaml").read_text() == "profile: quick\n"
     assert (inside / "params.yaml").read_text() == "mine: true\n"
 
 
@@ -52,7 +52,7 @@ def test_a_typed_path_means_what_it_meant_where_it_was_typed(inside: Path, refus
     assert "unfinished run [runs/smoke/ar_small/control/0]" in refused("sync", str(run))
 
 
-@pytest.mark.parametrize("words", [["doctor"], ["profile", "mini"], ["run", "ar_small"]])
+@pytest.mark.parametrize("words", [["doctor"], ["profile", "quick"], ["run", "ar_small"]])
 def test_outside_of_the_repository_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal, words: list[str]
 ):
@@ -67,7 +67,7 @@ def test_another_copy_of_the_code_is_not_the_one_that_runs(
 ):
     (repository / "common").unlink()
     (repository / "common" / "profiles").mkdir(parents=True)
-    assert "`make install` here" in refused("profile", "mini")
+    assert "`make install` here" in refused("profile", "quick")
     assert (repository / "params.yaml").read_text() == "profile: smoke\n"
 
 
@@ -75,7 +75,7 @@ def test_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     shutil.rmtree(tmp_path / "gone")
-    assert "the current folder is gone" in refused("profile", "mini")
+    assert "the current folder is gone" in refused("profile", "quick")
 
 
 def test_the_root_is_the_nearest_folder_with_all_marks(repository: Path, inside: Path):

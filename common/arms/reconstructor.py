@@ -1,6 +1,7 @@
 """Arms that compare reconstructors: each trains one AR on the same texts and tests it."""
 
 import itertools
+import math
 from typing import Any
 
 import polars as pl
@@ -57,25 +58,40 @@ class ReconstructorArm(Arm):
     def train(self, run: Any, config: ARConfig, seed: int, trial: Any = None) -> tuple[Any, dict]:
         """Train the AR; a trial sees fewer examples and may be pruned."""
         from lightning import seed_everything
+        from lightning.pytorch.callbacks import Callback
 
         from common.training.pruning import Pruning
+        from common.training.sft_ar import UntilFlat
         from common.training.trainer import fit
 
         seed_everything(keyed_seed("train", seed) % 2**31, verbose=False)
         trunk = self.trunk(seed)
         model = self.build(trunk)
         examples = self.examples(trunk, self.profile.tuning.examples if trial else None)
+        config = self.with_epochs(trunk, model, config, examples)
         plan = plan_batches(examples, config.batch_size, config.epochs, seed)
         module, data = reading_lesson(trunk, model, config, plan, self.view)
-        callbacks = [Pruning(trial)] if trial else []
+        callbacks: list[Callback] = [UntilFlat()] if config.patience else []
+        callbacks += [Pruning(trial)] if trial else []
         facts = fit(module, data, self.profile.trainer, run, callbacks, resumable=trial is None)
         facts |= {
             "learning_rate": config.learning_rate,
             "weight_decay": config.weight_decay,
             "examples": len(examples),
-            "train_tokens": sum(model.tokens_in([e.text for e in batch]) for batch in data.train),
+            "train_tokens": _tokens(model, data.train[: module.global_step]),
         }
-        return model, facts
+        return model, facts | ({"flat": module.is_flat} if config.patience else {})
+
+    def with_epochs(
+        self, trunk: Trunk, model: Reconstructor, config: ARConfig, examples: list[Example]
+    ) -> ARConfig:
+        """As many epochs as cost no more than those of the published AR, and their validations."""
+        [readings] = with_sources(trunk, [examples], self.view)
+        asked = [example.text for example in readings]
+        affordable = config.epochs * _published(trunk, asked) / model.operations(asked)
+        most = max(config.epochs, config.most_epochs)
+        epochs = min(most, max(1, math.floor(affordable + 1e-6)))
+        return config.replace(epochs=epochs, validations=config.validations * epochs)
 
     def save(self, trained: Reconstructor, run: RunFolder) -> None:
         """`checkpoint/ar.safetensors`."""
@@ -169,6 +185,19 @@ def reading_lesson(
     module = ReconstructorModule(model, config, len(plan), variance)
     batches = with_sources(trunk, in_order(dev, trunk.profile.evaluation.batch_size), view)
     return module, NlaDataModule(plan, batches, trunk.store, collate)
+
+
+def _published(trunk: Trunk, readings: list[Reading]) -> float:
+    """Operations of one training pass of the published AR over some explanations."""
+    limit, blocks = trunk.profile.ar.max_explanation_tokens, trunk.target.model.get_decoder().layers
+    width = trunk.target.manifest["d_model"]
+    trained = sum(p.numel() for block in blocks[: trunk.layer + 1] for p in block.parameters())
+    tokens = Reconstructor(trunk.tokenizer, limit).tokens_in(readings)
+    return 6.0 * (trained + width * (width + 1)) * tokens
+
+
+def _tokens(model: Reconstructor, batches: list[list[Example]]) -> int:
+    return sum(model.tokens_in([example.text for example in batch]) for batch in batches)
 
 
 def with_sources(trunk: Trunk, plan: list[list[Example]], view: View) -> list[list[Example]]:

@@ -89,7 +89,7 @@ def _speed(profile: Profile) -> Finding:
         return Finding(f"{device_name()}, training in {profile.trainer.precision}")
     low = in_bfloat16(profile.trainer.precision)
     speed = multiplication_speed(torch.bfloat16 if low else torch.float32) / 1e9
-    note = "; `nla profile mini` is made for CPUs as slow as this" if speed < SLOW else ""
+    note = "; `nla profile quick` is made for CPUs as slow as this" if speed < SLOW else ""
     return Finding(
         f"{device_name()}: {speed:.0f} GFLOP/s in matrix products, training in"
         f" {profile.trainer.precision}{note}"

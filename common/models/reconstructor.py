@@ -66,6 +66,19 @@ class Reconstructor(nn.Module):
         """Named terms whose sum is minimised; always has `mse` = 2(1 - cos)."""
         return {"mse": normalized_mse(predictions, activations)}
 
+    def copied_parameters(self) -> list[nn.Parameter]:
+        """Trainable parameters that start as copies of the target's."""
+        return []
+
+    def operations(self, readings: Sequence[Reading]) -> float:
+        """Floating-point operations of one training pass over some readings.
+
+        Each trainable parameter is used for each token: 2 operations forward, 4 backward.
+        Source: Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1.
+        """
+        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return 6.0 * trained * self.tokens_in(readings)
+
     @property
     def last_bias(self) -> nn.Parameter | None:
         """The bias that is added to every output at the very end, if there is one."""
@@ -109,6 +122,10 @@ class TruncatedReconstructor(Reconstructor):
         self.head = nn.Linear(width, width, bias=True)
         nn.init.eye_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+
+    def copied_parameters(self) -> list[nn.Parameter]:
+        """The blocks."""
+        return [p for p in self.decoder.parameters() if p.requires_grad]
 
     @property
     def last_bias(self) -> nn.Parameter | None:

@@ -150,3 +150,23 @@ def test_a_warm_start_of_older_code_is_what_it_is(
     assert isinstance(load_ar(Trunk(choose_trunk(two_steps))), Reconstructor)
     with pytest.raises(NlaError, match=r"a run of other code than today's.*dvc repro ar"):
         check_current(warm_start_ar(choose_trunk(two_steps)), 0)
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_smaller_ar_passes_over_its_examples_more_often_for_as_many_operations(
+    two_steps: Profile,
+):
+    """Of nine blocks: control has the profile's epochs, one block nearly nine times as many."""
+    longer = two_steps.replace(ar=two_steps.ar.replace(epochs=2, most_epochs=15, validations=2))
+    found = {}
+    for name in ("control", "blocks_4", "blocks_1", "bag_of_words"):
+        arm = arm_named(f"ar_small/{name}", longer)
+        assert isinstance(arm, ReconstructorArm)
+        trunk = arm.trunk(0)
+        examples = arm.examples(trunk)
+        found[name] = arm.with_epochs(trunk, arm.build(trunk), longer.ar, examples)
+    epochs = {name: config.epochs for name, config in found.items()}
+    assert epochs == {"control": 2, "blocks_4": 4, "blocks_1": 15, "bag_of_words": 15}
+    assert found["blocks_4"].validations == 8
+    once = two_steps.ar
+    assert arm.with_epochs(trunk, arm.build(trunk), once, examples).epochs == once.epochs == 1

@@ -50,14 +50,14 @@ def test_questions_answers_and_what_is_not_run_yet(reports, experiments):
     write(reports, "gpu", "baseline", sentence="No.", key=ABSENT)
     write(reports, "smoke", "baseline", sentence="Not measured.", checks_only=True)
     write(reports, "laptop", "ar_small", question="?", verdict="Old.\nLong.")
-    write(reports, "mini", "ar_small", question="?", verdict="Old.")
+    write(reports, "quick", "ar_small", question="?", verdict="Old.")
     lines = index(reports, experiments)
     start = lines.index("| question | answer | key figure | profile | report |")
     assert lines[start + 2 : start + 7] == [
         rf"| Does it \| work? | No. | {ABSENT} | gpu | [`baseline`](gpu/baseline.md) |",
         r"|  | Yes \| no. | `a`: 0.1 [0.0, 0.2]° | laptop | [`baseline`](laptop/baseline.md) |",
         f"| How small? | older report | {ABSENT} | {ABSENT} "
-        "| `ar_small`: [laptop](laptop/ar_small.md), [mini](mini/ar_small.md) |",
+        "| `ar_small`: [laptop](laptop/ar_small.md), [quick](quick/ar_small.md) |",
         f"|  | not yet run | {ABSENT} | {ABSENT} "
         "| [`ar_small_rl`](../experiments/ar_small_rl/README.md) |",
         f"|  | not yet run | {ABSENT} | {ABSENT} | `ar_tiny` |",
