@@ -61,7 +61,8 @@ _KNOWN = [
     for phrase in templates
 ]
 _KNOWN_START = re.compile(
-    rf"(?<=[.!?])\s+(?={'|'.join(pattern.pattern for _, pattern in _KNOWN)})", re.DOTALL
+    rf"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?={'|'.join(pattern.pattern for _, pattern in _KNOWN)})",
+    re.DOTALL,
 )
 
 
@@ -114,9 +115,7 @@ def outline(text: str) -> Outline:
     phrase, the next mark, or the end.
     """
     quoted = _quoted(text)
-    masked = text
-    for start, end in quoted:
-        masked = masked[:start] + "\x00" * (end - start) + masked[end:]
+    masked = _masked(text, quoted)
     starts = {0, *(match.end() for match in _SENTENCE_END.finditer(masked)), *_known_starts(text)}
     starts -= {place for start, end in quoted for place in range(start + 1, end)}
     statements: list[Statement] = []
@@ -127,6 +126,15 @@ def outline(text: str) -> Outline:
             kind = _kind(words, masked[first : first + len(words)], known)
             statements.append(Statement(kind, first, first + len(words)))
     return Outline(text, statements, _outside_next(text, statements, quoted))
+
+
+def _masked(text: str, quoted: Spans) -> str:
+    """The text with other signs in place of quotations, but for a full stop at the end of one."""
+    for start, end in quoted:
+        stops = text[end - 2] in ".!?" and end - start > 2
+        mask = "\x00" * (end - start - stops) + "." * stops
+        text = text[:start] + mask + text[end:]
+    return text
 
 
 def _known_starts(text: str) -> list[int]:

@@ -106,6 +106,14 @@ def test_an_open_quotation_lasts_to_the_next_statement_mark_or_end(text: str, en
     assert outline(text).ending_words == ending
 
 
+def test_a_full_stop_before_the_closing_mark_ends_a_statement():
+    text = 'Ends with "the sea." Next perhaps "." or "The". On seas: Sea.'
+    assert [kind for kind, _ in kinds(text)] == [QUOTE, NEXT, TOPIC]
+    assert outline(text).quoted == ["the sea."]
+    assert len(kinds('It says "of the sea." The lamp is off.')) == 2
+    assert len(kinds('Of "a." or "b." in "c. D".')) == 1
+
+
 def test_a_text_that_is_cut_off_keeps_its_known_statements():
     text = 'Ends with "a dog". Next perhaps "ran". On biology: Dog, Domesti'
     assert [kind for kind, _ in kinds(text)] == [QUOTE, NEXT, TOPIC]
