@@ -199,7 +199,7 @@ class PolicyArm(Arm):
             judge.rows(untrained, {ORIGINAL: [*texts]}, AV_UNTRAINED_AR, view),
             judge.rows(read, {ORIGINAL: taught}, TEACHER, view),
         ]
-        spoken = Spoken(tests, trained.verbalizer, read, texts, seed)
+        spoken = Spoken(tests, trained.verbalizer, read, texts, seed, written)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
         sizes = [model_sizes(model) for model in trained[:2]]
         both = {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
@@ -212,11 +212,14 @@ class PolicyArm(Arm):
         return self.load(run)[:2]
 
     def test_measures(self) -> Sequence[Any]:
-        """Further measures of the AV's texts: functions of common/evaluation/spoken.py."""
+        """Further measures of the AV's texts: functions of a `Spoken`."""
+        from common.evaluation.content import content_measures
+        from common.evaluation.decodable import decodable_measures
         from common.evaluation.sampled import sampled_measures
         from common.evaluation.spoken import splice_measures, text_measures
 
-        return text_measures, splice_measures, sampled_measures
+        said = text_measures, content_measures, decodable_measures
+        return *said, splice_measures, sampled_measures
 
     def _files(self, pair: Pair, seed: int) -> list[tuple[str, Any, dict[str, str]]]:
         """File, model, and metadata that must agree: weights fit only their own warm start."""

@@ -100,17 +100,19 @@ class VerbalizerArm(Arm):
         tests = self.test_set(seed)
         texts = speak(tests, trained.to(best_device()))
         read = reader_of(load_ar(tests.trunk), self.profile)
-        spoken = Spoken(tests, trained, read, texts_of_test(tests, texts), seed)
+        spoken = Spoken(tests, trained, read, texts_of_test(tests, texts), seed, texts)
         rows = tests.judge.rows(read, self.test_conditions(tests, spoken.texts), AV)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
         facts = model_sizes(trained) | {"variance": tests.variances()[0]}
         return Outcome(rows, measures, texts, facts=facts)
 
     def test_measures(self) -> Sequence[Any]:
-        """Further measures of the AV's texts: functions of common/evaluation/spoken.py."""
+        """Further measures of the AV's texts: functions of a `Spoken`."""
+        from common.evaluation.content import content_measures
+        from common.evaluation.decodable import decodable_measures
         from common.evaluation.spoken import loss_measures, text_measures
 
-        return text_measures, loss_measures
+        return text_measures, content_measures, decodable_measures, loss_measures
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
         """The AV of the run, and the pair's warm-started AR."""

@@ -55,14 +55,16 @@ class WriterArm(Arm):
         items = explained(tests)
         written = items.with_columns(pl.Series(EXPLANATION, trained.write(items, 1, seed)))
         read = reader_of(load_ar(tests.trunk), self.profile)
-        spoken = Spoken(tests, None, read, texts_of_test(tests, written), seed)
+        spoken = Spoken(tests, None, read, texts_of_test(tests, written), seed, written)
         rows = tests.judge.rows(read, self.test_conditions(tests, spoken.texts), AV)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
         texts = written.select("key", "doc_id", "split", EXPLANATION)
         return Outcome(rows, measures, texts, facts={"variance": tests.variances()[0]})
 
     def test_measures(self) -> Sequence[Any]:
-        """Further measures of the writer's texts: functions of common/evaluation/spoken.py."""
+        """Further measures of the writer's texts: functions of a `Spoken`."""
+        from common.evaluation.content import content_measures
+        from common.evaluation.decodable import decodable_measures
         from common.evaluation.spoken import text_measures
 
-        return (text_measures,)
+        return text_measures, content_measures, decodable_measures

@@ -100,7 +100,7 @@ def _inside_quotes(text: str) -> str:
 
 def _next_statement(tokens: Sequence[str], probs: Sequence[float], random: Random) -> list[str]:
     """Empty when the target's predictions were not read."""
-    shown = list(dict.fromkeys(map(_shown, tokens)))
+    shown = list(dict.fromkeys(map(shown_token, tokens)))
     if not shown:
         return []
     name = next(
@@ -109,7 +109,7 @@ def _next_statement(tokens: Sequence[str], probs: Sequence[float], random: Rando
     return [_phrase(name, random, **dict(zip(("first", "second", "third"), shown, strict=False)))]
 
 
-def _shown(token: str) -> str:
+def shown_token(token: str) -> str:
     """A next token as it is written: quoted, or named where a quote would show nothing."""
     if _END.fullmatch(token.strip()):
         return "the end"

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from common.config import EvaluationConfig
+from common.evaluation.swaps import swaps
 from common.evaluation.transforms import prefix, transform_all
 from common.schema import DOC_ID, EXPLANATION, KEY, TEXT, TOKEN_IDS
 from common.target.text import decode
@@ -28,8 +29,10 @@ def conditions(table: pl.DataFrame, config: EvaluationConfig, tokenizer: Any) ->
         for count in config.prefix_lengths
     }
     transformed = transform_all(texts, keys, table[TEXT].to_list())
-    swapped = shuffled(texts, table[DOC_ID].to_list())
-    return {ORIGINAL: list(texts), SHUFFLED: swapped, **transformed, **prefixes}
+    doc_ids = table[DOC_ID].to_list()
+    exchanged = swaps(texts, keys, doc_ids)
+    whole = {ORIGINAL: list(texts), SHUFFLED: shuffled(texts, doc_ids)}
+    return {**whole, **exchanged, **transformed, **prefixes}
 
 
 def shuffled(texts: list[str], doc_ids: list[str]) -> list[str | None]:

@@ -1,4 +1,4 @@
-"""The explanations of the test activations by an AV, and measures of them.
+"""The explanations of the test activations by a writer, and measures of them.
 
 Each measure is a function of `Spoken` that gives one row per activation and value: key, cluster
 (its document), measure, value. An arm lists the measures that it uses.
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from common.device import best_device, in_bfloat16
 from common.evaluation.conditions import other_documents
+from common.evaluation.copied import copied
 from common.evaluation.test_set import TestSet
-from common.metrics.quotes import quote_share, unpaired_marks, verbatim_ngram_share
+from common.metrics.quotes import quote_share, unpaired_marks
 from common.models.verbalizer import Verbalizer
 from common.rollout.sampler import sample_explanations
 from common.schema import (
@@ -42,6 +43,8 @@ class Spoken(NamedTuple):
     read: Reader
     texts: list[str]
     seed: int
+    written: pl.DataFrame
+    """All its explanations, those of `texts` and of other splits: key, split, explanation."""
 
 
 def explained(tests: TestSet) -> pl.DataFrame:
@@ -72,14 +75,14 @@ def texts_of_test(tests: TestSet, written: pl.DataFrame) -> list[str]:
 
 
 def text_measures(spoken: Spoken) -> pl.DataFrame:
-    """Length in tokens, share inside quotation marks, unpaired marks, verbatim 4-grams."""
+    """Length in tokens, share inside quotation marks, unpaired marks, and what is copied."""
     tests, texts = spoken.tests, spoken.texts
-    pairs = zip(texts, tests.table[TEXT].to_list(), strict=True)
+    sources, documents = tests.table[TEXT].to_list(), tests.table[DOC_ID].to_list()
     columns = {
         "tokens": [len(ids) for ids in encode(tests.trunk.tokenizer, texts)],
         "quote_share": [quote_share(text) for text in texts],
         "unpaired_marks": [unpaired_marks(text) for text in texts],
-        "verbatim_4gram_share": [verbatim_ngram_share(*pair) for pair in pairs],
+        **copied(texts, sources, other_documents(documents)),
     }
     tensors = {name: torch.tensor(values) for name, values in columns.items()}
     return measures_of(tests.table, tensors)

@@ -1,0 +1,33 @@
+"""Measures of what an explanation has copied, or pretends to have copied, from the source text."""
+
+from collections.abc import Sequence
+
+from common.evaluation.statements import outline
+from common.metrics.copying import invented_share, longest_run, matched_suffix
+
+SUFFIXES = range(1, 5)
+
+
+def copied(
+    texts: Sequence[str], sources: Sequence[str], others: Sequence[int]
+) -> dict[str, list[float]]:
+    """Columns of values, one for each text, by measure.
+
+    `suffix_k` is 1 where the explanation's quotation ends in the true last k words, else 0;
+    `suffix_excess_k` is that minus the same with the text of another document, whose rows are
+    `others`: -1, 0 or 1. `longest_run` is in words, `invented` a share of the quoted words.
+    """
+    outlines = [outline(text) for text in texts]
+    endings = [one.ending_words for one in outlines]
+    own = [matched_suffix(*pair) for pair in zip(endings, sources, strict=True)]
+    swapped = [endings[other] for other in others]
+    chance = [matched_suffix(*pair) for pair in zip(swapped, sources, strict=True)]
+    found: dict[str, list[float]] = {}
+    for k in SUFFIXES:
+        found[f"suffix_{k}"] = [float(count >= k) for count in own]
+        pairs = zip(own, chance, strict=True)
+        found[f"suffix_excess_{k}"] = [float(a >= k) - float(b >= k) for a, b in pairs]
+    pairs = list(zip(texts, outlines, sources, strict=True))
+    found["longest_run"] = [float(longest_run(text, source)) for text, _, source in pairs]
+    found["invented"] = [invented_share(one.quoted, source) for _, one, source in pairs]
+    return found
