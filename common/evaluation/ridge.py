@@ -128,9 +128,7 @@ class _Moments(NamedTuple):
     @classmethod
     def of(cls, features: Tensor, targets: Tensor) -> "_Moments":
         sums, products = (features.sum(0), targets.sum(0)), (features.T @ features,)
-        return cls(
-            len(features), *sums, *products, features.T @ targets, targets.square().sum()
-        )
+        return cls(len(features), *sums, *products, features.T @ targets, targets.square().sum())
 
     def without(self, part: "_Moments") -> "_Moments":
         return _Moments(*(mine - its for mine, its in zip(self, part, strict=True)))

@@ -109,9 +109,7 @@ def beyond(errors: Float[Tensor, " rows"], of_base: float) -> float:
     return fve(errors, of_base)
 
 
-def _checked(
-    mean: Tensor, activations: Tensor, parts: list[Tensor]
-) -> tuple[Tensor, list[Tensor]]:
+def _checked(mean: Tensor, activations: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """n(h) - μ and the parts minus μ, in float64."""
     if any(part.shape != activations.shape for part in parts) or not activations.numel():
         shapes = ", ".join(str(tuple(part.shape)) for part in parts)
