@@ -29,7 +29,7 @@ class Judge:
         mean_norm: float,
         config: EvaluationConfig,
     ) -> None:
-        """`mean` is μ; `mean_norm`, the mean raw length in training, gives a direction its scale."""
+        """`mean` is μ; `mean_norm`, the mean raw length in training, scales directions."""
         self.test, self.dev, self.mean, self.mean_norm = test, dev, mean, mean_norm
         self.table, self.activations = test.table, test.activations
         self.beyond = Beyond(dev, test, mean)
