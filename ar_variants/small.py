@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.errors import NlaError
-from common.evaluation.ridge import fit_by_document
+from common.evaluation.ridge import ridge_by_document
 from common.metrics.fve import normalize
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.rollout.reading import read_in_batches
@@ -142,17 +142,7 @@ def start_at_probe(
     The penalty is the best of `PENALTIES` when whole documents are left out. Outputs get the mean
     length of the features, as an identity head's would have.
     """
-    from sklearn.linear_model import Ridge
-
-    variance = len(features) * float(features.var(0, correction=0).mean())
-    penalties = {"alpha": [variance * penalty for penalty in PENALTIES]}
-    found = fit_by_document(
-        Ridge(solver="cholesky"),
-        penalties,
-        features.double().numpy(),
-        activations.cpu().double(),
-        documents,
-    )
+    found = ridge_by_document([features], activations.cpu(), documents, PENALTIES)
     scale = float(features.norm(dim=1).mean()) / activations.shape[1] ** 0.5
-    head.weight.copy_(torch.from_numpy(scale * found.coef_))
-    head.bias.copy_(torch.from_numpy(scale * found.intercept_))
+    head.weight.copy_(scale * found.weight.T)
+    head.bias.copy_(scale * found.bias)

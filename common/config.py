@@ -287,6 +287,10 @@ class EvaluationConfig(Config):
     """Explanations of training activations that each trained AV writes for a neutral AR."""
     best_of_activations: int = Field(default=100, ge=1)
     """Test activations that are explained several times, for the best of n."""
+    damaged_documents: int = Field(default=150, ge=1)
+    """Test documents whose explanations are also read damaged, shortened or swapped."""
+    neutral_readers: int = Field(default=3, ge=1)
+    """How many neutral ARs, each with its own order of examples, read what all arms write."""
     embedder: str = "target"
     """Encoder of the ridge floor: `target` (its mean state), a folder, a hub name or a package."""
     embedder_sha256: str | None = None

@@ -37,6 +37,7 @@ class TrunkPlaces:
         self.target = self._place("target", "target")
         self.corpus = self._place("corpus", "corpus.parquet")
         self.activations = self._place("activations", "activations")
+        self.last_tokens = self._place("last_tokens", "last_tokens.parquet")
         self.explanations = self._place("explanations", "explanations.parquet")
         self.av_runs, self.ar_runs = self._runs("av"), self._runs("ar")
         self.av_texts = self._place("av_text", "av_text")

@@ -29,6 +29,10 @@ TEACHER, AV = "teacher", "av"
 AV_UNTRAINED_AR, AV_NEUTRAL_AR = "av_untrained_ar", "av_neutral_ar"
 """An AV's own text, read by the AR as it was before, or by an AR trained on all arms' texts."""
 
+NEAREST_TEXT, NEXT_TOKENS_TEXT = "nearest_text", "next_tokens_text"
+"""Reference writers, whose texts an arm's own AR reads: the teacher's text of the nearest training
+activation, and a list of the target's own likeliest next tokens."""
+
 
 def activation_key(doc_id: str, position: int) -> str:
     """The key that joins activations, explanations and results: `<doc_id>:<position>`."""

@@ -73,7 +73,7 @@ def trunk_root(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         shutil.copytree(target_folder, places.target)
-        for stage in ("corpus", "activations", "explanations"):
+        for stage in ("corpus", "activations", "last_tokens", "explanations"):
             run_stage(stage, choose_trunk(smoke))
         spoken = pl.read_parquet(places.explanations).filter(pl.col(SPLIT).is_in([DEV, TEST, RL]))
         read = read_manifest(places.activations, "activations")

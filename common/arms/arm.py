@@ -22,7 +22,7 @@ from common.runs import RunFolder
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import TrunkChoice
 
-REPORT_ONLY = {"resamples", "embedder", "embedder_sha256"}
+REPORT_ONLY = {"resamples", "embedder", "embedder_sha256", "neutral_readers"}
 """Keys of `evaluation` that only reports and floors read: a change of them tests no run again."""
 
 
@@ -84,6 +84,8 @@ class Arm:
     """Parts of the profile that the test reads."""
     data: ClassVar[tuple[str, ...]] = ()
     """Artefacts of the trunk that training or test reads, by name."""
+    tested_data: ClassVar[tuple[str, ...]] = ()
+    """Artefacts of the trunk that the test alone reads; a change trains nothing again."""
     curves: ClassVar[tuple[str, ...]] = ("train_loss", "dev_fve")
     """Metrics that a report draws."""
     objective: ClassVar[str] = "dev_fve"
@@ -180,13 +182,20 @@ class Arm:
         return tuple(dict.fromkeys([type(self).__module__, *_experiment_module(self.plan)]))
 
     def needs(self, seed: int) -> Sequence[Need]:
-        """What a run is made from: here the artefacts named by `data`."""
+        """What a run is trained with: here the artefacts named by `data`."""
+        return self._artefacts(self.data, seed)
+
+    def tested_needs(self) -> Sequence[Need]:
+        """What the test alone reads: here the artefacts named by `tested_data`, equal for pairs."""
+        return self._artefacts(self.tested_data, seed=0)
+
+    def _artefacts(self, names: Sequence[str], seed: int) -> list[Need]:
         trunk = self.trunk(seed)
 
         def digest(name: str) -> Callable[[], str]:
             return lambda: trunk.digests([name])[name]
 
-        return [Need(name, trunk.places.of(name), digest(name)) for name in self.data]
+        return [Need(name, trunk.places.of(name), digest(name)) for name in names]
 
     def trained_with(self, seed: int) -> dict[str, Any]:
         """Settings and data that a training run depends on, except values that tuning chooses."""
@@ -199,6 +208,8 @@ class Arm:
     def tested_with(self) -> dict[str, Any]:
         """Settings that only the test depends on."""
         sections = {name: getattr(self.profile, name).decisive() for name in self.tested_sections}
+        if needs := self.tested_needs():
+            sections["tested_data"] = {need.name: need.digest() for need in needs}
         if "evaluation" in sections:
             for name in REPORT_ONLY:
                 del sections["evaluation"][name]

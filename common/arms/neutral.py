@@ -1,4 +1,4 @@
-"""One AR for all arms, trained from the target's weights on equally many explanations of each."""
+"""ARs for all arms, trained from the target's weights on equally many explanations of each."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -20,39 +20,54 @@ from common.trunk.artefacts import Trunk
 
 
 class NeutralAR(Evaluation):
-    """An AR that reads what all arms have written; no AV was trained against it."""
+    """ARs that read what all arms have written; no AV was trained against them.
+
+    Several, which differ in the order of their examples: what only one reader sees is no finding.
+    """
 
     name = NEUTRAL
     sections = ("ar", "trainer", "evaluation", "tuning")
 
     def places(self, arms: Sequence[Arm]) -> list[Path]:
-        """The folder of its run."""
+        """The folder of their runs."""
         return [_arm(arms).folder]
 
     def own_arms(self, arms: Sequence[Arm]) -> list[Arm]:
-        """The neutral AR."""
+        """The arm whose seeds are the neutral ARs."""
         return [_arm(arms)]
 
     def run(self, arms: Sequence[Arm]) -> None:
-        """Train and test it; NlaError for an arm's run that is missing or outdated."""
+        """Train and test them; NlaError for an arm's run that is missing or outdated."""
         from common.lifecycle.make import make_run
 
         for arm, seed in _runs(arms):
             _current(arm, seed)
-        make_run(_arm(arms), 0)
+        neutral = _arm(arms)
+        for seed in neutral.seeds:
+            make_run(neutral, seed)
 
     def collect(self, arms: Sequence[Arm]) -> Collected:
-        """Rows for the arms and for floors fitted to the same texts, and curves."""
+        """Means over the neutral ARs for the arms, floors fitted to the same texts, and curves.
+
+        Curves are those of the first neutral AR.
+        """
+        from common.evaluation.neutral import mean_reader
+
         neutral = _arm(arms)
-        folder = _current(neutral, 0)
-        facts = {"missing_floors": folder.summary["missing_floors"]}
-        looked = folder.curves_file.exists()
-        curves = folder.table(folder.curves_file) if looked else None
-        return Collected(folder.table(folder.rows_file), curves=curves, facts=facts)
+        folders = [_current(neutral, seed) for seed in neutral.seeds]
+        first = folders[0]
+        facts = {
+            "missing_floors": first.summary["missing_floors"],
+            "neutral_readers": len(folders),
+        }
+        looked = first.curves_file.exists()
+        curves = first.table(first.curves_file) if looked else None
+        rows = mean_reader([folder.table(folder.rows_file) for folder in folders])
+        return Collected(rows, curves=curves, facts=facts)
 
 
 class NeutralArm(ReconstructorArm):
-    """The neutral AR as a run; it is trained on activations on which no AV was optimised."""
+    """The neutral ARs as runs; they are trained on activations on which no AV was optimised."""
 
     has_samples = False
 
@@ -64,6 +79,10 @@ class NeutralArm(ReconstructorArm):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as plan and arms: another process builds it again."""
         return type(self), (self.plan, self.arms)
+
+    def pair_of(self, seed: int) -> int:
+        """All read what the arms of all pairs have written, and the first pair's dev texts."""
+        return 0
 
     def needs(self, seed: int) -> Sequence[Need]:
         """The trunk, and the run of every arm: its weights and what it has written."""
@@ -83,22 +102,27 @@ class NeutralArm(ReconstructorArm):
         return [*chain(*apart), *examples_of(taught, len(apart[0]))]
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
-        """How it reads the arms' test explanations, with floors, and their dev explanations."""
+        """How it reads the arms' test explanations, and their dev explanations.
+
+        Floors, and the dev explanations of all validations, are left to the first.
+        """
         from common.evaluation.neutral import Tested, read_dev_texts, read_tests
-        from common.evaluation.trunk_floors import fit_floors
+        from common.evaluation.trunk_floors import fit_references
         from common.models.sizes import model_sizes
         from common.rollout.reading import reader_of
 
         trunk, read = self.trunk(seed), reader_of(trained, self.profile)
-        floors = fit_floors(trunk, self.examples(trunk))
+        tests, first = self.test_set(seed), seed == self.seeds[0]
+        references = fit_references(tests, self.examples(trunk)) if first else None
         tested = [
             Tested(arm.run_folder(s), arm.label, arm.test_set(s), _texts(arm.run_folder(s)))
             for arm, s in _runs(self.arms)
         ]
-        facts = model_sizes(trained) | {"missing_floors": floors.missing}
-        facts |= {"variance": self.test_set(seed).variances()[0]}
-        rows = read_tests(read, tested, floors.readers)
-        return Outcome(rows, curves=read_dev_texts(trunk, read, tested), facts=facts)
+        facts = model_sizes(trained) | tests.denominators
+        facts |= {"missing_floors": references.missing} if references else {}
+        rows = read_tests(read, tested, references)
+        curves = read_dev_texts(trunk, read, tested) if first else None
+        return Outcome(rows, curves=curves, facts=facts)
 
 
 def balanced(written: Sequence[tuple[str, pl.DataFrame]]) -> list[list[Example]]:
@@ -115,13 +139,17 @@ def balanced(written: Sequence[tuple[str, pl.DataFrame]]) -> list[list[Example]]
 
 
 def _arm(arms: Sequence[Arm]) -> NeutralArm:
-    """The neutral arm, named after the experiment, on the trunk of the control."""
+    """The neutral arm, named after the experiment, on the trunk of the control.
+
+    Its seeds are the neutral ARs.
+    """
     plan = arms[0].plan
     activations = {arm.plan.trunk.places.activations for arm in arms}
     if len(activations) > 1:
         what = f"the arms of {plan.experiment} explain different activations"
         raise NlaError(what, remedy="no AR can read them all: leave NeutralAR out")
-    return NeutralArm(ArmPlan(NEUTRAL, plan.experiment, NoSettings(), plan.trunk), arms)
+    seeds = tuple(range(plan.trunk.profile.evaluation.neutral_readers))
+    return NeutralArm(ArmPlan(NEUTRAL, plan.experiment, NoSettings(), plan.trunk, seeds), arms)
 
 
 def _runs(arms: Iterable[Arm]) -> list[tuple[Arm, int]]:

@@ -54,6 +54,7 @@ class PolicyArm(Arm):
     tuned_section = "rl"
     sections = ("trainer",)
     data = ("target", "corpus", "activations", "explanations", "av_text")
+    tested_data = ("last_tokens",)
     has_samples = True
     curves = (
         "dev_fve",
@@ -184,27 +185,29 @@ class PolicyArm(Arm):
     def test(self, trained: Pair, seed: int) -> Outcome:
         """Let the AV explain the test activations, and measure how the ARs read the texts."""
         from common.evaluation.conditions import ORIGINAL
+        from common.evaluation.references import read_references
         from common.evaluation.spoken import Spoken, speak, texts_of_test
         from common.rollout.reading import reader_of
 
         tests = self.test_set(seed)
         written = speak(tests, trained.verbalizer.to(best_device()))
-        texts = texts_of_test(tests, written)
-        taught = tests.table[TEACHER].to_list()
+        texts, dev = texts_of_test(tests, written), tests.written_in(written).dev
+        taught = tests.written_by(TEACHER)
         read, judge = reader_of(trained.reconstructor, self.profile), tests.judge
         view = self.partner(seed).view
         untrained = reader_of(trained.untrained, self.profile)
         rows = [
-            judge.rows(read, self.test_conditions(tests, texts), AV, view),
-            judge.rows(untrained, {ORIGINAL: [*texts]}, AV_UNTRAINED_AR, view),
-            judge.rows(read, {ORIGINAL: taught}, TEACHER, view),
+            judge.rows(read, self.test_conditions(tests, texts), AV, view, dev),
+            judge.rows(untrained, {ORIGINAL: [*texts]}, AV_UNTRAINED_AR, view, dev),
+            judge.rows(read, {ORIGINAL: [*taught.test]}, TEACHER, view, taught.dev),
+            read_references(tests, read, view),
         ]
         spoken = Spoken(tests, trained.verbalizer, read, texts, seed, written)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
         sizes = [model_sizes(model) for model in trained[:2]]
         both = {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
         facts = both | {"ar_parameters": sizes[1]["parameters"]}
-        facts |= {"variance": tests.variances()[0]}
+        facts |= tests.denominators
         return Outcome(pl.concat(rows), measures, written, facts=facts)
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:

@@ -30,6 +30,7 @@ class ReconstructorArm(Arm):
     tuned_section = "ar"
     sections = ("trainer",)
     data = ("target", "corpus", "activations", "explanations", "av_text")
+    tested_data = ("last_tokens",)
     has_samples = True
 
     @property
@@ -106,16 +107,19 @@ class ReconstructorArm(Arm):
         return model.eval()
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
-        """Test the AR on the test explanations of the teacher and of the AV."""
+        """Test the AR on the explanations of the teacher and of the AV, and reference texts."""
+        from common.evaluation.references import read_references
         from common.rollout.reading import reader_of
 
         tests, read = self.test_set(seed), reader_of(trained, self.profile)
         frames = [
-            tests.judge.rows(read, tests.conditions_by(source), source, self.view)
+            tests.judge.rows(
+                read, tests.conditions_by(source), source, self.view, tests.written_by(source).dev
+            )
             for source in (TEACHER, AV)
         ]
-        facts = model_sizes(trained) | {"variance": tests.variances()[0]}
-        return Outcome(rows=pl.concat(frames), facts=facts)
+        frames.append(read_references(tests, read, self.view))
+        return Outcome(rows=pl.concat(frames), facts=model_sizes(trained) | tests.denominators)
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
         """The pair's warm-started AV, and the AR of the run."""
@@ -132,6 +136,7 @@ class WarmStartAR(ReconstructorArm):
     """The AR that later training starts from; it is tested as part of the runs that use it."""
 
     tested_sections = ()
+    tested_data = ()
     has_test = False
     has_samples = False
 

@@ -30,6 +30,7 @@ class VerbalizerArm(Arm):
     tuned_section = "av"
     sections = ("trainer",)
     data = ("target", "corpus", "activations", "explanations", "av_text")
+    tested_data = ("last_tokens",)
     has_samples = True
     curves = ("train_loss", "dev_loss", "dev_gap")
     objective = "dev_gap"
@@ -101,9 +102,10 @@ class VerbalizerArm(Arm):
         texts = speak(tests, trained.to(best_device()))
         read = reader_of(load_ar(tests.trunk), self.profile)
         spoken = Spoken(tests, trained, read, texts_of_test(tests, texts), seed, texts)
-        rows = tests.judge.rows(read, self.test_conditions(tests, spoken.texts), AV)
+        asked, dev = self.test_conditions(tests, spoken.texts), tests.written_in(texts).dev
+        rows = tests.judge.rows(read, asked, AV, dev=dev)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
-        facts = model_sizes(trained) | {"variance": tests.variances()[0]}
+        facts = model_sizes(trained) | tests.denominators
         return Outcome(rows, measures, texts, facts=facts)
 
     def test_measures(self) -> Sequence[Any]:
@@ -130,6 +132,7 @@ class WarmStartAV(VerbalizerArm):
 
     data = ("target", "activations", "explanations")
     tested_sections = ()
+    tested_data = ()
     has_test = False
     has_samples = False
 

@@ -31,6 +31,7 @@ class WriterArm(Arm):
     """Tests the explanations of a writer, which `writer` names."""
 
     data = ("target", "corpus", "activations", "explanations", "av_text")
+    tested_data = ("last_tokens",)
     has_samples = True
 
     def writer(self, trunk: Trunk) -> Writer:
@@ -56,10 +57,11 @@ class WriterArm(Arm):
         written = items.with_columns(pl.Series(EXPLANATION, trained.write(items, 1, seed)))
         read = reader_of(load_ar(tests.trunk), self.profile)
         spoken = Spoken(tests, None, read, texts_of_test(tests, written), seed, written)
-        rows = tests.judge.rows(read, self.test_conditions(tests, spoken.texts), AV)
+        asked, dev = self.test_conditions(tests, spoken.texts), tests.written_in(written).dev
+        rows = tests.judge.rows(read, asked, AV, dev=dev)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
         texts = written.select("key", "doc_id", "split", EXPLANATION)
-        return Outcome(rows, measures, texts, facts={"variance": tests.variances()[0]})
+        return Outcome(rows, measures, texts, facts=tests.denominators)
 
     def test_measures(self) -> Sequence[Any]:
         """Further measures of the writer's texts: functions of a `Spoken`."""

@@ -15,6 +15,7 @@ from common.lifecycle.check import check_current
 from common.lifecycle.identity import arguments
 from common.lifecycle.tune import sweep_of
 from common.manifest import write_json
+from common.params import CONTROL
 from common.paths import results_folder
 from common.profile import Profile
 from common.report.results import (
@@ -28,9 +29,13 @@ from common.report.results import (
     save_results,
 )
 from common.runs import RunFolder
+from common.schema import AV, NEAREST_TEXT, NEXT_TOKENS_TEXT, TEACHER
 from common.tuning.study import trials_table
 
 Runs = list[tuple[Arm, RunFolder]]
+WRITERS = (NEAREST_TEXT, NEXT_TOKENS_TEXT)
+OWN_READER = (TEACHER, AV)
+"""Sources whose texts an arm's own AR has read."""
 
 
 def collect(experiment: Experiment, profile: Profile) -> None:
@@ -42,6 +47,7 @@ def collect(experiment: Experiment, profile: Profile) -> None:
         under_all_seeds(_together(_tables(runs, name, schema), evaluated, name, schema), arms)
         for name, schema in (("rows", ROWS_SCHEMA), ("measures", MEASURES_SCHEMA))
     )
+    rows = with_reference_writers(rows)
     curves = _together([_curves(runs)], evaluated, "curves", CURVES_SCHEMA)
     results = Results(
         facts=facts_of(experiment, arms, runs, evaluated, rows),
@@ -70,6 +76,22 @@ def under_all_seeds(table: pl.DataFrame, arms: Sequence[Arm]) -> pl.DataFrame:
         if seed not in arm.seeds
     ]
     return pl.concat([table, *copies])
+
+
+def with_reference_writers(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows in which reference writers are arms, as other references are, instead of sources.
+
+    They stand beside each source that the control's own AR reads. Those of other arms are left out:
+    their ARs read other texts well, which says nothing of their AVs.
+    """
+    writers = pl.col("source").is_in(WRITERS)
+    read = rows.filter(writers, arm=CONTROL)
+    sources = rows.filter(pl.col("source").is_in(OWN_READER), arm=CONTROL)["source"]
+    beside = [
+        read.with_columns(arm=pl.col("source"), source=pl.lit(source))
+        for source in sources.unique(maintain_order=True)
+    ]
+    return pl.concat([rows.filter(~writers), *beside])
 
 
 def _stands_in(arm: Arm, seed: int) -> int:
@@ -135,10 +157,16 @@ def _curves(runs: Runs) -> pl.DataFrame:
 
 
 def _headline(results: Results) -> dict[str, float]:
-    """`<arm>/<writer>_fve` of every arm and floor, and `<arm>/<measure>`, the mean of a measure."""
+    """Of every arm and floor `<arm>/<writer>_fve` and, beyond the last k tokens, `_beyond_<k>`.
+
+    And `<arm>/<measure>`, the mean of a measure.
+    """
     original = results.rows.filter(pl.col("applied"), transform="original")
-    errors = original.group_by("arm", "source").agg(pl.col("squared_error").mean())
-    variance = results.facts.get("variance", 1.0)
-    found = {f"{arm}/{source}_fve": 1 - error / variance for arm, source, error in errors.rows()}
+    variances = {"fve": results.facts.get("variance", 1.0), **results.facts.get("variances", {})}
+    found = {}
+    for name, variance in variances.items():
+        column = "squared_error" if name == "fve" else f"error_{name}"
+        errors = original.drop_nulls(column).group_by("arm", "source").agg(pl.col(column).mean())
+        found |= {f"{arm}/{source}_{name}": 1 - e / variance for arm, source, e in errors.rows()}
     means = results.measures.group_by("arm", "measure").agg(pl.col("value").mean())
     return dict(sorted({**found, **{f"{a}/{m}": v for a, m, v in means.rows()}}.items()))

@@ -7,12 +7,27 @@ import polars as pl
 
 from common.arms.arm import Arm
 from common.arms.evaluation import Collected
+from common.evaluation.last_tokens import COUNTS
 from common.experiment import Experiment
 from common.runs import RunFolder
-from common.schema import KEY, TEST
+from common.schema import KEY, NEAREST_TEXT, NEXT_TOKENS_TEXT, TEST
 from common.tracking.note import commit_of
 
-FLOORS = ["mean_direction", "tfidf_ridge", "embedding_ridge", "own_blocks"]
+LAST_BLOCKS = [f"own_blocks_last_{count}{linear}" for count in COUNTS for linear in ("", "_linear")]
+FLOORS = [
+    "mean_direction",
+    "tfidf_ridge",
+    "embedding_ridge",
+    "look_up",
+    "nearest_words",
+    NEAREST_TEXT,
+    NEXT_TOKENS_TEXT,
+    "next_tokens",
+    "last_token_few",
+    "last_token",
+    *LAST_BLOCKS,
+    "own_blocks",
+]
 CEILINGS = ["own_blocks"]
 
 
@@ -54,11 +69,11 @@ def _of_reconstructions(arms: Sequence[Arm], rows: pl.DataFrame) -> dict[str, An
     trunk = arm.trunk(arm.seeds[0])
     tests, profile, av_run = arm.test_set(arm.seeds[0]), arm.profile, trunk.av_run.summary
     floors = [floor for floor in FLOORS if floor in set(rows["arm"])]
-    variance, raw_variance = tests.variances()
+    _, raw_variance = tests.variances()
     return {
         "floors": floors,
         "ceilings": [floor for floor in CEILINGS if floor in floors],
-        "variance": variance,
+        **tests.denominators,
         "raw_variance": raw_variance,
         "distractors": profile.evaluation.distractors,
         "layer": trunk.layer,

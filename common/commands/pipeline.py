@@ -106,7 +106,9 @@ def _arm_stage(arm: Arm) -> Stages:
     own = [f"arms.{name}", "only", "seeds", "search"]
     return {
         "cmd": f"nla run {experiment} --arm {name} --profile {PROFILE}",
-        "deps": [file for need in arm.needs(0) for file in _files(need.place)],
+        "deps": [
+            file for need in (*arm.needs(0), *arm.tested_needs()) for file in _files(need.place)
+        ],
         "params": [
             {str(CODE): [f"experiments.{experiment}.runs"]},
             {f"experiments/{experiment}/params.yaml": own},

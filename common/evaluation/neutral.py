@@ -1,14 +1,14 @@
-"""How a neutral AR reads the texts of several arms, beside floors fitted to the same texts."""
+"""How a neutral AR reads the texts of several arms, beside references fitted to the same texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
 
 from common.evaluation.conditions import ORIGINAL, SHUFFLED, SOURCE_TEXT, Conditions, shuffled
-from common.evaluation.spoken import texts_of_test
-from common.evaluation.test_set import TestSet
-from common.evaluation.trunk_floors import ceiling
+from common.evaluation.references import read_references
+from common.evaluation.test_set import TestSet, Texts
+from common.evaluation.trunk_floors import References, reference_rows
 from common.metrics.fve import squared_errors
 from common.params import CONTROL
 from common.runs import LOOKS, RunFolder
@@ -26,6 +26,8 @@ from common.schema import (
 from common.trunk.artefacts import Trunk
 
 METRIC = "dev_fve_neutral_ar"
+SAME_ROW = ("arm", "seed", KEY, DOC_ID, "source", "transform")
+RANK = "retrieval_rank"
 
 
 class Tested(NamedTuple):
@@ -37,32 +39,69 @@ class Tested(NamedTuple):
     written: pl.DataFrame
 
     @property
-    def texts(self) -> list[str]:
-        """Its explanations of the test activations."""
-        return texts_of_test(self.tests, self.written)
+    def texts(self) -> Texts:
+        """Its explanations of the test and the dev activations."""
+        return self.tests.written_in(self.written)
 
     @property
     def is_control(self) -> bool:
-        """Whether floors are computed beside it."""
+        """Whether references are computed beside it."""
         return self.arm == CONTROL
 
     @property
     def named(self) -> list[pl.Expr]:
         """The columns arm and seed."""
-        seed = self.run.seed
-        return [pl.lit(self.arm).alias("arm"), pl.lit(seed, pl.Int64).alias("seed")]
+        return [pl.lit(self.arm).alias("arm"), self.of_seed]
+
+    @property
+    def of_seed(self) -> pl.Expr:
+        """The column seed."""
+        return pl.lit(self.run.seed, pl.Int64).alias("seed")
 
 
 def read_tests(
-    read: Reader, tested: Sequence[Tested], floors: Mapping[str, Reader]
+    read: Reader, tested: Sequence[Tested], references: References | None
 ) -> pl.DataFrame:
-    """Rows of every run's test explanations, and of the floors beside the control's."""
+    """Rows of every run's test explanations, and of reference texts beside the control's.
+
+    `references`, which no neutral AR reads, are needed beside one neutral AR of several.
+    """
     frames = [
-        one.tests.judge.rows(read, _conditions(one), AV_NEUTRAL_AR).with_columns(*one.named)
+        one.tests.judge.rows(read, _conditions(one), AV_NEUTRAL_AR, dev=one.texts.dev).with_columns(
+            *one.named
+        )
         for one in tested
     ]
-    beside = [frame for one in tested if one.is_control for frame in _floors(one, floors)]
-    return pl.concat([*frames, *beside])
+    for one in tested:
+        if one.is_control:
+            rows = read_references(one.tests, read)
+            arm = {"arm": pl.col("source"), "source": pl.lit(AV_NEUTRAL_AR)}
+            frames.append(rows.with_columns(**arm).with_columns(one.of_seed))
+            if references:
+                frames.append(_references(one, references))
+    return pl.concat(frames, how="diagonal")
+
+
+def mean_reader(readers: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """One table of those of several neutral ARs: means of the errors, and each reader's own.
+
+    The rows of each are kept for unchanged explanations only, under `av_neutral_ar_<n>`. A rank is
+    that of the middle reader, of two the worse. Rows that only one table has stay as they are.
+    """
+    together = pl.concat(readers)
+    numbers = [name for name in together.columns if name not in (*SAME_ROW, "applied", RANK)]
+    means = together.group_by(*SAME_ROW, maintain_order=True).agg(
+        pl.col("applied").first(),
+        pl.col(numbers).mean(),
+        pl.col(RANK).quantile(0.5, "higher").cast(pl.Int64),
+    )
+    each = [
+        rows.filter(source=AV_NEUTRAL_AR, transform=ORIGINAL).with_columns(
+            source=pl.lit(f"{AV_NEUTRAL_AR}_{number}")
+        )
+        for number, rows in enumerate(readers)
+    ]
+    return pl.concat([means.select(together.columns), *each])
 
 
 def read_dev_texts(trunk: Trunk, read: Reader, tested: Sequence[Tested]) -> pl.DataFrame | None:
@@ -95,7 +134,7 @@ def read_dev_texts(trunk: Trunk, read: Reader, tested: Sequence[Tested]) -> pl.D
 
 def _conditions(one: Tested) -> Conditions:
     """The texts unchanged and swapped; beside the control also the source text, equal for all."""
-    texts = one.texts
+    texts = one.texts.test
     swapped = shuffled(texts, one.tests.table[DOC_ID].to_list())
     found: Conditions = {ORIGINAL: [*texts], SHUFFLED: swapped}
     if one.is_control:
@@ -103,20 +142,11 @@ def _conditions(one: Tested) -> Conditions:
     return found
 
 
-def _floors(one: Tested, readers: Mapping[str, Reader]) -> list[pl.DataFrame]:
+def _references(one: Tested, references: References) -> pl.DataFrame:
     """Rows of readers that are no language models, on the control's texts and the teacher's.
 
-    They are fitted to the training texts of the neutral AR. The target's own blocks are the
-    ceiling.
+    They are fitted to the training texts of the neutral ARs.
     """
-    taught, written = one.tests.table[TEACHER].to_list(), one.texts
+    taught, written = one.tests.written_by(TEACHER), one.texts
     asked = {AV: written, AV_NEUTRAL_AR: written, AV_UNTRAINED_AR: written, TEACHER: taught}
-    seed = one.named[1]
-    frames = [
-        one.tests.judge.rows(read, {ORIGINAL: [*wanted]}, source).with_columns(
-            pl.lit(name).alias("arm"), seed
-        )
-        for source, wanted in asked.items()
-        for name, read in readers.items()
-    ]
-    return [*frames, ceiling(one.tests, list(asked)).with_columns(seed)]
+    return reference_rows(one.tests, references, asked).with_columns(one.of_seed)

@@ -19,6 +19,7 @@ from common.models.verbalizer import Verbalizer
 from common.rollout.sampler import sample_explanations
 from common.schema import (
     AR_SFT,
+    DEV,
     DOC_ID,
     EXPLANATION,
     KEY,
@@ -48,15 +49,18 @@ class Spoken(NamedTuple):
 
 
 def explained(tests: TestSet) -> pl.DataFrame:
-    """The activations that every AV explains: those of the test, and some for a neutral AR.
+    """The activations that every AV explains: those of test and dev, and some for neutral ARs.
 
     Columns key, doc_id, split, text and token_ids.
     """
     columns = [KEY, DOC_ID, SPLIT, TEXT, TOKEN_IDS]
-    test = tests.table.with_columns(pl.lit(TEST).alias(SPLIT)).select(columns)
+    held_out = [
+        table.with_columns(pl.lit(split).alias(SPLIT)).select(columns)
+        for split, table in ((TEST, tests.table), (DEV, tests.dev))
+    ]
     others = tests.trunk.activations([AR_SFT], columns)
     count = min(others.height, tests.profile.evaluation.neutral_examples)
-    return pl.concat([test, others.sample(count, seed=0).select(columns)])
+    return pl.concat([*held_out, others.sample(count, seed=0).select(columns)])
 
 
 def speak(tests: TestSet, verbalizer: Verbalizer) -> pl.DataFrame:
@@ -70,8 +74,7 @@ def speak(tests: TestSet, verbalizer: Verbalizer) -> pl.DataFrame:
 
 def texts_of_test(tests: TestSet, written: pl.DataFrame) -> list[str]:
     """A run's own explanations in the order of the test activations."""
-    texts = dict(written.select(KEY, EXPLANATION).iter_rows())
-    return [texts[key] for key in tests.keys]
+    return tests.written_in(written).test
 
 
 def text_measures(spoken: Spoken) -> pl.DataFrame:

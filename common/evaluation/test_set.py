@@ -1,10 +1,13 @@
 """The held-out activations of a trunk: their texts, the conditions, and the judge of errors."""
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from common.data.corpus import load_corpus
+from common.evaluation.bases import HeldOut
 from common.evaluation.conditions import (
     FULL_PARAPHRASE,
     SOURCE_TEXT,
@@ -12,15 +15,38 @@ from common.evaluation.conditions import (
     conditions,
     source_texts,
 )
+from common.evaluation.last_tokens import BASES, Answers, expects, tails_of
+from common.evaluation.nearest import nearest_texts
 from common.evaluation.paraphrase import api_paraphrases
 from common.evaluation.roundtrip import Judge
 from common.metrics.fve import variance
-from common.schema import AV, DOC_ID, EXPLANATION, KEY, TEACHER, TEST, TEXT, TOKEN_IDS, TOPIC
+from common.schema import (
+    AV,
+    DEV,
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    NEAREST_TEXT,
+    NEXT_TOKENS,
+    NEXT_TOKENS_TEXT,
+    TEACHER,
+    TEST,
+    TEXT,
+    TOKEN_IDS,
+    TOPIC,
+)
 from common.trunk.artefacts import Trunk
 
 
+class Texts(NamedTuple):
+    """What one writer says of the test and of the dev activations, in the order of the tables."""
+
+    test: list[str]
+    dev: list[str]
+
+
 class TestSet:
-    """The test data of all runs on one pair of a trunk."""
+    """The test data of all runs on one pair of a trunk; scalars are fitted on its dev data."""
 
     __test__ = False  # not a test case for pytest
 
@@ -31,14 +57,12 @@ class TestSet:
     @cached_property
     def table(self) -> pl.DataFrame:
         """Test activations with topic, source text and every writer's explanation, by key."""
-        columns = [KEY, DOC_ID, TEXT, TOKEN_IDS]
-        table = self.trunk.activations([TEST], columns).join(
-            load_corpus(self.trunk.places.corpus).select(DOC_ID, TOPIC), on=DOC_ID, how="left"
-        )
-        for source in (TEACHER, AV):
-            texts = self.trunk.explanations(source).select(KEY, pl.col(EXPLANATION).alias(source))
-            table = table.join(texts, on=KEY, how="inner")
-        return table.sort(KEY)
+        return self._table(TEST)
+
+    @cached_property
+    def dev(self) -> pl.DataFrame:
+        """The same of the dev activations."""
+        return self._table(DEV)
 
     @property
     def keys(self) -> list[str]:
@@ -46,10 +70,40 @@ class TestSet:
         return self.table[KEY].to_list()
 
     @cached_property
+    def tails(self) -> Answers:
+        """The answers of readers of the last tokens."""
+        return tails_of(self.trunk)
+
+    @cached_property
     def judge(self) -> Judge:
         """Measures reconstructions of the test activations."""
-        trunk, distractors = self.trunk, self.profile.evaluation.distractors
-        return Judge(self.table, trunk.store[self.keys], trunk.mean, trunk.mean_norm, distractors)
+        trunk, config = self.trunk, self.profile.evaluation
+        test, dev = self._held_out(self.table), self._held_out(self.dev)
+        return Judge(test, dev, trunk.mean, trunk.mean_norm, config)
+
+    def written_by(self, source: str) -> Texts:
+        """The explanations of the teacher or of the warm-started AV."""
+        return Texts(self.table[source].to_list(), self.dev[source].to_list())
+
+    def written_in(self, written: pl.DataFrame) -> Texts:
+        """A run's own explanations, from its table with the columns key and explanation."""
+        texts = dict(written.select(KEY, EXPLANATION).iter_rows())
+        return Texts(*([texts[key] for key in table[KEY]] for table in (self.table, self.dev)))
+
+    @cached_property
+    def references(self) -> dict[str, Texts]:
+        """Texts of writers that are no AV, by name: what an AR reads in them, no AV is needed for.
+
+        The teacher's text of the nearest training activation; and the list of the target's own
+        likeliest next tokens, where these are known.
+        """
+        tables = (self.table, self.dev)
+        near = (nearest_texts(self.trunk, table[KEY].to_list()) for table in tables)
+        found = {NEAREST_TEXT: Texts(*near)}
+        if expects(self.table):
+            listed = (_listed(table[NEXT_TOKENS].to_list()) for table in tables)
+            found[NEXT_TOKENS_TEXT] = Texts(*listed)
+        return found
 
     def conditions_by(self, source: str) -> Conditions:
         """All conditions of a writer's test explanations; the source text beside the teacher's."""
@@ -69,8 +123,11 @@ class TestSet:
         named = self.table.select(KEY, DOC_ID, TEXT, pl.Series(EXPLANATION, texts))
         found = conditions(named, self.profile.evaluation, self.trunk.tokenizer)
         if self.profile.evaluation.paraphrase == "api":
-            cache = self.trunk.places.root / "paraphrase_cache"
-            found[FULL_PARAPHRASE] = api_paraphrases(texts, self.profile.teacher, cache)
+            cache, damaged = self.trunk.places.root / "paraphrase_cache", sorted(self.judge.damaged)
+            asked = [texts[row] for row in damaged]
+            answers = api_paraphrases(asked, self.profile.teacher, cache)
+            answered = dict(zip(damaged, answers, strict=True))
+            found[FULL_PARAPHRASE] = [answered.get(row) for row in range(len(texts))]
         return found
 
     def variances(self) -> tuple[float, float]:
@@ -78,3 +135,30 @@ class TestSet:
         activations = self.judge.activations
         raw = (activations - self.trunk.training_activations.mean(0)).square().sum(1).mean()
         return variance(activations, self.trunk.mean), float(raw)
+
+    @property
+    def denominators(self) -> dict[str, Any]:
+        """Facts of a summary: `variance`, of FVE, and `variances`, of FVE beyond last tokens."""
+        return {"variance": self.variances()[0], "variances": self.judge.beyond.variances}
+
+    def _table(self, split: str) -> pl.DataFrame:
+        columns = [KEY, DOC_ID, TEXT, TOKEN_IDS, NEXT_TOKENS]
+        table = self.trunk.activations([split], columns).join(
+            load_corpus(self.trunk.places.corpus).select(DOC_ID, TOPIC), on=DOC_ID, how="left"
+        )
+        for source in (TEACHER, AV):
+            texts = self.trunk.explanations(source).select(KEY, pl.col(EXPLANATION).alias(source))
+            table = table.join(texts, on=KEY, how="inner")
+        return table.sort(KEY)
+
+    def _held_out(self, table: pl.DataFrame) -> HeldOut:
+        keys, mean = table[KEY].to_list(), self.trunk.mean
+        bases = {0: mean.expand(len(keys), -1)}
+        bases |= {count: self.tails.for_keys(name, keys) for count, name in BASES.items()}
+        return HeldOut(table, self.trunk.store[keys], bases)
+
+
+def _listed(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The next tokens of each row as a text, in quotation marks."""
+    words = [dict.fromkeys(filter(None, (token.strip() for token in row))) for row in rows]
+    return ["Next may be " + ", ".join(f'"{word}"' for word in row) + "." for row in words]

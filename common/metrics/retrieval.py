@@ -1,7 +1,8 @@
-"""Retrieval: does an explanation single out its own activation among others of its document?"""
+"""Retrieval: does an explanation single out its own activation among others with its last word?"""
 
-from collections import defaultdict
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,43 +13,50 @@ from common.seeding import keyed_random
 
 
 def distractor_indices(
-    groups: list[str], doc_ids: list[str], count: int, key: object
+    last_tokens: Sequence[int],
+    doc_ids: Sequence[str],
+    predictions: Float[Tensor, "rows d_model"],
+    count: int,
+    key: object,
 ) -> list[list[int]]:
-    """Draw hard distractors for every row: its own document first, then its group, then any row.
+    """The other documents' rows that are the hardest to tell apart by the last word alone.
 
-    Distractors from anywhere are too easy: every method then scores near 1.
+    First those that share the row's last token, drawn by key; then those with the nearest
+    prediction from the last token. Among others, a copied last word would decide alone, and among
+    rows of the same document, which hardly ever share one, too.
 
     Args:
-        groups: topic of each row; rows without one share the empty string.
+        last_tokens: id of the last token of each row's source text.
         doc_ids: document of each row.
+        predictions: of n(h) from the last token alone.
         count: distractors for each row.
         key: seed of the draw; the same key and rows give the same distractors.
 
     Returns:
-        `count` distinct row indices for each row, never the row itself.
+        `count` distinct row indices for each row, never of the row's own document.
 
     Raises:
-        NlaError: for columns of different lengths or with None, or fewer than `count` other rows.
+        NlaError: for columns of different lengths or with None, or fewer than `count` rows of other
+            documents.
     """
-    rows = len(doc_ids)
-    if unknown := sum(label is None for label in (*groups, *doc_ids)):
-        raise NlaError(f"{unknown} rows have no document or no group", remedy="name all of them")
-    if len(groups) != rows or not 0 <= count < rows:
-        raise NlaError(
-            f"cannot draw {count} distractors from {rows} rows with {len(groups)} groups",
-            remedy="evaluate more activations or ask for fewer distractors",
-        )
-    by_document, by_group = _members(doc_ids), _members(groups)
+    tokens, documents = np.array(last_tokens, object), np.array(doc_ids, object)
+    rows = len(documents)
+    if unknown := sum(label is None for label in (*tokens, *documents)):
+        raise NlaError(f"{unknown} rows have no document or no last token")
+    if len(tokens) != rows or len(predictions) != rows:
+        what = f"{len(tokens)} last tokens and {len(predictions)} predictions of {rows} rows"
+        raise NlaError(f"cannot draw distractors with {what}")
+    draw = np.array(keyed_random("distractors", key).sample(range(rows), rows))
     drawn = []
-    for row, (doc_id, group) in enumerate(zip(doc_ids, groups, strict=True)):
-        generator = keyed_random("distractors", key, row)
-        chosen: list[int] = []
-        for pool in (by_document[doc_id], by_group[group], range(rows)):
-            taken, missing = {row, *chosen}, count - len(chosen)
-            # Drawing more by the number already taken leaves enough after those are dropped.
-            candidates = generator.sample(pool, min(len(pool), missing + len(taken)))
-            chosen += [other for other in candidates if other not in taken][:missing]
-        drawn.append(chosen)
+    for row in range(rows):
+        others = np.flatnonzero(documents != documents[row])
+        if not 0 <= count <= len(others):
+            what = f"cannot draw {count} distractors from {len(others)} rows of other documents"
+            remedy = "evaluate more documents or ask for fewer distractors"
+            raise NlaError(what, remedy=remedy)
+        distances = (predictions[others] - predictions[row]).norm(dim=1).numpy()
+        order = np.lexsort((draw[others], distances, tokens[others] != tokens[row]))
+        drawn.append(others[order[:count]].tolist())
     return drawn
 
 
@@ -105,11 +113,3 @@ def _check_distractors(distractors: list[list[int]], rows: int) -> None:
     for row, others in enumerate(distractors):
         if not all(0 <= other < rows and other != row for other in others):
             raise NlaError(f"distractors {others} of row {row} are not other rows below {rows}")
-
-
-def _members(labels: list[str]) -> dict[str, list[int]]:
-    """Rows of each label, in order."""
-    members = defaultdict(list)
-    for row, label in enumerate(labels):
-        members[label].append(row)
-    return members

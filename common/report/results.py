@@ -34,6 +34,9 @@ ROWS_SCHEMA = pl.Schema(
         "cosine": pl.Float64,
         "raw_squared_error": pl.Float64,
         "retrieval_rank": pl.Int64,
+        "error_beyond_0": pl.Float64,
+        "error_beyond_1": pl.Float64,
+        "error_beyond_4": pl.Float64,
     }
 )
 RUN = ("arm", "seed")
@@ -97,7 +100,8 @@ class Results(NamedTuple):
     column `params_<name>` per tuned setting; each further column of `texts` (`teacher`, `av`, ...)
     is a writer's explanation of the same activation. `text_metrics` is {writer: {metric: value}}.
     `facts` holds `REQUIRED_FACTS`: `arms` (their order), `resamples` (of the bootstrap); where
-    there are rows also `variance` (mean ||n(h) - mu||² of the evaluated split); and whatever else
+    there are rows also `variance` (mean ||n(h) - mu||² of the evaluated split) and `variances`
+    ({`beyond_<k>`: the same of what the last k tokens leave open}); and whatever else
     is worth keeping: `floors` (arms that are references, not conditions), `ceilings` (floors
     that are ceilings), `missing_floors` ({floor: why there is none}), `raw_variance` (`variance` on
     the raw scale), commit, device, digests, ...

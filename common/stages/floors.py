@@ -1,11 +1,8 @@
-"""Results that need no AR: mean direction, ridge, and the target's own blocks as the ceiling."""
-
-import polars as pl
+"""Results that need no AR: readers of explanations and of the source text, and the ceiling."""
 
 from common.code import code_digest
-from common.evaluation.conditions import ORIGINAL
 from common.evaluation.test_set import TestSet
-from common.evaluation.trunk_floors import ceiling, fit_floors, floors_made_of
+from common.evaluation.trunk_floors import fit_references, floors_made_of, reference_rows
 from common.manifest import is_current, write_artefact
 from common.schema import AV, TEACHER
 from common.trunk.artefacts import Trunk
@@ -26,14 +23,9 @@ def _write(trunk: Trunk) -> None:
     )
     if is_current(place, code, kind="floors", **made_of):
         return
-    tests, fitted = TestSet(trunk), fit_floors(trunk, trunk.ar_examples())
-    frames = [
-        tests.judge.rows(predict, {ORIGINAL: tests.table[source].to_list()}, source).with_columns(
-            arm=pl.lit(name)
-        )
-        for source in (TEACHER, AV)
-        for name, predict in fitted.readers.items()
-    ]
-    table = pl.concat([*frames, ceiling(tests, [TEACHER, AV])])
+    tests = TestSet(trunk)
+    references = fit_references(tests, trunk.ar_examples())
+    written = {source: tests.written_by(source) for source in (TEACHER, AV)}
+    table = reference_rows(tests, references, written)
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_artefact(table, place, code, kind="floors", **made_of, missing=fitted.missing)
+    write_artefact(table, place, code, kind="floors", **made_of, missing=references.missing)

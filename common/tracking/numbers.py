@@ -38,6 +38,7 @@ def run_numbers(folder: RunFolder) -> dict[str, float]:
         for name, value in flat(folder.summary).items()
         if isinstance(value, int | float)
         and name not in ("variance", *curves)
+        and not name.startswith("variances.")
         and not (name in settings and settings[name] == value)
     }
 
@@ -80,11 +81,13 @@ def _rows(folder: RunFolder) -> pl.DataFrame:
 
 
 def _readings(rows: pl.DataFrame, summary: Mapping[str, Any], place: str) -> dict[str, float]:
-    """FVE, and how often the own activation ranks first among its distractors."""
+    """FVE, also beyond last tokens, and how often the own activation ranks first among others."""
     found: dict[str, float] = {}
-    if rows.height and "variance" in summary:
-        error = float(rows.select(pl.col("squared_error").mean()).item())
-        found[place.format("fve")] = 1 - error / summary["variance"]
+    columns = {"fve": ("squared_error", summary.get("variance"))}
+    columns |= {n: (f"error_{n}", value) for n, value in summary.get("variances", {}).items()}
+    for name, (column, variance) in columns.items():
+        if variance and column in rows.columns and (errors := rows[column].drop_nulls()).len():
+            found[place.format(name)] = 1 - float(errors.to_numpy().mean()) / variance
     if rows.height and (ranks := rows["retrieval_rank"].drop_nulls()).len():
         found[place.format("top1")] = float((ranks == 1).sum() / ranks.len())
     return found

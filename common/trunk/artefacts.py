@@ -30,7 +30,7 @@ from common.target.load import Target, load_target, load_tokenizer
 from common.target.residual import check_layers
 from common.trunk.choice import TrunkChoice
 
-ARTEFACTS = ("target", "corpus", "activations", "explanations", "av_text")
+ARTEFACTS = ("target", "corpus", "activations", "last_tokens", "explanations", "av_text")
 """The artefacts that have a digest, in the order in which they are made."""
 
 
@@ -138,6 +138,18 @@ class Trunk:
     def mean_norm(self) -> float:
         """Mean length of the training activations."""
         return float(self.training_activations.norm(dim=1).mean())
+
+    @property
+    def last_tokens_made_from(self) -> dict[str, Any]:
+        """What the table of stage `last_tokens` depends on, besides code."""
+        read = self.manifest
+        return {"tokenizer": read["tokenizer"], "activations": read["digest"], "layer": self.layer}
+
+    @cached_property
+    def last_tokens(self) -> pl.DataFrame:
+        """Answers of readers of the last tokens, for dev and test: key, split, one vector each."""
+        place, made_by = self.places.last_tokens, self.places.made_by("last_tokens")
+        return read_artefact(place, made_by, [KEY, SPLIT], **self.last_tokens_made_from)
 
     def explanations(self, source: str) -> pl.DataFrame:
         """Explanations by the teacher or the AV: key, doc_id, split, position, explanation."""

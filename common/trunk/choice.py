@@ -24,11 +24,12 @@ SECTIONS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "target": (("target",), ()),
     "corpus": (("corpus",), ()),
     "activations": (("activations",), ("target", "corpus")),
+    "last_tokens": (("activations",), ("activations",)),
     "explanations": (("teacher",), ("activations", "corpus")),
     "av": (("av", "trainer", "warm_starts"), ("explanations",)),
     "av_text": (("rollout", "ar.av_examples"), ("av",)),
     "ar": (("ar", "trainer", "warm_starts"), ("explanations", "av_text")),
-    "floors": (("ar", "evaluation"), ("av_text",)),
+    "floors": (("ar", "evaluation"), ("av_text", "last_tokens")),
 }
 """Stage → the parts of the profile that it reads, and the stages that it follows."""
 

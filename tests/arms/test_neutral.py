@@ -53,18 +53,35 @@ def test_it_reads_what_every_arm_has_written_and_floors_beside_the_control(arms:
     neutral.run(arms)
     [folder] = neutral.places(arms)
     assert folder == Path("runs/smoke/neutral/baseline")
+    assert sorted(run.name for run in folder.iterdir() if run.is_dir()) == ["0", "1"]
     found = neutral.collect(arms)
     assert found.rows is not None
     assert found.curves is not None
     rows = found.rows.filter(source=AV_NEUTRAL_AR, transform="original")
     read = {tuple(row) for row in rows.select("arm", "seed").unique().rows()}
     assert {(name, seed) for name in ("control", "warm_start") for seed in (0, 1)} <= read
-    floors = {"mean_direction", "embedding_ridge", "own_blocks"}
-    assert floors <= set(rows["arm"]) | set(found.rows["arm"])
+    floors = {"mean_direction", "embedding_ridge", "look_up", "own_blocks", "last_token"}
+    assert floors | {"nearest_text", "next_tokens_text"} <= set(rows["arm"])
+    by_reader = [
+        found.rows.filter(source=f"{AV_NEUTRAL_AR}_{reader}", arm="control") for reader in (0, 1)
+    ]
+    assert {*by_reader[0]["transform"], *by_reader[1]["transform"]} == {"original"}
+    errors = [part["squared_error"].to_numpy() for part in by_reader]
+    assert (errors[0] != errors[1]).any(), "another order of examples"
+    mean = rows.filter(arm="control")["squared_error"].to_list()
+    assert mean == pytest.approx(((errors[0] + errors[1]) / 2).tolist())
+    assert (
+        found.rows.filter(pl.col("arm") == "look_up")
+        .filter(pl.col("source").str.starts_with(f"{AV_NEUTRAL_AR}_"))
+        .is_empty()
+        is False
+    )
+    assert found.rows["error_beyond_1"].drop_nulls().is_finite().all()
     assert set(found.rows.filter(transform=SOURCE_TEXT)["arm"]) >= {"control"}
     assert set(found.curves["arm"]) == {"control", "warm_start"}
     assert found.rows["squared_error"].is_finite().all()
-    assert "missing_floors" in found.facts
+    assert found.facts["missing_floors"] == {} or "tfidf_ridge" in found.facts["missing_floors"]
+    assert found.facts["neutral_readers"] == 2
 
 
 def test_it_learns_from_activations_that_no_av_was_optimised_on(

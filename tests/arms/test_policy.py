@@ -17,10 +17,12 @@ from common.models.reconstructor import Reconstructor
 from common.profile import Profile
 from common.report.results import RUNS_SCHEMA
 from common.rollout.sampler import sample_explanations
-from common.schema import AV, AV_UNTRAINED_AR, TEACHER
+from common.schema import AV, AV_UNTRAINED_AR, NEAREST_TEXT, NEXT_TOKENS_TEXT, TEACHER
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import choose_trunk
 from tests.arms.made import arm_named, arms_of, run_of
+
+WRITERS = (NEAREST_TEXT, NEXT_TOKENS_TEXT)
 
 
 @pytest.mark.usefixtures("warm")
@@ -58,10 +60,21 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(experiment: str, arm: str, 
 def check_tables(folder: Any, profile: Profile, learns: bool) -> None:
     keys = len(TestSet(Trunk(choose_trunk(profile))).keys)
     rows = pl.read_parquet(folder.rows_file)
-    assert set(rows["source"]) == {AV, AV_UNTRAINED_AR, TEACHER}
-    assert set(rows.group_by("source", "transform").len()["len"]) == {keys}
+    assert set(rows["source"]) == {AV, AV_UNTRAINED_AR, TEACHER, *WRITERS}
+    counts = {
+        (transform, n) for _, transform, n in rows.group_by("source", "transform").len().rows()
+    }
+    assert {n for name, n in counts if name in ("original", "shuffled")} == {keys}
+    assert {n for name, n in counts if name not in ("original", "shuffled")} == {keys // 2}
+    beyond = rows.filter("applied").select("error_beyond_0", "error_beyond_1", "error_beyond_4")
+    assert beyond.null_count().sum_horizontal().item() == 0
+    assert set(folder.summary["variances"]) == {"beyond_0", "beyond_1", "beyond_4"}
     spoken = pl.read_parquet(folder.texts_file)
-    assert dict(spoken["split"].value_counts().iter_rows()) == {"test": keys, "ar_sft": 4}
+    assert dict(spoken["split"].value_counts().iter_rows()) == {
+        "test": keys,
+        "dev": 24,
+        "ar_sft": 4,
+    }
     measures = pl.read_parquet(folder.measures_file)
     assert {"splice_kl", "best_of_1", "best_of_2", "tokens"} <= set(measures["measure"])
     assert measures["value"].is_finite().all()

@@ -20,7 +20,7 @@ from common.models.verbalizer import Verbalizer
 from common.profile import Profile
 from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA
 from common.runs import RunFolder
-from common.schema import AV, TEACHER
+from common.schema import AV, NEAREST_TEXT, NEXT_TOKENS_TEXT, TEACHER
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import choose_trunk
 from tests.arms.made import arm_named, arms_of, run_of
@@ -52,6 +52,8 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
     check_current(one, 0)
     same = two_steps.replace(evaluation=two_steps.evaluation.replace(resamples=101))
     check_current(arm_named(f"{experiment}/{arm}", same), 0)
+    more = two_steps.replace(evaluation=two_steps.evaluation.replace(neutral_readers=9))
+    check_current(arm_named(f"{experiment}/{arm}", more), 0)
     other = two_steps.replace(evaluation=two_steps.evaluation.replace(distractors=2))
     with pytest.raises(NlaError, match=r"a run of other evaluation than today's.*nla run"):
         check_current(arm_named(f"{experiment}/{arm}", other), 0)
@@ -65,13 +67,20 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
 def check_rows(folder: RunFolder, profile: Profile) -> None:
     rows = pl.read_parquet(folder.rows_file)
     assert set(rows.columns) == set(ROWS_SCHEMA)
-    assert set(rows["source"]) == {TEACHER, AV}
+    assert set(rows["source"]) == {TEACHER, AV, NEAREST_TEXT, NEXT_TOKENS_TEXT}
     assert set(rows.select("arm", "seed").unique().rows()) == {(folder.identity[2], 0)}
     conditions = {"original", "shuffled", "quotes_stripped", "random_stripped", "prefix_4"}
     assert conditions <= set(rows["transform"])
     assert rows.filter("applied")["squared_error"].is_finite().all()
     keys = len(TestSet(Trunk(choose_trunk(profile))).keys)
-    assert set(rows.group_by("source", "transform").len()["len"]) == {keys}
+    counts = {
+        (transform, n) for _, transform, n in rows.group_by("source", "transform").len().rows()
+    }
+    assert {n for name, n in counts if name in ("original", "shuffled")} == {keys}
+    assert {n for name, n in counts if name not in ("original", "shuffled")} == {keys // 2}
+    for count in (0, 1, 4):
+        assert rows.filter("applied")[f"error_beyond_{count}"].is_finite().all()
+    assert set(folder.summary["variances"]) == {"beyond_0", "beyond_1", "beyond_4"}
 
 
 def check_weights(one: Any, folder: RunFolder) -> None:
@@ -92,6 +101,15 @@ def test_seeds_read_the_texts_of_the_pair_that_they_go_on_with(two_steps: Profil
     assert needs[2] == needs[0]
     assert one.trunk(0) is one.trunk(2)
     assert one.trunk(-1).pair == 0, "of a trial"
+
+
+@pytest.mark.usefixtures("warm")
+def test_what_the_test_alone_reads_trains_nothing_again(two_steps: Profile):
+    one = arm_named("ar_small/control", two_steps)
+    assert [need.name for need in one.tested_needs()] == ["last_tokens"]
+    assert "last_tokens" not in one.trained_with(0)["data"]
+    assert one.tested_with()["tested_data"] == one.trunk(0).digests(["last_tokens"])
+    assert not warm_start_ar(choose_trunk(two_steps)).tested_needs()
 
 
 @pytest.mark.usefixtures("warm")

@@ -57,7 +57,11 @@ def test_an_av_is_trained_and_what_it_says_is_read(kind: type[VerbalizerArm], tw
     for name in ("true_loss", "shuffled_loss"):
         assert set(measures.filter(measure=name)[KEY]) == keys
     spoken = pl.read_parquet(folder.texts_file)
-    assert dict(spoken["split"].value_counts().iter_rows()) == {"test": len(keys), "ar_sft": 4}
+    assert dict(spoken["split"].value_counts().iter_rows()) == {
+        "test": len(keys),
+        "dev": 24,
+        "ar_sft": 4,
+    }
     assert folder.samples()[0][AV] in spoken["explanation"]
 
 

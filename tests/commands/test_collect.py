@@ -14,6 +14,7 @@ from common.commands.asked import arms_asked
 from common.commands.collect import collect, under_all_seeds
 from common.data.batches import Example
 from common.errors import NlaError
+from common.evaluation.last_tokens import COUNTS
 from common.experiment import load_experiment
 from common.lifecycle.make import make_run
 from common.params import CONTROL
@@ -27,7 +28,15 @@ from common.trunk.choice import choose_trunk
 from tests.arms.made import arm_named, plan_of, run_of
 from tests.own_experiments import own_experiments
 
-FLOORS = {"mean_direction", "tfidf_ridge", "embedding_ridge", "own_blocks"}
+BLOCKS = {f"own_blocks_last_{count}{kind}" for count in COUNTS for kind in ("", "_linear")}
+OF_SOURCE = {"last_token", "last_token_few", "next_tokens", "own_blocks"} | BLOCKS
+FLOORS = {
+    "mean_direction",
+    "tfidf_ridge",
+    "embedding_ridge",
+    "look_up",
+    "nearest_words",
+} | OF_SOURCE
 
 
 class StillArm(ReconstructorArm):
@@ -87,9 +96,10 @@ def test_floors_are_those_of_each_pair_and_why_one_is_missing_is_kept(
     run_stage("floors", choose_trunk(smoke))
     told = TrunkFloors().collect([arm])
     assert told.rows is not None
-    assert set(told.rows["arm"]) == FLOORS - {"tfidf_ridge"}
-    missing = {"tfidf_ridge": f"no word stands in two of the {len(keys)} texts"}
-    assert told.facts == {"missing_floors": missing}
+    missing = {"tfidf_ridge", "look_up", "nearest_words"}
+    assert set(told.rows["arm"]) == FLOORS - missing
+    reason = f"no word stands in two of the {len(keys)} texts"
+    assert told.facts == {"missing_floors": dict.fromkeys(missing, reason)}
 
 
 def test_rows_of_all_runs_and_floors_are_gathered(copied_warm: Path, two_steps: Profile):
@@ -102,7 +112,14 @@ def test_rows_of_all_runs_and_floors_are_gathered(copied_warm: Path, two_steps: 
     folder = Path("data/smoke/results/ar_small")
     results = load_results(folder)
     assert results.arms == [CONTROL, "narrow"]
-    assert set(results.rows["arm"]) == {CONTROL, "narrow"} | FLOORS
+    written = {"nearest_text", "next_tokens_text"}
+    assert set(results.rows["arm"]) == {CONTROL, "narrow"} | FLOORS | written
+    assert set(results.floors) == FLOORS | written
+    assert set(results.sources) == {TEACHER, AV}, "reference writers are arms"
+    read = results.rows.filter(arm="nearest_text")
+    assert set(read["source"]) == {TEACHER, AV}
+    assert set(read["seed"]) == {0, 1}
+    assert set(results.facts["variances"]) == {"beyond_0", "beyond_1", "beyond_4"}
     assert set(results.rows.filter(arm="narrow")["seed"]) == {0, 1}
     assert sorted(results.runs.select("arm", "seed").rows()) == [
         (arm, seed) for arm in (CONTROL, "narrow") for seed in (0, 1)
@@ -114,6 +131,7 @@ def test_rows_of_all_runs_and_floors_are_gathered(copied_warm: Path, two_steps: 
     assert set(results.text_metrics) == {TEACHER, AV}
     told = json.loads((folder / "metrics.json").read_text())
     assert {f"narrow/{AV}_fve", f"own_blocks/{TEACHER}_fve"} <= set(told)
+    assert told[f"own_blocks/{AV}_beyond_1"] > 0.9
 
 
 def test_a_run_that_is_not_todays_is_named(copied_warm: Path, two_steps: Profile):

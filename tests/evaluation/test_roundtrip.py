@@ -5,6 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.config import EvaluationConfig
+from common.errors import NlaError
+from common.evaluation.bases import HeldOut
 from common.evaluation.conditions import (
     ORIGINAL,
     SHUFFLED,
@@ -13,18 +16,10 @@ from common.evaluation.conditions import (
     other_documents,
     source_texts,
 )
-from common.evaluation.floors import (
-    Embedder,
-    FloorError,
-    embedding_ridge,
-    fit_all,
-    mean_direction,
-    own_blocks,
-    tfidf_ridge,
-)
-from common.evaluation.roundtrip import Judge
+from common.evaluation.floors import mean_direction
+from common.evaluation.roundtrip import Judge, damaged_rows
 from common.evaluation.test_set import TestSet
-from common.metrics.fve import fve, squared_errors, training_mean, variance
+from common.metrics.fve import fve, normalize, training_mean, variance
 from common.models.reconstructor import TruncatedReconstructor
 from common.rollout.reading import reconstruct
 from common.schema import (
@@ -34,8 +29,6 @@ from common.schema import (
     TEACHER,
     TEXT,
     TOKEN_IDS,
-    TOPIC,
-    Reader,
     Reading,
     readings_of,
 )
@@ -45,12 +38,26 @@ EAST, NORTH, WEST, SOUTH = [10.0, 0.0], [0.0, 20.0], [-30.0, 0.0], [0.0, -40.0]
 COMPASS = torch.tensor([EAST, NORTH, WEST, SOUTH])
 
 
+def compass(names: str, documents: str, last: Tensor) -> HeldOut:
+    """Rows whose last token is known as well as `last` says, beside a μ of 0."""
+    vectors = {"A": EAST, "B": NORTH, "C": WEST, "D": SOUTH}
+    table = pl.DataFrame({KEY: list(names), DOC_ID: list(documents)})
+    ids = [[7, "ABCD".index(name)] for name in names]
+    table = table.with_columns(pl.Series(TOKEN_IDS, ids))
+    bases = {0: torch.zeros(len(names), 2), 1: last, 4: last}
+    return HeldOut(table, torch.tensor([vectors[name] for name in names]), bases)
+
+
 @pytest.fixture
 def judge() -> Judge:
-    """Four directions, so that n(h) has length sqrt(2), μ is 0 and the variance is 2."""
-    table = pl.DataFrame({KEY: list("ABCD"), DOC_ID: list("abcd"), TOPIC: ["x", "x", None, None]})
-    table = table.with_columns(pl.Series(TOKEN_IDS, [[7, row] for row in range(4)]))
-    return Judge(table, COMPASS, training_mean(COMPASS), mean_norm=25.0, distractors=3)
+    """Four directions, so that n(h) has length sqrt(2), μ is 0 and the variance is 2.
+
+    The last token tells half of every test activation, and nothing of the others.
+    """
+    test = compass("ABCD", "abcd", 0.5 * normalize(COMPASS))
+    dev = compass("AB", "ef", 0.5 * normalize(COMPASS[:2]))
+    config = EvaluationConfig(distractors=3, damaged_documents=4)
+    return Judge(test, dev, training_mean(COMPASS), mean_norm=25.0, config=config)
 
 
 def by_name(readings: Sequence[Reading]) -> Tensor:
@@ -112,6 +119,87 @@ def test_beside_each_text_stands_what_may_be_seen_of_the_rows_own_input(judge: J
     assert rows.filter(pl.col("applied"))["cosine"].to_list() == pytest.approx([1] * 7)
 
 
+def test_errors_beyond_the_last_token_by_hand():
+    """In dev the answers are the truth; in the test one is wrong."""
+    half = 0.5 * normalize(COMPASS)
+    test, dev = compass("AB", "ab", half[:2]), compass("AB", "cd", half[:2] * 0 + half[:1])
+    config = EvaluationConfig(distractors=1)
+    judge = Judge(test, dev, torch.zeros(2), mean_norm=25.0, config=config)
+    # In dev the base is [√½, 0] twice, for truths [√2, 0] and [0, √2]: a₀ = 1.
+    assert judge.beyond.variances["beyond_1"] == pytest.approx(2 * 0.25)
+    assert judge.beyond.variances["beyond_0"] == pytest.approx(2)
+    rows = judge.rows(by_name, {ORIGINAL: ["east", "east"]}, TEACHER, dev=["east", "north"])
+    # The answers are the truth in dev, so a = 0 and b = 1: what counts in the test is the answer.
+    assert rows["error_beyond_1"].to_list() == pytest.approx([0, 4], abs=1e-5)
+    assert rows["error_beyond_0"].to_list() == pytest.approx([0, 4], abs=1e-5)
+
+
+def test_who_only_copies_the_last_token_scores_nothing_beyond_it(judge: Judge):
+    """Read with the true last token, answers are the base itself, whatever they are worth."""
+
+    def copy(wanted: Sequence[Reading]) -> Tensor:
+        return torch.stack([judge.test.bases[1]["ABCD".index(one.text)] for one in wanted])
+
+    rows = judge.rows(copy, {ORIGINAL: [*"ABCD"]}, TEACHER, dev=[*"AB"])
+    assert rows["squared_error"].to_list() == pytest.approx([0] * 4, abs=1e-5), "FVE 1, in fact"
+    error = rows["error_beyond_1"].mean()
+    assert error == pytest.approx(judge.beyond.variances["beyond_1"], abs=1e-9)
+
+
+def test_scalars_are_those_of_the_unchanged_dev_texts(judge: Judge):
+    texts = {ORIGINAL: ["east"] * 4, SHUFFLED: ["west"] * 4}
+    rows = judge.rows(by_name, texts, TEACHER, dev=["east", "north"])
+    fitted = judge.beyond.fit(by_name(readings_of(["east", "north"])))
+    west = by_name(readings_of(["west"] * 4))
+    expected = judge.beyond.errors(fitted, [0, 1, 2, 3], west)["error_beyond_4"].tolist()
+    assert rows.filter(transform=SHUFFLED)["error_beyond_4"].to_list() == pytest.approx(expected)
+
+
+def test_without_dev_texts_errors_beyond_are_unknown(judge: Judge):
+    rows = judge.rows(by_name, {ORIGINAL: ["east"] * 4}, TEACHER)
+    assert rows["error_beyond_1"].null_count() == 4
+    assert rows.schema["error_beyond_0"] == pl.Float64
+
+
+def test_an_answer_that_is_not_finite_is_refused(judge: Judge):
+    def broken(wanted: Sequence[Reading]) -> Tensor:
+        return torch.full((len(wanted), 2), torch.nan)
+
+    with pytest.raises(NlaError, match="2 of 2 rows are not finite"):
+        judge.rows(broken, {ORIGINAL: ["east"] * 4}, TEACHER, dev=["east", "north"])
+
+
+def test_damaged_texts_are_read_for_some_documents_only(judge: Judge):
+    judge.damaged = damaged_rows([*"abcd"], 2)
+    assert len(judge.damaged) == 2
+    asked: list[Reading] = []
+
+    def read(wanted: Sequence[Reading]) -> Tensor:
+        asked.extend(wanted)
+        return by_name(wanted)
+
+    texts = {ORIGINAL: ["east"] * 4, SHUFFLED: ["west"] * 4, "quotes_only": ["south"] * 3 + [None]}
+    rows = judge.rows(read, texts, TEACHER)
+    assert rows.group_by("transform").len().sort("transform")["len"].to_list() == [4, 2, 4]
+    some = rows.filter(transform="quotes_only")
+    assert some[KEY].to_list() == ["ABCD"[row] for row in sorted(judge.damaged)], "the rest absent"
+    judge.damaged = frozenset({0})
+    asked.clear()
+    judge.rows(read, {"prefix_4": ["east", "north", "west", "south"]}, TEACHER)
+    assert asked == readings_of(["east"]), "not read, either"
+
+
+def test_documents_are_chosen_by_key_and_all_their_rows_with_them():
+    documents = ["b", "a", "b", "c", "a"]
+    for count in (1, 2, 3, 9):
+        chosen = damaged_rows(documents, count)
+        assert chosen == damaged_rows(documents, count)
+        assert len({documents[row] for row in chosen}) == min(count, 3)
+        assert damaged_rows(documents, 1) <= chosen
+        for row, name in enumerate(documents):
+            assert (row in chosen) == (name in {documents[other] for other in chosen})
+
+
 def test_a_perfect_ar_has_fve_1_and_a_negative_shuffled_floor(held_out: TestSet):
     truth = held_out.judge.activations
     texts = [str(row) for row in range(len(truth))]
@@ -133,14 +221,6 @@ def test_the_mean_direction_is_below_the_mean_itself(held_out: TestSet):
     rows = held_out.judge.rows(mean_direction(held_out.trunk.mean), {ORIGINAL: texts}, TEACHER)
     found = fve_of(rows, ORIGINAL, held_out.variances()[0])
     assert -1 < found < 0, "scaled to full length, μ no longer is the best constant"
-
-
-def test_the_targets_own_blocks_are_the_ceiling(held_out: TestSet):
-    own = own_blocks(
-        held_out.trunk.target, held_out.trunk.layer, held_out.table[TOKEN_IDS].to_list()
-    )
-    errors = squared_errors(own, held_out.judge.activations)
-    assert fve(errors, held_out.variances()[0]) > 0.999
 
 
 def test_reconstructions_come_in_the_order_of_the_texts(target: Target):
@@ -187,82 +267,3 @@ def test_the_source_text_keeps_its_end(held_out: TestSet):
         assert text.endswith(ending)
     limit = held_out.profile.ar.max_explanation_tokens
     assert held_out.conditions_by(TEACHER)[SOURCE_TEXT] == source_texts(table, tokenizer, limit)
-
-
-def topic_ridges(target: Target, texts: list[str], activations: Tensor) -> dict[str, Reader]:
-    embed = Embedder(target.model.model, target.tokenizer)
-    documents = [str(row // 8) for row in range(len(texts))]
-    return {
-        "tfidf": tfidf_ridge(texts, activations, documents),
-        "embedding": embedding_ridge(texts, activations, documents, embed),
-    }
-
-
-def test_ridge_floors_find_what_the_words_give_away(target: Target):
-    torch.manual_seed(0)
-    topics = {name: torch.randn(16) for name in ("music", "rivers", "kings", "bread")}
-    numbers = [str(number) for number in range(40)]
-    texts = [f"A note on {topic}, number {number}." for number in numbers for topic in topics]
-    activations = torch.stack([topics[topic] for _ in numbers for topic in topics])
-    mean = training_mean(activations)
-    held_out = readings_of([f"A note on {topic}, number 77." for topic in topics])
-    truth = torch.stack(list(topics.values()))
-    for name, read in topic_ridges(target, texts, activations).items():
-        assert fve(squared_errors(read(held_out), truth), variance(truth, mean)) > 0.9, name
-
-
-def test_signs_are_words_where_no_space_parts_them():
-    torch.manual_seed(0)
-    topics = {name: torch.randn(16) for name in ("音乐", "河流", "国王", "面包")}
-    texts = [f"关于{topic}的第{n}篇" for n in range(40) for topic in topics]
-    activations = torch.stack([topics[topic] for _ in range(40) for topic in topics])
-    read = tfidf_ridge(texts, activations, [str(row // 8) for row in range(160)])
-    truth, mean = torch.stack(list(topics.values())), training_mean(activations)
-    found = read(readings_of([f"关于{topic}的文章" for topic in topics]))
-    assert fve(squared_errors(found, truth), variance(truth, mean)) > 0.9
-
-
-@pytest.mark.parametrize(
-    "texts",
-    [
-        ["The same text about lakes."] * 190 + [f"Number {number}." for number in range(10)],
-        ["The same text about lakes."] * 200,
-        ["lake"] * 200,
-        ["a lake", "a bay", "a lake"],
-    ],
-    ids=["nearly the same", "the same", "one word", "three"],
-)
-def test_a_floor_is_as_wide_as_its_texts_allow(texts: list[str]):
-    documents = [str(row // 2) for row in range(len(texts))]
-    read = tfidf_ridge(texts, torch.randn(len(texts), 8), documents)
-    found = read(readings_of([texts[0], "a word of no text", ""]))
-    assert found.shape == (3, 8)
-    assert found.isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("texts", "documents", "reason"),
-    [
-        (["one", "two", "three", "four"], list("aabb"), "no word stands in two of the 4 texts"),
-        (["", "", " ", ""], list("aabb"), "no word stands in two of the 4 texts"),
-        (["a lake"] * 4, ["a"] * 4, "the texts are of a single document"),
-    ],
-)
-def test_a_floor_that_cannot_be_fitted_has_its_reason(texts: list, documents: list, reason: str):
-    def fit() -> Reader:
-        return tfidf_ridge(texts, torch.randn(4, 8), documents)
-
-    with pytest.raises(FloorError, match=reason):
-        fit()
-    found = fit_all({"tfidf_ridge": fit, "mean_direction": lambda: mean_direction(torch.ones(8))})
-    assert found.missing == {"tfidf_ridge": reason}
-    assert list(found.readers) == ["mean_direction"]
-
-
-def test_a_sentence_embedding_does_not_depend_on_its_neighbours(target: Target):
-    texts = ["a lake", "the long road to the northern hills and back", "salt"]
-    together = Embedder(target.model.model, target.tokenizer)(texts)
-    for text, found in zip(texts, together, strict=True):
-        alone = Embedder(target.model.model, target.tokenizer)([text])[0]
-        assert found == pytest.approx(alone, abs=1e-5)
-        assert float((found**2).sum()) == pytest.approx(1, abs=1e-5)

@@ -1,15 +1,22 @@
 """What runs are tested on."""
 
+import polars as pl
 import pytest
 import torch
 
 from common.config import EvaluationConfig
 from common.data.batches import Example
 from common.evaluation.conditions import ORIGINAL, SOURCE_TEXT
+from common.evaluation.last_tokens import COUNTS
 from common.evaluation.test_set import TestSet
-from common.evaluation.trunk_floors import ceiling, fit_floors, floors_made_of
+from common.evaluation.trunk_floors import (
+    fit_floors,
+    fit_references,
+    floors_made_of,
+    reference_rows,
+)
 from common.profile import Profile
-from common.schema import AV, KEY, SPLIT, TEACHER, TEST, TOPIC
+from common.schema import AV, DEV, KEY, SPLIT, TEACHER, TEST, TOPIC, TRAINING_SPLITS
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import choose_trunk
 
@@ -57,14 +64,55 @@ def test_why_a_floor_cannot_be_fitted_is_told(trunk: Trunk):
     keys = [example.key for example in trunk.ar_examples()]
     found = fit_floors(trunk, [Example(key, f"word{number}") for number, key in enumerate(keys)])
     assert set(found.readers) == {"mean_direction", "embedding_ridge"}
-    assert found.missing == {"tfidf_ridge": f"no word stands in two of the {len(keys)} texts"}
+    reason = f"no word stands in two of the {len(keys)} texts"
+    assert found.missing == dict.fromkeys(["tfidf_ridge", "look_up", "nearest_words"], reason)
 
 
-def test_the_ceiling_is_the_targets_own_answer_beside_each_writer(held_out: TestSet):
-    rows = ceiling(held_out, [TEACHER, AV])
-    assert set(rows["arm"]) == {"own_blocks"}
-    assert rows.group_by("source").len()["len"].to_list() == [len(held_out.keys)] * 2
-    assert rows["cosine"].min() > 0.999, "its own blocks give the activation back"
+def test_references_stand_beside_each_writer(held_out: TestSet):
+    written = {source: held_out.written_by(source) for source in (TEACHER, AV)}
+    references = fit_references(held_out, held_out.trunk.ar_examples())
+    assert references.missing == {}
+    rows = reference_rows(held_out, references, written)
+    own = {f"own_blocks_last_{count}{kind}" for count in COUNTS for kind in ("", "_linear")}
+    of_source = {"own_blocks", "last_token", "last_token_few", "next_tokens"} | own
+    of_texts = {"mean_direction", "tfidf_ridge", "embedding_ridge", "look_up", "nearest_words"}
+    assert set(rows["arm"]) == of_source | of_texts
+    counts = rows.group_by("arm", "source").len()["len"]
+    assert counts.to_list() == [len(held_out.keys)] * 2 * len(of_source | of_texts)
+    beyond = [column for column in rows.columns if column.startswith("error_beyond")]
+    assert len(beyond) == 3
+    assert rows.select(beyond).null_count().sum_horizontal().item() == 0
+    of_ceiling = rows.filter(arm="own_blocks")
+    assert of_ceiling["cosine"].min() > 0.999, "its own blocks give the activation back"
+    variances = held_out.judge.beyond.variances
+    for name, base in (("last_token", "beyond_1"), ("own_blocks_last_4_linear", "beyond_4")):
+        errors = rows.filter(arm=name)[f"error_{base}"]
+        scored = 1 - errors.mean() / variances[base]
+        assert scored == pytest.approx(0, abs=0.02), "a copied base, perhaps normalised"
+    for column, variance in variances.items():
+        assert of_ceiling[f"error_{column}"].mean() < 0.01 * variance
+
+
+def test_texts_of_reference_writers_are_of_training_activations(held_out: TestSet):
+    found = held_out.references
+    taught = held_out.trunk.explanations(TEACHER)
+    known = set(taught.filter(pl.col(SPLIT).is_in(TRAINING_SPLITS))["explanation"])
+    for texts, table in zip(found["nearest_text"], (held_out.table, held_out.dev), strict=True):
+        assert len(texts) == table.height
+        assert set(texts) <= known
+    listed = found["next_tokens_text"].test[0]
+    assert listed.startswith("Next may be ")
+    for token in held_out.table["next_tokens"][0]:
+        assert f'"{token.strip()}"' in listed or not token.strip()
+
+
+def test_dev_texts_are_in_the_order_of_the_dev_table(held_out: TestSet):
+    keys = held_out.dev["key"].to_list()
+    assert len(keys) == 2 * held_out.profile.activations.documents[DEV]
+    texts = dict(held_out.trunk.explanations(AV).select("key", "explanation").rows())
+    assert held_out.written_by(AV).dev == [texts[key] for key in keys]
+    shuffled = held_out.trunk.explanations(AV).sample(fraction=1, shuffle=True, seed=1)
+    assert held_out.written_in(shuffled) == held_out.written_by(AV)
 
 
 def test_floors_are_made_anew_for_other_texts_embedder_or_distractors(smoke: Profile, trunk: Trunk):

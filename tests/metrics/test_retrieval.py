@@ -6,38 +6,47 @@ from common.metrics.fve import training_mean
 from common.metrics.retrieval import distractor_indices, retrieval_ranks, retrieval_summary
 
 DOCUMENTS = ["d0", "d0", "d0", "d1", "d1", "d2", "d3", "d3"]
-GROUPS = ["art"] * 5 + ["law"] * 3
+TOKENS = [7, 7, 5, 7, 9, 7, 5, 4]
+PLACES = {4: 0.0, 5: 10.0, 7: 13.0, 9: 20.0}
+"""Where the ridge on the last token puts each token, on a line."""
+PREDICTIONS = torch.tensor([[PLACES[token]] for token in TOKENS])
 
 
-def test_distractors_are_distinct_and_never_the_row_itself():
-    for count in range(len(DOCUMENTS)):
-        for row, chosen in enumerate(distractor_indices(GROUPS, DOCUMENTS, count, "k")):
+def drawn(count: int, key: str = "k") -> list[list[int]]:
+    return distractor_indices(TOKENS, DOCUMENTS, PREDICTIONS, count, key)
+
+
+def test_distractors_are_distinct_and_of_other_documents():
+    for count in range(6):
+        for row, chosen in enumerate(drawn(count)):
             assert len(chosen) == len(set(chosen)) == count
-            assert row not in chosen
+            assert all(DOCUMENTS[other] != DOCUMENTS[row] for other in chosen)
 
 
-def test_same_document_comes_first_then_the_group():
-    chosen = distractor_indices(GROUPS, DOCUMENTS, 4, "k")
-    assert set(chosen[0][:2]) == {1, 2}
-    assert set(chosen[0][2:]) == {3, 4}
-    assert chosen[3][0] == 4
-    assert set(chosen[3][1:]) == {0, 1, 2}
-    assert set(chosen[5][:2]) == {6, 7}
-    assert set(chosen[5][2:]) <= {0, 1, 2, 3, 4}
+def test_the_same_last_token_comes_first_then_the_nearest_prediction():
+    chosen = drawn(4)
+    assert set(chosen[0][:2]) == {3, 5}, "token 7 of other documents"
+    assert chosen[0][2:] == [6, 4], "10 and 20 are nearer to 13 than 0"
+    assert chosen[2] == [6, *chosen[2][1:3], 4], "the other 5, then both 7"
+    assert set(chosen[2][1:3]) == {3, 5}
+    assert set(chosen[7][:1]) == {2}, "no other 4: the 5 of another document is the nearest"
 
 
-def test_draw_depends_on_the_key_alone():
-    many = ["d"] * 50
-    first = distractor_indices(many, many, 5, "k")
-    assert first == distractor_indices(many, many, 5, "k")
-    assert first != distractor_indices(many, many, 5, "other")
+def test_the_draw_among_equals_depends_on_the_key_alone():
+    alike, documents = [7] * 50, [f"d{row}" for row in range(50)]
+    same = torch.zeros(50, 3)
+    first = distractor_indices(alike, documents, same, 5, "k")
+    assert first == distractor_indices(alike, documents, same, 5, "k")
+    assert first != distractor_indices(alike, documents, same, 5, "other")
+    assert len({other for chosen in first for other in chosen}) > 1
 
 
-def test_refuses_too_few_rows():
-    with pytest.raises(NlaError, match="cannot draw 8"):
-        distractor_indices(GROUPS, DOCUMENTS, 8, "k")
-    with pytest.raises(NlaError):
-        distractor_indices(GROUPS[:-1], DOCUMENTS, 2, "k")
+def test_refuses_too_few_rows_of_other_documents():
+    assert len(drawn(5)[0]) == 5
+    with pytest.raises(NlaError, match="cannot draw 6 distractors from 5 rows of other documents"):
+        drawn(6)
+    with pytest.raises(NlaError, match="7 last tokens"):
+        distractor_indices(TOKENS[:-1], DOCUMENTS, PREDICTIONS, 2, "k")
 
 
 def test_ranks_by_hand():
@@ -63,8 +72,8 @@ def test_true_activations_win_and_the_mean_direction_does_not():
     torch.manual_seed(0)
     activations = torch.randn(40, 16) + 10
     mean = training_mean(activations)
-    many = ["d"] * 40
-    distractors = distractor_indices(many, many, 7, "k")
+    documents = [f"d{row}" for row in range(40)]
+    distractors = distractor_indices([1] * 40, documents, mean.expand(40, 16), 7, "k")
     assert (retrieval_ranks(activations, activations, distractors, mean) == 1).all()
     constant = retrieval_ranks(mean.expand(40, 16), activations, distractors, mean)
     assert retrieval_summary(constant)["top_1"] < 0.5
@@ -108,6 +117,6 @@ def test_nothing_and_none_are_refused():
         retrieval_summary(torch.tensor([1, 0]))
     with pytest.raises(NlaError, match="distractors of 0 rows"):
         retrieval_ranks(torch.zeros(0, 2), torch.zeros(0, 2), [], torch.zeros(2))
-    for groups, documents in ((["art", None], ["a", "b"]), (["art", "law"], [None, "b"])):
-        with pytest.raises(NlaError, match="1 rows have no document or no group"):
-            distractor_indices(groups, documents, 1, "k")  # pyright: ignore[reportArgumentType]
+    for tokens, documents in (([1, None], ["a", "b"]), ([1, 2], [None, "b"])):
+        with pytest.raises(NlaError, match="1 rows have no document or no last token"):
+            distractor_indices(tokens, documents, torch.zeros(2, 2), 1, "k")

@@ -30,6 +30,7 @@ WRITERS = {
     "corpus": "common.manifest.write_manifest",
     "explanations": "common.manifest.write_manifest",
     "floors": "common.manifest.write_manifest",
+    "last_tokens": "common.manifest.write_manifest",
 }
 
 

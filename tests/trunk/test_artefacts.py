@@ -103,13 +103,14 @@ def test_damaged_explanations_are_one_line(copied: Trunk):
 
 def test_a_digest_stands_for_every_artefact(trunk: Trunk):
     digests = trunk.digests()
-    assert list(digests) == ["target", "corpus", "activations", "explanations", "av_text"]
-    assert len(set(digests.values())) == 5
+    names = ["target", "corpus", "activations", "last_tokens", "explanations", "av_text"]
+    assert list(digests) == names
+    assert len(set(digests.values())) == 6
 
 
 def test_pairs_read_texts_of_their_own(copied: Trunk, smoke: Profile):
     other = Trunk(choose_trunk(smoke), pair=1)
-    own, shared = {"av_text"}, {"target", "corpus", "activations", "explanations"}
+    own, shared = {"av_text"}, {*copied.digests()} - {"av_text"}
     first, second = copied.digests(), other.digests()
     assert {name for name in first if first[name] != second[name]} == own
     assert {name for name in first if first[name] == second[name]} == shared
