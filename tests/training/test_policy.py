@@ -9,18 +9,28 @@ from torch import Tensor
 from common.errors import NlaError
 from common.models.templates import AVTemplate
 from common.runs import RunFolder
-from common.schema import PolicyBatch, readings_of
+from common.schema import readings_of
 from common.training.context import PolicyContext
 from common.training.health import COLLAPSED_ROLLOUTS
 from common.training.plateau import Plateau
 from common.training.policy import PolicyModule
 from common.training.reward import reading_rewards
 from common.training.scoring import Scorer
-from tests.training.runs import CONTEXT, ENDING, KINDS, Store, metrics, pairs, policy, train
+from tests.training.runs import (
+    CONTEXT,
+    ENDING,
+    KINDS,
+    Store,
+    metrics,
+    pairs,
+    policy,
+    train,
+    unwindowed,
+)
 
 KEYS = [f"{number}:16" for number in range(4)]
 VECTORS = 10 * torch.randn(4, 64, generator=torch.Generator().manual_seed(3))
-BATCH = PolicyBatch(KEYS, VECTORS)
+BATCH = unwindowed(KEYS, VECTORS)
 
 
 @pytest.fixture
