@@ -115,6 +115,7 @@ class ReconstructorArm(Arm):
 class WarmStartAR(ReconstructorArm):
     """The AR that later training starts from; it is tested as part of the runs that use it."""
 
+    compared = False
     tested_sections = ()
     has_test = False
     has_samples = False

@@ -128,6 +128,7 @@ class VerbalizerArm(Arm):
 class WarmStartAV(VerbalizerArm):
     """The AV that later training starts from; it is tested as part of the runs that use it."""
 
+    compared = False
     data = ("target", "activations", "explanations")
     tested_sections = ()
     has_test = False
@@ -163,13 +164,8 @@ def build_av(trunk: Trunk, decomposition: Decomposition | None = None) -> Verbal
 
 def _window_of(trunk: Trunk) -> Window | None:
     """A slot for each position of the trunk's window; None where there is only one position."""
-    slots, window = trunk.profile.av.slots, trunk.profile.activations.window
-    if window == 1:
-        return None
-    if slots not in (1, window):
-        what = f"av.slots = {slots}, but activations.window = {window}: each position has a slot"
-        raise NlaError(what, where="profile", remedy="leave av.slots out")
-    return Window(window)
+    window = trunk.profile.activations.window
+    return Window(window) if window > 1 else None
 
 
 def _check_window(trunk: Trunk, decomposition: Decomposition | None) -> None:
