@@ -40,7 +40,8 @@ def arms_asked(
 ) -> list[Any]:
     """The arms that are asked for and have such a seed; NlaError where none has it.
 
-    Those that others are made from come first. Arms that are taken over from another experiment are left out: that one makes them.
+    Those that others are made from come first. Arms that are taken over from another experiment are
+    left out: that one makes them.
     """
     params, scale = load_params(experiment), profile_read(profile)
     names = params.arms_at(scale.name)

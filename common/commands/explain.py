@@ -139,7 +139,7 @@ def _explain(trunk: Trunk, pair: Pair, ids: Sequence[int], bar: Any) -> Found:
     profile = trunk.profile
     _step(bar, "reading the activation")
     window = pair.verbalizer.decomposition.window
-    activation, inputs = _activation(trunk.target.model, ids, pair.layer, window)
+    activation, inputs = read_activation(trunk.target.model, ids, pair.layer, window)
     _step(bar, "writing the explanation")
     precision = profile.trainer.precision
     greedy = profile.rollout.replace(temperature=0.0)
@@ -156,7 +156,7 @@ def _step(bar: Any, what: str) -> None:
     bar.update(1)
 
 
-def _activation(
+def read_activation(
     model: Any, ids: Sequence[int], layer: int, window: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The activation after the last token [1, d_model], and what an AV with that window reads."""

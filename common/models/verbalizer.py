@@ -109,9 +109,7 @@ class Verbalizer(nn.Module):
             for parameter, learns in zip(self.model.parameters(), learning, strict=True):
                 parameter.requires_grad_(learns)
 
-    def encode(
-        self, texts: list[str], inputs: Float[Tensor, "batch width"]
-    ) -> VerbalizationBatch:
+    def encode(self, texts: list[str], inputs: Float[Tensor, "batch width"]) -> VerbalizationBatch:
         """Prompt + explanation + end token, right-padded; the loss counts after the prompt."""
         prompt, limit = list(self.template.prompt_ids), self.config.max_explanation_tokens
         written = encode(self.tokenizer, texts)

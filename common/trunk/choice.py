@@ -53,9 +53,7 @@ def stages_of_its_own(replaced: Replaced) -> list[str]:
     return own
 
 
-def choose_trunk(
-    profile: Profile, name: str = "", replaced: Replaced | None = None
-) -> TrunkChoice:
+def choose_trunk(profile: Profile, name: str = "", replaced: Replaced | None = None) -> TrunkChoice:
     """The profile's own trunk, or one that replaces keys of some sections of it, or its numbers.
 
     ValueError (pydantic's) for a section or key that a profile does not have, or a bad value.

@@ -3,8 +3,8 @@
 Where an AV can quote: it reads the activations of several positions (trunk `window`), and a pair of
 AV and AR is the unit. The weaker ARs are trained here, on that trunk's texts.
 
-Run: `dvc repro experiments/ar_small_rl`, or one arm with `nla run ar_small_rl --arm blocks_1`, after
-the AR that it names.
+Run: `dvc repro experiments/ar_small_rl`, or one arm with `nla run ar_small_rl --arm blocks_1`,
+after the AR that it names.
 Cost: as many rollouts for each arm and pair as `control` of `baseline`; see `reports/` for the
 times.
 Decision rule: rule.py in this folder, in words in README.md.

@@ -150,7 +150,9 @@ def test_the_ar_of_another_arm_must_have_been_made_and_be_current(
     assert need.digest() == partner.run.summary["digest"]
     changed = two_steps.replace(ar=two_steps.ar.replace(warmup_fraction=0.5))
     other = arm_named("ar_small_rl/blocks_1", changed)
-    with pytest.raises(NlaError, match=r"a run of other .*tuned.* than today's.*nla run ar_small_rl"):
+    with pytest.raises(
+        NlaError, match=r"a run of other .*tuned.* than today's.*nla run ar_small_rl"
+    ):
         other.partner(0).need.digest()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").symlink_to(Path(__file__).parents[2] / "experiments")

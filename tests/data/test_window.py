@@ -29,7 +29,9 @@ def corpus(trunk_root: Path) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def windowed(tmp_path_factory: pytest.TempPathFactory, corpus: pl.DataFrame, target: Target) -> Path:
+def windowed(
+    tmp_path_factory: pytest.TempPathFactory, corpus: pl.DataFrame, target: Target
+) -> Path:
     out = tmp_path_factory.mktemp("windowed") / "activations"
     extract_activations(CONFIG.replace(window=WINDOW), corpus, target, out)
     return out

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.config import RolloutConfig
 from common.rollout.engine import keyed_draws, roll_out, room_of
 from common.rollout.reference import generate
 from common.rollout.sampler import sample_explanations
-from common.config import RolloutConfig
 from decomposition.window import Window
 
 ROWS, WIDTH, POSITIONS = 8, 64, 3
@@ -45,7 +45,9 @@ def test_training_scores_what_was_drawn(make: Any, inputs: Tensor):
 def test_every_position_is_read_and_a_row_needs_no_other(make: Any, inputs: Tensor):
     verbalizer, greedy = make(Window(POSITIONS)), RolloutConfig(temperature=0.0)
     texts = sample_explanations(verbalizer, inputs, greedy, precision="32-true")
-    alone = [sample_explanations(verbalizer, row[None], greedy, precision="32-true")[0] for row in inputs]
+    alone = [
+        sample_explanations(verbalizer, row[None], greedy, precision="32-true")[0] for row in inputs
+    ]
     assert alone == texts
     for position in range(POSITIONS):
         part = slice(position * WIDTH, (position + 1) * WIDTH)
