@@ -114,8 +114,8 @@ class TeacherConfig(Config):
 
     kind: Literal["offline", "api"] = "offline"
     format: str = ""
-    """The function that writes for the offline teacher, `<module>:<function>`, given a row and the
-    tokenizer; empty: statements (common/data/offline_teacher.py)."""
+    """What writes for the offline teacher, `<module>:<function>`, given a row and the tokenizer, or
+    a class that makes such a function; empty: statements (common/data/offline_teacher.py)."""
     model: str = ""
     """litellm model name, such as `anthropic/...` or `openai/<name>` with `base_url`."""
     base_url: str | None = None
