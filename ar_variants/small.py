@@ -1,18 +1,22 @@
-"""ARs with less capacity: fewer blocks, a narrow head, or no blocks at all."""
+"""ARs with less capacity: fewer blocks, a narrow head, or no blocks at all; and their arm."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from common.arms.reconstructor import ReconstructorArm
+from common.config import Config
 from common.errors import NlaError
 from common.evaluation.ridge import ridge_by_document
 from common.metrics.fve import normalize
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.rollout.reading import read_in_batches
 from common.schema import Reading, TokenBatch
+from common.trunk.artefacts import Trunk
 
 READ_TOGETHER = 16
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -146,3 +150,44 @@ def start_at_probe(
     scale = float(features.norm(dim=1).mean()) / activations.shape[1] ** 0.5
     head.weight.copy_(scale * found.weight.T)
     head.bias.copy_(scale * found.bias)
+
+
+class SizeConfig(Config):
+    """The size of one AR: its depth, or the width of a narrow part."""
+
+    blocks: int | None = Field(default=None, ge=1)
+    """Number of the target's blocks to keep; None: all up to the layer that is read."""
+    rank: int | None = Field(default=None, ge=1)
+    """Width of a low-rank head."""
+    hidden: int | None = Field(default=None, ge=1)
+    """Set for the bag of words: width of its hidden layer."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SizeConfig":
+        if self.hidden and (self.blocks or self.rank):
+            raise ValueError("a bag of words has neither blocks nor rank")
+        return self
+
+
+class SizeArm(ReconstructorArm):
+    """Trains an AR of some size."""
+
+    settings_class = SizeConfig
+    settings: SizeConfig
+
+    def build(self, trunk: Trunk) -> Reconstructor:
+        """A new AR; NlaError for more blocks than there are up to the layer that is read."""
+        arm, model, tokenizer = self.settings, trunk.target.model, trunk.target.tokenizer
+        limit, whole = self.profile.ar.max_explanation_tokens, trunk.layer + 1
+        if arm.hidden:
+            return BagOfWordsReconstructor(model, tokenizer, limit, arm.hidden, trunk.mean)
+        blocks = arm.blocks or whole
+        if blocks > whole:
+            what = f"an arm keeps {blocks} blocks, but there are {whole} up to layer {trunk.layer}"
+            where = f"experiments/{self.plan.experiment}/params.yaml"
+            raise NlaError(what, where=where, remedy=f"set `blocks` to at most {whole}")
+        if arm.rank:
+            activations = trunk.training_activations
+            return LowRankReconstructor(model, tokenizer, blocks, limit, arm.rank, activations)
+        kind = TruncatedReconstructor if blocks == whole else ShallowReconstructor
+        return kind(model, tokenizer, blocks, limit)

@@ -103,7 +103,7 @@ def with_nla(asked: SimpleNamespace, turns: Turns) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place) / "cpu" / "bench" / "nla" / "0")
         folder.begin(MadeWith({}, {}, {"trained": "", "tested": ""}))
-        data = NlaDataModule(plan, [], by_key, PolicyBatch)
+        data = NlaDataModule(plan, [], by_key, lambda keys, v: PolicyBatch(keys, v, v))
         trainer = TrainerConfig(accelerator="cpu", precision=asked.precision)
         fit(module, data, trainer, Tracker(folder, None), [Pace()], resumable=False)
 

@@ -21,6 +21,7 @@ from bench.workload import Workload
 from common.arms.verbalizer import build_av
 from common.data.batches import WINDOW, Example, examples_of, plan_batches
 from common.data.datamodule import Collate, NlaDataModule
+from common.data.store import ActivationStore
 from common.models.reconstructor import TruncatedReconstructor
 from common.models.verbalizer import Verbalizer
 from common.runs import MadeWith, RunFolder
@@ -76,7 +77,7 @@ def ar_task(work: Workload) -> Task:
 
     def ours(batches: Batches) -> Loop:
         module = ReconstructorModule(model(), config, len(batches), variance=1.0)
-        return _fit(module, batches, (trunk, work), _Recorder(encode))
+        return _fit(module, batches, (trunk.store, work), _Recorder(encode))
 
     def plain(batches: Batches, low: bool) -> Loop:
         fresh = PlainReconstructor(str(trunk.places.target), blocks)
@@ -98,7 +99,7 @@ def av_task(work: Workload, rank: int) -> Task:
 
     def ours(batches: Batches) -> Loop:
         module = VerbalizerModule(build_av(trunk), config, len(batches))
-        return _fit(module, batches, (trunk, work), _Recorder(first.encode))
+        return _fit(module, batches, (trunk.inputs, work), _Recorder(first.encode))
 
     def plain(batches: Batches, low: bool) -> Loop:
         fresh = PlainVerbalizer(folder, rank, template.slot_columns[0], first.alpha)
@@ -136,16 +137,16 @@ class _Clock(L.Callback):
 def _fit(
     module: TrainingModule,
     batches: Batches,
-    setting: tuple[Trunk, Workload],
+    setting: tuple[ActivationStore, Workload],
     collate: _Recorder,
 ) -> Loop:
     """Train as an arm does, without checkpoints, dev metrics and MLflow, like the Trainer."""
-    trunk, work = setting
+    store, work = setting
     clock = _Clock()
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place) / "cpu" / "bench" / "nla" / "0")
         folder.begin(MadeWith({}, {}, {"trained": "", "tested": ""}))
-        data = NlaDataModule(batches, [], trunk.store, collate)
+        data = NlaDataModule(batches, [], store, collate)
         fit(module, data, work.profile.trainer, Tracker(folder, None), [clock], resumable=False)
     return Loop(clock.seconds, collate.rows)
 

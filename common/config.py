@@ -84,6 +84,8 @@ class ActivationsConfig(Config):
     positions_per_document: int = Field(default=2, ge=1)
     min_position: int = Field(default=16, ge=1)
     """Earlier positions are attention sinks or hold little text."""
+    window: int = Field(default=1, ge=1)
+    """Number of positions, up to the one that is explained, whose activations the AV reads."""
     max_tokens: int = Field(default=160, ge=17)
     next_tokens: int = Field(default=5, ge=0)
     """How many of the target's predicted tokens are kept; 0 runs only the blocks needed."""
@@ -91,6 +93,18 @@ class ActivationsConfig(Config):
     shard_rows: int = Field(default=2000, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """`auto`: bfloat16 where the machine is faster with it."""
+
+    @model_validator(mode="after")
+    def _window_is_read(self) -> "ActivationsConfig":
+        if self.window > self.min_position:
+            what = f"window = {self.window} would reach position 0, an attention sink, or beyond:"
+            raise ValueError(f"{what} let it be at most min_position = {self.min_position}")
+        return self
+
+    def decisive(self) -> dict[str, Any]:
+        """A window of one position decides nothing: then the table has no further column."""
+        values = super().decisive()
+        return values if self.window > 1 else {k: v for k, v in values.items() if k != "window"}
 
 
 class TeacherConfig(Config):
@@ -100,8 +114,8 @@ class TeacherConfig(Config):
 
     kind: Literal["offline", "api"] = "offline"
     format: str = ""
-    """The function that writes for the offline teacher, `<module>:<function>`, given a row and the
-    tokenizer; empty: statements (common/data/offline_teacher.py)."""
+    """What writes for the offline teacher, `<module>:<function>`, given a row and the tokenizer, or
+    a class that makes such a function; empty: statements (common/data/offline_teacher.py)."""
     model: str = ""
     """litellm model name, such as `anthropic/...` or `openai/<name>` with `base_url`."""
     base_url: str | None = None

@@ -11,13 +11,13 @@ from typing import Any
 
 from common.arms.arm import Arm, ArmPlan
 from common.arms.evaluation import Evaluation
-from common.config import Config
 from common.config_file import validated
 from common.errors import NlaError
 from common.params import ArmEntry, ExperimentParams, check_arm, load_params
 from common.paths import EXPERIMENTS
 from common.profile import Profile
-from common.trunk.choice import TrunkChoice, choose_trunk
+from common.trunk.choice import TrunkChoice
+from common.trunk.named import trunk_named
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,17 @@ class Experiment:
         return load_params(self.name)
 
     def arms_at(self, profile: Profile) -> list[Arm]:
-        """The arms that a profile runs, in the order of params.yaml."""
-        return [self.arm(name, profile) for name in self.params.arms_at(profile.name)]
+        """The arms that a profile compares, in the order of params.yaml."""
+        return [arm for arm in self._arms(profile) if arm.compared]
 
     def arms_made_at(self, profile: Profile) -> list[Arm]:
-        """These, and those whose runs its evaluations make."""
+        """Those that others are made from, these, and those whose runs its evaluations make."""
         arms = self.arms_at(profile)
-        return [*arms, *(own for each in self.evaluations for own in each.own_arms(arms))]
+        first = [arm for arm in self._arms(profile) if not arm.compared]
+        return [*first, *arms, *(own for each in self.evaluations for own in each.own_arms(arms))]
+
+    def _arms(self, profile: Profile) -> list[Arm]:
+        return [self.arm(name, profile) for name in self.params.arms_at(profile.name)]
 
     def arm(self, name: str, profile: Profile) -> Arm:
         """An arm at a profile; NlaError for an unknown arm, or a wrong key.
@@ -67,7 +71,7 @@ class Experiment:
         kind, file = self._class_of(name, entry), self.folder / "params.yaml"
         settings = validated(kind.settings_class, entry.settings, file, inside=("arms", name))
         trunk = trunk_named(entry.trunk_in(self.name), profile)
-        seeds = params.seeds_of(name, profile)
+        seeds = params.seeds_of(name, trunk.profile)
         return kind(ArmPlan(self.name, name, settings, trunk, seeds, params.search))
 
     def _class_of(self, name: str, entry: ArmEntry) -> type[Arm]:
@@ -96,25 +100,6 @@ def _lent(experiment: str, name: str, profile: Profile) -> Arm:
         what, where = f"{experiment}/{name} is itself taken over", EXPERIMENTS / experiment
         raise NlaError(what, where=where / "params.yaml", remedy=f"say `from: {'/'.join(source)}`")
     return load_experiment(experiment).arm(name, profile)
-
-
-def trunk_named(name: str, profile: Profile) -> TrunkChoice:
-    """`<experiment>/<trunk>` at a profile, or, for an empty name, the profile's own."""
-    if not name:
-        return choose_trunk(profile)
-    experiment, _, trunk = name.partition("/")
-    params, where = load_params(experiment), EXPERIMENTS / experiment / "params.yaml"
-    if trunk not in params.trunks:
-        remedy = f"choose one of {', '.join(params.trunks) or 'none: there is no trunk'}"
-        raise NlaError(f"unknown trunk {trunk!r}", where=where, remedy=remedy)
-    replaced = params.trunks[trunk]
-    for section, keys in replaced.items():
-        before = getattr(profile, section) if section in Profile.model_fields else None
-        if not (isinstance(before, Config) and isinstance(keys, Mapping)):
-            remedy = "name a section of the profile, and its keys that are to differ"
-            raise NlaError(f"trunks.{trunk}.{section}", where=where, remedy=remedy)
-        validated(type(before), {**before.model_dump(), **keys}, where, ("trunks", trunk, section))
-    return choose_trunk(profile, name, replaced)
 
 
 def trunks_of(arms: Sequence[Arm]) -> dict[str, TrunkChoice]:

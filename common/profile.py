@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from common.config import (
     ActivationsConfig,
@@ -50,6 +50,14 @@ class Profile(Config):
     an arm goes on from pair s modulo `warm_starts`."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of a process; None: all. With tiny tensors, threads wait more than they gain."""
+
+    @model_validator(mode="after")
+    def _slots_hold_the_window(self) -> "Profile":
+        slots, window = self.av.slots, self.activations.window
+        if window > 1 and slots not in (1, window):
+            what = f"av.slots = {slots}, but activations.window = {window}"
+            raise ValueError(f"{what}: each position has a slot, leave av.slots out")
+        return self
 
 
 def load_profile(name: str) -> Profile:

@@ -5,6 +5,7 @@ Axis names used in tensor annotations everywhere:
     time      token positions of a right-padded text
     slots     injected tokens per explanation (1 unless the profile says otherwise)
     d_model   width of the target's residual stream
+    width     what an AV reads of each example: d_model for each position of its window
     vocab     tokens of the target's tokenizer
 """
 
@@ -42,6 +43,11 @@ def activation_key(doc_id: str, position: int) -> str:
 def activation_column(layer: int) -> str:
     """Column of the raw residual stream after block `layer`."""
     return f"activation_{layer}"
+
+
+def window_column(layer: int) -> str:
+    """Column of the raw residual stream of the positions before, one after another."""
+    return f"window_{layer}"
 
 
 class TokenBatch(NamedTuple):
@@ -91,16 +97,17 @@ class ReconstructionBatch(NamedTuple):
 
 
 class VerbalizationBatch(NamedTuple):
-    """What the AV trains on: prompt + explanation, raw activations, and where the loss counts."""
+    """What the AV trains on: prompt + explanation, what it reads, and where the loss counts."""
 
     tokens: TokenBatch
-    activations: Float[Tensor, "batch d_model"]
+    inputs: Float[Tensor, "batch width"]
+    """Raw activations: the one that is explained, behind those of the window before it."""
     is_explanation: Bool[Tensor, "batch time"]
 
     def to(self, device: torch.device) -> "VerbalizationBatch":
         """The same on another device."""
-        activations, counts = self.activations.to(device), self.is_explanation.to(device)
-        return VerbalizationBatch(self.tokens.to(device), activations, counts)
+        inputs, counts = self.inputs.to(device), self.is_explanation.to(device)
+        return VerbalizationBatch(self.tokens.to(device), inputs, counts)
 
 
 class PolicyBatch(NamedTuple):
@@ -108,3 +115,6 @@ class PolicyBatch(NamedTuple):
 
     keys: list[str]
     activations: Float[Tensor, "batch d_model"]
+    """What the explanations should give back."""
+    inputs: Float[Tensor, "batch width"]
+    """What the AV reads; without a window the same."""

@@ -1,4 +1,4 @@
-"""The interface of every decomposition: an activation in, the vectors of an AV's slots out.
+"""The interface of every decomposition: activations in, the vectors of an AV's slots out.
 
 The lowest layer of this repository: nothing here knows where the vectors are injected.
 """
@@ -19,6 +19,8 @@ class Decomposition(nn.Module):
 
     slots: int
     """Number of vectors for each activation."""
+    window: int = 1
+    """Number of positions whose activations it reads, up to that of the activation itself."""
 
     def __init__(self, slots: int) -> None:
         """`slots` is at least 1."""
@@ -37,10 +39,12 @@ class Decomposition(nn.Module):
     def fit(self, activations: Float[Tensor, "rows d_model"]) -> None:
         """Compute statistics of the training activations, before any training; here none."""
 
-    def forward(
-        self, activations: Float[Tensor, "batch d_model"]
-    ) -> Float[Tensor, "batch slots d_model"]:
-        """The vectors, each with its own length, in units of the AV's alpha."""
+    def forward(self, inputs: Float[Tensor, "batch width"]) -> Float[Tensor, "batch slots d_model"]:
+        """The vectors, each with its own length, in units of the AV's alpha.
+
+        Width is window * d_model: the activations of the positions one after another, in the order
+        of the text.
+        """
         raise NotImplementedError
 
 

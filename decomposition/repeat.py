@@ -10,7 +10,7 @@ class Repeat(Decomposition):
     """`h/|h|` in every slot: more tokens that hold the same."""
 
     def forward(
-        self, activations: Float[Tensor, "batch d_model"]
+        self, inputs: Float[Tensor, "batch d_model"]
     ) -> Float[Tensor, "batch slots d_model"]:
         """The direction, repeated for each slot."""
-        return unit(activations)[:, None].expand(-1, self.slots, -1)
+        return unit(inputs)[:, None].expand(-1, self.slots, -1)

@@ -12,8 +12,6 @@ class Single(Decomposition):
     def __init__(self) -> None:
         super().__init__(slots=1)
 
-    def forward(
-        self, activations: Float[Tensor, "batch d_model"]
-    ) -> Float[Tensor, "batch 1 d_model"]:
+    def forward(self, inputs: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch 1 d_model"]:
         """The direction alone: an activation's length does not matter."""
-        return unit(activations)[:, None]
+        return unit(inputs)[:, None]

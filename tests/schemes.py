@@ -21,11 +21,10 @@ class Graded(Decomposition):
     def settings(self) -> dict[str, Any]:
         return {"lengths": self.lengths}
 
-    def forward(self, activations: Tensor) -> Tensor:
-        slot = torch.arange(activations.shape[1], device=activations.device) % self.slots
+    def forward(self, inputs: Tensor) -> Tensor:
+        slot = torch.arange(inputs.shape[1], device=inputs.device) % self.slots
         parts = [
-            length * unit(activations * (slot == number))
-            for number, length in enumerate(self.lengths)
+            length * unit(inputs * (slot == number)) for number, length in enumerate(self.lengths)
         ]
         return torch.stack(parts, 1)
 
@@ -47,5 +46,5 @@ class Learned(Decomposition):
     def fit(self, activations: Tensor) -> None:
         self.mean.copy_(activations.mean(0))
 
-    def forward(self, activations: Tensor) -> Tensor:
-        return self.map(unit(activations - self.mean)).unflatten(1, (self.slots, -1))
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.map(unit(inputs - self.mean)).unflatten(1, (self.slots, -1))

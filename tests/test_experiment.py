@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ar_variants.small import SizeArm
 from common.arms.arm import Arm, NoSettings
 from common.arms.neutral import NeutralAR
 from common.arms.reconstructor import ReconstructorArm
@@ -14,7 +15,6 @@ from common.errors import NlaError
 from common.experiment import Experiment, load_experiment
 from common.params import ArmEntry, ExperimentParams
 from common.profile import Profile
-from experiments.ar_small.experiment import SizeArm
 from tests.own_experiments import own_experiments
 
 ROOT = Path(__file__).parent.parent
@@ -170,6 +170,32 @@ def test_an_arm_stands_on_the_trunk_that_it_names(own: Any, smoke: Profile):
     assert control.trunk(1).places.activations == mine.trunk(1).places.activations
 
 
+def test_a_trunk_may_replace_pairs_and_seeds(own: Any, smoke: Profile):
+    trunks = {"more": {"warm_starts": 3, "tuning": {"seeds": [0, 1, 2, 4]}}}
+    mine = {"blocks": 1, "trunk": "more"}
+    own({"arms": {"control": mine, "other": {"blocks": 1}}, "trunks": trunks})
+    one = load_experiment("ar_small")
+    control, other = one.arms_at(smoke)
+    assert control.seeds == (0, 1, 2, 4)
+    assert [control.pair_of(seed) for seed in control.seeds] == [0, 1, 2, 1]
+    assert other.seeds == smoke.tuning.seeds
+    assert [other.pair_of(seed) for seed in other.seeds] == [0, 1]
+    assert control.trunk(2).places.av_run(2) == Path("runs/smoke/warm_start/ar_small.more.av/2")
+
+
+class MadeFirst(SizeArm):
+    """For other arms."""
+
+    compared = False
+
+
+def test_arms_that_others_are_made_from_come_first_and_are_not_compared(own: Any, smoke: Profile):
+    own({"arms": {"control": {"kind": "size"}, "first": {"kind": "made_first", "blocks": 1}}})
+    one = Experiment("ar_small", {"size": SizeArm, "made_first": MadeFirst})
+    assert [arm.name for arm in one.arms_at(smoke)] == ["control"]
+    assert [arm.name for arm in one.arms_made_at(smoke)] == ["first", "control"]
+
+
 @pytest.mark.parametrize("name", ["ar_small", "baseline"])
 def test_experiments_and_arms_go_to_other_processes(
     name: str, smoke: Profile, monkeypatch: pytest.MonkeyPatch
@@ -191,7 +217,7 @@ def test_the_code_of_a_run_is_that_of_its_class_and_of_its_experiment(
 ):
     monkeypatch.chdir(ROOT)
     arm = load_experiment("ar_small").arm("control", smoke)
-    assert arm.modules == ("experiments.ar_small.experiment",)
+    assert arm.modules == ("ar_variants.small", "experiments.ar_small.experiment")
     [neutral] = NeutralAR().own_arms([arm])
     assert neutral.modules == ("common.arms.neutral",)
     assert issubclass(type(neutral), ReconstructorArm)

@@ -91,6 +91,8 @@ class Arm:
     objective: ClassVar[str] = "dev_fve"
     """The fact of a training run that tuning maximises."""
 
+    compared: ClassVar[bool] = True
+    """Whether it is an arm of results and reports; if not, other arms are made from its runs."""
     has_test: ClassVar[bool] = True
     """Whether its test measures anything; if not, its run does not depend on code of the test."""
     has_samples: ClassVar[bool] = False

@@ -33,9 +33,10 @@ def warm_started(trunk: Trunk) -> Partner:
 
 
 def finished(experiment: str, arm: str, trunk: Trunk, seed: int) -> Partner:
-    """The AR of an arm of another experiment: of this seed if there is one, else of its first.
+    """The AR of an arm, perhaps of another experiment: of this seed, else the pair's first.
 
-    When its digest is computed, NlaError if the run is missing or not as it would be made today.
+    NlaError for an arm of another trunk, which reads other texts, or without a run of this pair;
+    when its digest is computed, if the run is missing or not as it would be made today.
     """
     from common.experiment import load_experiment
     from common.lifecycle.check import check_run
@@ -43,7 +44,13 @@ def finished(experiment: str, arm: str, trunk: Trunk, seed: int) -> Partner:
     trained = load_experiment(experiment).arm(arm, trunk.choice.profile)
     if not isinstance(trained, ReconstructorArm):
         raise NlaError(f"{experiment}/{arm} trains no AR", remedy="name an arm that does")
-    own = seed if seed in trained.seeds else trained.seeds[0]
+    if trained.plan.trunk.places.name != trunk.places.name:
+        what = f"{experiment}/{arm} reads the texts of another trunk"
+        raise NlaError(what, remedy="let both arms name the same `trunk`")
+    own = seed if seed in trained.seeds else trained.first_seeds.get(trunk.pair)
+    if own is None:
+        what = f"{experiment}/{arm} has no run of pair {trunk.pair}"
+        raise NlaError(what, remedy="let it run as many `seeds`")
     run = trained.run_folder(own)
 
     def digest() -> str:

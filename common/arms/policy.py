@@ -1,7 +1,7 @@
 """Arms that train an AV by reinforcement learning; each run is tested on its own texts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -150,7 +150,7 @@ class PolicyArm(Arm):
         shape = (config.activations, config.steps, module.batches_together)
         plan = plan_rollouts(_unread_keys(trunk), *shape, seed=seed)
         batches = in_order([Example(key, key) for key in dev], profile.rollout.batch_size)
-        data = NlaDataModule(plan, batches, trunk.store, PolicyBatch)
+        data = NlaDataModule(plan, batches, trunk.inputs, _batches_of(trunk))
         plateau = Plateau(config.patience) if config.patience else None
         callbacks: list[Callback] = [Pruning(trial)] if trial else [DevTexts(run.folder)]
         callbacks += [plateau] if plateau else []
@@ -266,6 +266,11 @@ def _learned(config: RLConfig, folder: RunFolder) -> dict[str, Any]:
         "weight_decay": config.weight_decay,
         "train_tokens": round(sum(lengths) * rows),
     }
+
+
+def _batches_of(trunk: Trunk) -> Callable[[list[str], Tensor], PolicyBatch]:
+    """From keys, and what the AV reads for them, to batches: rewards need the activations alone."""
+    return lambda keys, inputs: PolicyBatch(keys, trunk.store[keys], inputs)
 
 
 def _unread_keys(trunk: Trunk) -> list[str]:

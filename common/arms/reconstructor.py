@@ -135,6 +135,7 @@ class ReconstructorArm(Arm):
 class WarmStartAR(ReconstructorArm):
     """The AR that later training starts from; it is tested as part of the runs that use it."""
 
+    compared = False
     tested_sections = ()
     tested_data = ()
     has_test = False

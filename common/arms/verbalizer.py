@@ -11,6 +11,7 @@ from common.arms.needs import ar_need, load_warm_start, warm_start_plan
 from common.config import AVConfig
 from common.data.batches import examples_of, in_order, plan_batches
 from common.device import best_device, in_bfloat16
+from common.errors import NlaError
 from common.models.checkpoint import load_trainable, save_trainable
 from common.models.sizes import model_sizes
 from common.models.verbalizer import Verbalizer, freeze_in_bfloat16
@@ -19,6 +20,7 @@ from common.schema import AV, AV_SFT, SPLIT, TEACHER
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import TrunkChoice
 from decomposition.protocol import Decomposition
+from decomposition.window import Window
 
 AV_FILE = "av.safetensors"
 DEV_BATCH = 32
@@ -68,7 +70,7 @@ class VerbalizerArm(Arm):
         examples = examples_of(texts.filter(pl.col(SPLIT) == AV_SFT), limit)
         plan = plan_batches(examples, config.batch_size, config.epochs, seed)
         dev = in_order(trunk.dev_examples(TEACHER, config.validation_examples), DEV_BATCH)
-        data = NlaDataModule(plan, dev, trunk.store, verbalizer.encode)
+        data = NlaDataModule(plan, dev, trunk.inputs, verbalizer.encode)
         module = VerbalizerModule(verbalizer, config, len(plan))
         callbacks = [Pruning(trial)] if trial else []
         facts = fit(module, data, self.profile.trainer, run, callbacks, resumable=trial is None)
@@ -130,6 +132,7 @@ class VerbalizerArm(Arm):
 class WarmStartAV(VerbalizerArm):
     """The AV that later training starts from; it is tested as part of the runs that use it."""
 
+    compared = False
     data = ("target", "activations", "explanations")
     tested_sections = ()
     tested_data = ()
@@ -149,9 +152,12 @@ def build_av(trunk: Trunk, decomposition: Decomposition | None = None) -> Verbal
     """A fresh AV: a copy of the target; alpha from the profile or the activations' norms.
 
     `decomposition` is fitted to the training activations; by default it repeats the activation in
-    each of the profile's slots.
+    each of the profile's slots or, in a trunk with a window, gives each position a slot. NlaError
+    for one that does not read the trunk's window.
     """
     config, target = trunk.profile.av, trunk.target
+    decomposition = decomposition or _window_of(trunk)
+    _check_window(trunk, decomposition)
     alpha = config.alpha or trunk.manifest["norm_percentiles"]["75"]
     if decomposition:
         decomposition.fit(trunk.training_activations)
@@ -159,6 +165,21 @@ def build_av(trunk: Trunk, decomposition: Decomposition | None = None) -> Verbal
     if in_bfloat16(trunk.profile.trainer.precision):
         freeze_in_bfloat16(verbalizer)
     return verbalizer
+
+
+def _window_of(trunk: Trunk) -> Window | None:
+    """A slot for each position of the trunk's window; None where there is only one position."""
+    window = trunk.profile.activations.window
+    return Window(window) if window > 1 else None
+
+
+def _check_window(trunk: Trunk, decomposition: Decomposition | None) -> None:
+    window = trunk.profile.activations.window
+    reads = decomposition.window if decomposition else 1
+    if reads != window:
+        kind = type(decomposition).__name__
+        what = f"{kind} reads a window of {reads}, but activations.window = {window}"
+        raise NlaError(what, where="profile", remedy="let the arm's trunk have that window")
 
 
 def warm_start_av(choice: TrunkChoice) -> WarmStartAV:

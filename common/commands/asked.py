@@ -8,6 +8,7 @@ import typer
 from common.params import check_arm, check_seed, load_params
 from common.paths import run_folder
 from common.profile import Profile, active_profile, load_profile, read_profile
+from common.trunk.named import trunk_named
 
 
 def profile_read(name: str | None) -> Profile:
@@ -39,7 +40,8 @@ def arms_asked(
 ) -> list[Any]:
     """The arms that are asked for and have such a seed; NlaError where none has it.
 
-    Arms that are taken over from another experiment are left out: that one makes them.
+    Those that others are made from come first. Arms that are taken over from another experiment are
+    left out: that one makes them.
     """
     params, scale = load_params(experiment), profile_read(profile)
     names = params.arms_at(scale.name)
@@ -54,9 +56,12 @@ def arms_asked(
         names.remove(name)
     if not names:
         return []
-    check_seed(seed, {name: params.seeds_of(name, scale) for name in names}, experiment)
+    trunks = {name: trunk_named(params.arms[name].trunk_in(experiment), scale) for name in names}
+    seeds = {name: params.seeds_of(name, trunk.profile) for name, trunk in trunks.items()}
+    check_seed(seed, seeds, experiment)
     one, scale = experiment_asked(experiment, profile)
-    found = {name: one.arm(name, scale) for name in names}
+    arms = [one.arm(name, scale) for name in names]
+    found = {arm.name: arm for arm in sorted(arms, key=lambda arm: arm.compared)}
     check_seed(seed, {name: each.seeds for name, each in found.items()}, experiment)
     for name, each in found.items():
         if seed not in (None, *each.seeds):
@@ -66,12 +71,6 @@ def arms_asked(
 
 def trunk_asked(name: str, profile: Profile) -> Any:
     """The trunk of that name, or the profile's own."""
-    if not name:
-        from common.trunk.choice import choose_trunk
-
-        return choose_trunk(profile)
-    from common.experiment import trunk_named
-
     return trunk_named(name, profile)
 
 

@@ -138,11 +138,12 @@ def _explain(trunk: Trunk, pair: Pair, ids: Sequence[int], bar: Any) -> Found:
     """Read the activation after the last token, let the AV write, and the AR read the result."""
     profile = trunk.profile
     _step(bar, "reading the activation")
-    activation = _activation(trunk.target.model, ids, pair.layer)
+    window = pair.verbalizer.decomposition.window
+    activation, inputs = read_activation(trunk.target.model, ids, pair.layer, window)
     _step(bar, "writing the explanation")
     precision = profile.trainer.precision
     greedy = profile.rollout.replace(temperature=0.0)
-    (text,) = sample_explanations(pair.verbalizer, activation, greedy, precision=precision)
+    (text,) = sample_explanations(pair.verbalizer, inputs, greedy, precision=precision)
     _step(bar, "reading it back")
     answer = reconstruct(pair.reconstructor, [Reading(text)], 1, precision)
     fve = 1 - float(squared_errors(answer, activation)[0]) / pair.variance
@@ -155,11 +156,16 @@ def _step(bar: Any, what: str) -> None:
     bar.update(1)
 
 
-def _activation(model: Any, ids: Sequence[int], layer: int) -> torch.Tensor:
+def read_activation(
+    model: Any, ids: Sequence[int], layer: int, window: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The activation after the last token [1, d_model], and what an AV with that window reads."""
     tokens = torch.tensor([ids])
     batch = TokenBatch(tokens, torch.ones_like(tokens, dtype=torch.bool))
     place = (torch.tensor([0]), torch.tensor([len(ids) - 1]))
-    return read_residual(model, batch, [layer], place, 0).activations[layer]
+    reading = read_residual(model, batch, [layer], place, 0, window)
+    activation = reading.activations[layer]
+    return activation, torch.cat([*reading.before.values(), activation], 1)
 
 
 def _print(rows: dict[str, str]) -> None:

@@ -59,9 +59,10 @@ def load_pair(trunk: Trunk, place: Path) -> Pair:
 
 def reads_of(place: Path, profile: Profile) -> tuple[int, int]:
     """The first position that a pair was trained on, and its maximum number of tokens."""
-    settings = profile.activations
+    released = is_release(place)
+    settings = (profile if released else arm_of(RunFolder(place), profile).profile).activations
     own = {"min_position": settings.min_position, "max_tokens": settings.max_tokens}
-    told = read_manifest(place, RELEASED.name).get("reads", own) if is_release(place) else own
+    told = read_manifest(place, RELEASED.name).get("reads", own) if released else own
     return told["min_position"], told["max_tokens"]
 
 

@@ -7,12 +7,13 @@ from typing import Any
 from common.arms.arm import Arm
 from common.arms.evaluation import Evaluation
 from common.commands.pipeline_files import ROOT_FILE, write_file
-from common.experiment import Experiment, load_experiment, trunk_named
+from common.experiment import Experiment, load_experiment
 from common.manifest import manifest_file
 from common.params import known_experiments
 from common.paths import CODE, EXPERIMENTS, TrunkPlaces, report_file, results_folder
 from common.profile import Profile, read_profile
 from common.trunk.choice import SECTIONS
+from common.trunk.named import trunk_named
 
 PROFILE = "${profile}"
 """What DVC replaces by the active profile."""
@@ -72,18 +73,19 @@ def experiment_stages(experiment: Experiment, scale: Profile) -> Stages:
     """The stages of its own trunks, its arms, its evaluations, its results and its report."""
     params = experiment.params
     arms = [experiment.arm(name, scale) for name in params.arms]
+    compared = [arm for arm in arms if arm.compared]
     found = _trunk_stages(experiment, scale)
     for arm in arms:
         if not arm.plan.label:
             found[f"{experiment.name}-{arm.name}"] = _arm_stage(arm)
-    runs = [str(arm.folder) for arm in arms]
+    runs = [str(arm.folder) for arm in compared]
     for evaluation in experiment.evaluations:
         if evaluation.has_stage:
-            stage = _evaluation_stage(experiment.name, evaluation, arms, runs)
+            stage = _evaluation_stage(experiment, evaluation, compared)
             found[f"{experiment.name}-{evaluation.name}"] = stage
-    places = [place for one in experiment.evaluations for place in one.places(arms)]
+    places = [place for one in experiment.evaluations for place in one.places(compared)]
     gathered = [*runs, *map(str, places)]
-    found[f"{experiment.name}-results"] = _results_stage(experiment.name, gathered)
+    found[f"{experiment.name}-results"] = _results_stage(experiment, gathered)
     found[f"{experiment.name}-report"] = _report_stage(experiment.name)
     return {name: {"wdir": "../.."} | stage for name, stage in found.items()}
 
@@ -112,34 +114,46 @@ def _arm_stage(arm: Arm) -> Stages:
         "params": [
             {str(CODE): [f"experiments.{experiment}.runs"]},
             {f"experiments/{experiment}/params.yaml": own},
+            *_named_trunk(arm.plan.trunk.places.name),
             {PROFILE_FILE: arm.profile_keys()},
         ],
         "outs": [{str(arm.folder): {**KEPT}}],
     }
 
 
+def _named_trunk(name: str) -> list[Stages]:
+    """What a trunk replaces, as an entry of `params`: seeds, rollouts; none for the profile's."""
+    experiment, _, trunk = name.partition("/")
+    return [{f"experiments/{experiment}/params.yaml": [f"trunks.{trunk}"]}] if trunk else []
+
+
 def _evaluation_stage(
-    name: str, evaluation: Evaluation, arms: Sequence[Arm], runs: Sequence[str]
+    experiment: Experiment, evaluation: Evaluation, arms: Sequence[Arm]
 ) -> Stages:
+    name = experiment.name
     return {
         "cmd": f"nla evaluate {name} {evaluation.name} --profile {PROFILE}",
-        "deps": [*runs],
+        "deps": [str(arm.folder) for arm in arms],
         "params": [
             {str(CODE): [f"experiments.{name}.evaluations"]},
             {f"experiments/{name}/params.yaml": ["arms", "only", "seeds"]},
+            *_named_trunk(arms[0].plan.trunk.places.name),
             {PROFILE_FILE: [*evaluation.sections]},
         ],
         "outs": [{str(place): {**KEPT}} for place in evaluation.places(arms)],
     }
 
 
-def _results_stage(name: str, runs: Sequence[str]) -> Stages:
+def _results_stage(experiment: Experiment, runs: Sequence[str]) -> Stages:
+    name, own = experiment.name, ["arms", "only", "seeds", "search"]
+    if experiment.params.trunks:
+        own.append("trunks")
     return {
         "cmd": f"nla collect {name} --profile {PROFILE}",
         "deps": [*runs],
         "params": [
             {str(CODE): [f"experiments.{name}.results"]},
-            {f"experiments/{name}/params.yaml": ["arms", "only", "seeds", "search"]},
+            {f"experiments/{name}/params.yaml": own},
             {PROFILE_FILE: ["tuning", "evaluation"]},
         ],
         "outs": [{str(results_folder(PROFILE, name)): {"cache": False}}],

@@ -90,7 +90,7 @@ def _spoken(tests: TestSet, folder: RunFolder) -> Spoken:
     else:
         table = tests.trunk.explanations(AV).filter(pl.col(SPLIT) == RL)
     table = table.head(SPOKEN)
-    return Spoken(table[EXPLANATION].to_list(), tests.trunk.store[table[KEY].to_list()])
+    return Spoken(table[EXPLANATION].to_list(), tests.trunk.inputs[table[KEY].to_list()])
 
 
 def _test(tests: TestSet, found: Released) -> Result:
@@ -98,9 +98,9 @@ def _test(tests: TestSet, found: Released) -> Result:
     precision, variance = profile.trainer.precision, found.manifest["variance"]
     for model in (found.verbalizer, found.reconstructor):
         model.to(best_device())
-    vectors = tests.trunk.store[tests.keys]
+    inputs, vectors = tests.trunk.inputs[tests.keys], tests.judge.activations
     greedy = profile.rollout.replace(temperature=0.0)
-    texts = sample_explanations(found.verbalizer, vectors, greedy, precision=precision)
+    texts = sample_explanations(found.verbalizer, inputs, greedy, precision=precision)
     size, readings = profile.evaluation.batch_size, readings_of(texts)
     read = reconstruct(found.reconstructor, readings, size, precision)
     errors = squared_errors(read, vectors).numpy()

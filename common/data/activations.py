@@ -29,6 +29,7 @@ from common.schema import (
     TokenBatch,
     activation_column,
     activation_key,
+    window_column,
 )
 from common.seeding import keyed_random, keyed_seed
 from common.target.load import Target
@@ -187,7 +188,7 @@ def _read_batches(
         rows, columns = torch.tensor(places, device=device).T
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             reading = read_residual(
-                target.model, tokens, layers, (rows, columns), config.next_tokens
+                target.model, tokens, layers, (rows, columns), config.next_tokens, config.window
             )
         yield _table(batch, reading, target.tokenizer), len(batch)
 
@@ -208,9 +209,11 @@ def _table(batch: list[PlannedDocument], reading: Reading, tokenizer) -> pl.Data
         ],
         NEXT_PROBS: pl.Series(reading.next_probs.tolist(), dtype=pl.List(pl.Float32)),
     }
-    for layer, vectors in reading.activations.items():
-        shape = pl.Array(pl.Float32, vectors.shape[1])
-        columns[activation_column(layer)] = pl.Series(vectors.numpy(), dtype=shape)
+    vectors = {activation_column(layer): read for layer, read in reading.activations.items()}
+    vectors |= {window_column(layer): read for layer, read in reading.before.items()}
+    for name, read in vectors.items():
+        shape = pl.Array(pl.Float32, read.shape[1])
+        columns[name] = pl.Series(read.numpy(), dtype=shape)
     return pl.DataFrame(columns)
 
 
@@ -237,6 +240,7 @@ def _finish(
         kind="activations",
         config=config.digest(),
         layers=layers,
+        **({"window": config.window} if config.window > 1 else {}),
         d_model=target.manifest["d_model"],
         tokenizer=target.manifest["tokenizer"],
         target=target.manifest["source"],

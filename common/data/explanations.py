@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +12,7 @@ from common.data import teacher_api
 from common.data.offline_teacher import compose
 from common.errors import NlaError, first_line
 from common.manifest import write_artefact
+from common.paths import TrunkPlaces
 from common.schema import (
     DESCRIPTION,
     DOC_ID,
@@ -37,19 +37,19 @@ def write_explanations(
     activations: pl.DataFrame | pl.LazyFrame,
     corpus: pl.DataFrame,
     tokenizer: Any,
-    out: Path,
+    places: TrunkPlaces,
     config: TeacherConfig,
     provenance: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write explanations.parquet (columns `COLUMNS`, in the order of the activations).
+    """Write the trunk's explanations (columns `COLUMNS`, in the order of the activations).
 
     An activation that the teacher could not explain has no row; the manifest counts them as
     `failed` and keeps `provenance` (tokenizer, source digests). Raises NlaError when an activation
     belongs to no document of the corpus or nothing could be explained.
     """
-    rows = joined_rows(activations, corpus)
+    rows, out = joined_rows(activations, corpus), places.explanations
     if config.kind == "offline":
-        write = format_of(config)
+        write = format_of(config, places)
         explanations = [write(row, tokenizer) for row in rows]
     else:
         explanations = teacher_api.explain_by_api(rows, config, out.parent / "teacher_cache")
@@ -74,20 +74,24 @@ def write_explanations(
     )
 
 
-def format_of(config: TeacherConfig) -> Callable[[Mapping[str, Any], Any], str]:
+def format_of(
+    config: TeacherConfig, places: TrunkPlaces
+) -> Callable[[Mapping[str, Any], Any], str]:
     """The function that writes for the offline teacher, given a row and the tokenizer.
 
-    NlaError when `format` names no function.
+    A class is called once, with the trunk's places, to make it: for a format that needs the
+    target's weights, or all documents. NlaError when `format` names neither.
     """
     if not config.format:
         return compose
     module, _, name = config.format.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         remedy = "let it be <module>:<function>, such as experiments.mine.formats:fields"
         what = f"teacher.format {config.format!r}: {first_line(error)}"
         raise NlaError(what, where="profile", remedy=remedy) from error
+    return found(places) if isinstance(found, type) else found
 
 
 def joined_rows(

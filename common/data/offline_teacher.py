@@ -67,17 +67,19 @@ def compose(row: Mapping[str, Any], tokenizer: Any) -> str:
     random = keyed_random("explanation", row[DOC_ID], row[POSITION])
     statements = [
         _quote_statement(row[TOKEN_IDS], tokenizer, random),
-        *_next_statement(row[NEXT_TOKENS], row[NEXT_PROBS], random),
-        *_subject_statements(row, random),
-        _syntax_statement(row, random),
-    ][:MOST_STATEMENTS]
-    while len(statements) > 2 and _length(statements, tokenizer) > MAX_TOKENS:
-        statements.pop()
-    return " ".join(statements)
+        *next_statement(row[NEXT_TOKENS], row[NEXT_PROBS], random),
+        *subject_statements(row, random),
+        syntax_statement(row, random),
+    ]
+    return joined(statements, tokenizer)
 
 
-def _length(statements: Sequence[str], tokenizer: Any) -> int:
-    return len(encode(tokenizer, [" ".join(statements)])[0])
+def joined(statements: Sequence[str], tokenizer: Any) -> str:
+    """The first statements, in order, as many as an explanation may have, but at least two."""
+    kept = [*statements[:MOST_STATEMENTS]]
+    while len(kept) > 2 and len(encode(tokenizer, [" ".join(kept)])[0]) > MAX_TOKENS:
+        kept.pop()
+    return " ".join(kept)
 
 
 def _phrase(name: str, random: Random, **words: str) -> str:
@@ -98,7 +100,7 @@ def _inside_quotes(text: str) -> str:
     return re.sub(r"\s+", " ", re.sub('["“”„]', "'", text))
 
 
-def _next_statement(tokens: Sequence[str], probs: Sequence[float], random: Random) -> list[str]:
+def next_statement(tokens: Sequence[str], probs: Sequence[float], random: Random) -> list[str]:
     """Empty when the target's predictions were not read."""
     shown = list(dict.fromkeys(map(shown_token, tokens)))
     if not shown:
@@ -119,7 +121,7 @@ def shown_token(token: str) -> str:
     return f'"{quoted}"' if quoted else "a rare sign"
 
 
-def _subject_statements(row: Mapping[str, Any], random: Random) -> list[str]:
+def subject_statements(row: Mapping[str, Any], random: Random) -> list[str]:
     """Title, description and topic; the text's own words where there is no description."""
     title, description, topic = (row.get(name) or "" for name in (TITLE, DESCRIPTION, TOPIC))
     known = [_shortened(title, TITLE_WORDS), _shortened(description, DESCRIPTION_WORDS)]
@@ -147,7 +149,8 @@ def salient_words(text: str, count: int = 4) -> list[str]:
     return [word for word, _ in counts.most_common(count)]
 
 
-def _syntax_statement(row: Mapping[str, Any], random: Random) -> str:
+def syntax_statement(row: Mapping[str, Any], random: Random) -> str:
+    """Which sentence the text stops in, and where in it."""
     text = row[TEXT]
     next_token = row[NEXT_TOKENS][0] if row[NEXT_TOKENS] else ""
     state = ", ".join([*syntax.surroundings(text), syntax.state(text, next_token)])

@@ -29,10 +29,11 @@ def sampled_measures(spoken: Spoken) -> pl.DataFrame:
     profile = tests.profile
     config, count = profile.rl, profile.rl.samples
     table = tests.table.head(profile.evaluation.best_of_activations)
-    vectors = tests.trunk.store[table[KEY].to_list()]
+    keys = table[KEY].to_list()
+    inputs, vectors = tests.trunk.inputs[keys], tests.trunk.store[keys]
     warm = profile.rollout.replace(temperature=config.temperature)
     precision = profile.trainer.precision
-    written = sample_rollouts(verbalizer, vectors, warm, spoken.seed, precision, count)
+    written = sample_rollouts(verbalizer, inputs, warm, spoken.seed, precision, count)
     texts = [text for _, rows in written for text in texts_of(verbalizer, rows)]
     errors = squared_errors(spoken.read(readings_of(texts)), vectors.repeat_interleave(count, 0))
     errors = errors.view(-1, count)
@@ -50,8 +51,8 @@ def kl_to_warm_start(
     found, device = [], best_device()
     low = in_bfloat16(profile.trainer.precision)
     temperature, count = profile.rl.temperature, profile.rl.samples
-    for vectors, rows in written:
-        asked = (rows.ids, rows.mask, vectors, count, temperature)
+    for inputs, rows in written:
+        asked = (rows.ids, rows.mask, inputs, count, temperature)
         with torch.autocast(device.type, torch.bfloat16, enabled=low):
             now = verbalizer.sampled_log_probs(*asked)
             with verbalizer.as_before():

@@ -67,8 +67,8 @@ def speak(tests: TestSet, verbalizer: Verbalizer) -> pl.DataFrame:
     """Greedy explanations of the activations of `explained`: key, doc_id, split, explanation."""
     profile, table = tests.profile, explained(tests).select(KEY, DOC_ID, SPLIT)
     greedy, precision = profile.rollout.replace(temperature=0.0), profile.trainer.precision
-    vectors = tests.trunk.store[table[KEY].to_list()]
-    texts = sample_explanations(verbalizer, vectors, greedy, precision=precision)
+    inputs = tests.trunk.inputs[table[KEY].to_list()]
+    texts = sample_explanations(verbalizer, inputs, greedy, precision=precision)
     return table.with_columns(pl.Series(EXPLANATION, texts))
 
 
@@ -112,10 +112,10 @@ def loss_measures(spoken: Spoken) -> pl.DataFrame:
     low = in_bfloat16(tests.profile.trainer.precision)
     columns: dict[str, Tensor] = {}
     for name, given in {"true_loss": keys, "shuffled_loss": swapped}.items():
-        vectors, found = tests.trunk.store[given], []
+        inputs, found = tests.trunk.inputs[given], []
         for start in range(0, len(texts), size):
             part = slice(start, start + size)
-            batch = model.encode(texts[part], vectors[part]).to(device)
+            batch = model.encode(texts[part], inputs[part]).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=low):
                 found.append(model(batch).float().cpu())
         columns[name] = torch.cat(found)

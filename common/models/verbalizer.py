@@ -109,9 +109,7 @@ class Verbalizer(nn.Module):
             for parameter, learns in zip(self.model.parameters(), learning, strict=True):
                 parameter.requires_grad_(learns)
 
-    def encode(
-        self, texts: list[str], activations: Float[Tensor, "batch d_model"]
-    ) -> VerbalizationBatch:
+    def encode(self, texts: list[str], inputs: Float[Tensor, "batch width"]) -> VerbalizationBatch:
         """Prompt + explanation + end token, right-padded; the loss counts after the prompt."""
         prompt, limit = list(self.template.prompt_ids), self.config.max_explanation_tokens
         written = encode(self.tokenizer, texts)
@@ -120,9 +118,7 @@ class Verbalizer(nn.Module):
         ids = pad_sequence(rows, batch_first=True, padding_value=self.template.end_id)
         columns = torch.arange(ids.shape[1])
         mask = columns < lengths[:, None]
-        return VerbalizationBatch(
-            TokenBatch(ids, mask), activations, mask & (columns >= len(prompt))
-        )
+        return VerbalizationBatch(TokenBatch(ids, mask), inputs, mask & (columns >= len(prompt)))
 
     def forward(self, batch: VerbalizationBatch) -> Float[Tensor, " batch"]:
         """Mean cross-entropy (nats per token) of each explanation given its activation."""
@@ -132,13 +128,13 @@ class Verbalizer(nn.Module):
         """Log-probability of each explanation token, after the prompt; 0 on padding."""
         ids, first = batch.tokens.ids, len(self.template.prompt_ids)
         counted = batch.is_explanation[:, first:]
-        return self.sampled_log_probs(ids[:, first:], counted, batch.activations, samples=1)
+        return self.sampled_log_probs(ids[:, first:], counted, batch.inputs, samples=1)
 
     def sampled_log_probs(
         self,
         ids: Int[Tensor, "rows time"],
         mask: Bool[Tensor, "rows time"],
-        activations: Float[Tensor, "batch d_model"],
+        inputs: Float[Tensor, "batch width"],
         samples: int,
         temperature: float = 1.0,
     ) -> Float[Tensor, "rows time"]:
@@ -149,10 +145,10 @@ class Verbalizer(nn.Module):
         """
         shared = self.template.slot_columns[0]
         prompt = torch.tensor(self.template.prompt_ids, device=ids.device)
-        embeddings = self.embed(prompt.expand(len(activations), -1), activations)
+        embeddings = self.embed(prompt.expand(len(inputs), -1), inputs)
         written = self.language_model.get_input_embeddings()(ids[:, :-1]).float()
         levels = embeddings[:1, :shared], embeddings[:, shared:], written
-        with self.injected(activations, first_column=shared):
+        with self.injected(inputs, first_column=shared):
             _, asked, states = read_tree(self.language_model.get_decoder(), levels, mask[:, 1:])
         first = asked[:, -1:].repeat_interleave(samples, 0)
         return self._picked(torch.cat([first, states], 1), ids, mask, temperature)
@@ -172,26 +168,26 @@ class Verbalizer(nn.Module):
             picked = own_log_probs_of(model, *chosen)
         return torch.zeros(mask.shape, device=picked.device).masked_scatter(mask, picked)
 
-    def embed(self, ids: Tensor, activations: Tensor) -> Float[Tensor, "batch time d_model"]:
+    def embed(self, ids: Tensor, inputs: Tensor) -> Float[Tensor, "batch time d_model"]:
         """Token embeddings; with `replace` injection the slots already hold their vectors."""
         embeddings = self.language_model.get_input_embeddings()(ids).float()
         if self.config.injection == "add":
             return embeddings
         norm = self.alpha / self.embedding_scale
-        return replace(embeddings, self.template.slot_columns, self.decomposed(activations), norm)
+        return replace(embeddings, self.template.slot_columns, self.decomposed(inputs), norm)
 
     def decomposed(
-        self, activations: Float[Tensor, "batch d_model"]
+        self, inputs: Float[Tensor, "batch width"]
     ) -> Float[Tensor, "batch slots d_model"]:
         """The vectors of the slots, in units of alpha.
 
         Never in low precision: sampling and training must make the same discrete choices.
         """
-        with torch.autocast(activations.device.type, enabled=False):
-            return self.decomposition(activations)
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self.decomposition(inputs)
 
     @contextmanager
-    def injected(self, activations: Tensor, first_column: int = 0) -> Iterator[None]:
+    def injected(self, inputs: Tensor, first_column: int = 0) -> Iterator[None]:
         """Within this context `add` injection acts after block 1, on inputs from `first_column` on.
 
         In a tree it acts on the second level, which has a row for each activation.
@@ -199,7 +195,7 @@ class Verbalizer(nn.Module):
         if self.config.injection != "add":
             yield
             return
-        vectors = self.decomposed(activations)
+        vectors = self.decomposed(inputs)
         columns = [column - first_column for column in self.template.slot_columns]
 
         def hook(_module: Any, _inputs: Any, options: Any, output: Tensor) -> Tensor:

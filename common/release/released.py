@@ -37,13 +37,13 @@ class Spoken(NamedTuple):
     """Explanations like the AV's own, by which the importance of weights is measured."""
 
     texts: list[str]
-    activations: Float[Tensor, "texts d_model"]
+    inputs: Float[Tensor, "texts d_model"]
 
     def batches(self) -> Iterator["Spoken"]:
         """Small batches of them."""
         for start in range(0, len(self.texts), READ_AT_ONCE):
             rows = slice(start, start + READ_AT_ONCE)
-            yield Spoken(self.texts[rows], self.activations[rows])
+            yield Spoken(self.texts[rows], self.inputs[rows])
 
 
 class Released(NamedTuple):
@@ -75,6 +75,10 @@ def save_released(
         remedy = "release a run whose AR is made of the target's blocks"
         raise NlaError(f"an AR of the kind {kind}", where=folder, remedy=remedy)
     decomposition = verbalizer.decomposition
+    if decomposition.window > 1:
+        what = f"an AV that reads the activations of {decomposition.window} positions"
+        remedy = "release a run of a trunk without activations.window"
+        raise NlaError(what, where=folder, remedy=remedy)
     if type(decomposition) not in (Single, Repeat):
         kind = type(decomposition).__name__
         remedy = "release a run whose AV has the same vector in every slot"
@@ -174,15 +178,15 @@ def _load_standing(folder: Path) -> Standing:
 
 def _said(verbalizer: Verbalizer, spoken: Spoken) -> Iterator[Tensor]:
     """The AV's loss on each batch; on texts like its own this gives its Fisher matrix."""
-    for texts, activations in spoken.batches():
-        yield verbalizer(verbalizer.encode(texts, activations)).sum()
+    for texts, inputs in spoken.batches():
+        yield verbalizer(verbalizer.encode(texts, inputs)).sum()
 
 
 def _answered(reconstructor: TruncatedReconstructor, spoken: Spoken) -> Iterator[Tensor]:
     """The AR's outputs along random directions, which give the Gauss-Newton matrix on average."""
     random = torch.Generator().manual_seed(0)
-    for texts, activations in spoken.batches():
-        along = torch.randn(activations.shape, generator=random)
+    for texts, inputs in spoken.batches():
+        along = torch.randn(inputs.shape, generator=random)
         yield (normalize(reconstructor(reconstructor.encode(readings_of(texts)))) * along).sum()
 
 

@@ -42,7 +42,7 @@ class Rollouts(NamedTuple):
 
 
 Write = Callable[..., Rollouts]
-"""`roll_out` for one AV: activations, samples, temperature, draws → rollouts."""
+"""`roll_out` for one AV: inputs, samples, temperature, draws → rollouts."""
 Engine = Callable[[Verbalizer, bool], AbstractContextManager[Write]]
 """Context that prepares an AV for writing, in low precision or not; no training within it."""
 
@@ -50,7 +50,7 @@ Engine = Callable[[Verbalizer, bool], AbstractContextManager[Write]]
 @torch.no_grad()
 def roll_out(
     verbalizer: Verbalizer,
-    activations: Float[Tensor, "batch d_model"],
+    inputs: Float[Tensor, "batch width"],
     samples: int = 1,
     temperature: float = 0.0,
     draws: Float[Tensor, "rows time"] | None = None,
@@ -67,21 +67,21 @@ def roll_out(
     replay the work of a token as one graph. On a CPU, dropping finished rows is faster.
     """
     assert temperature == 0 or draws is not None, "sampling needs draws"
-    draws = draws.to(activations.device) if temperature and draws is not None else None
+    draws = draws.to(inputs.device) if temperature and draws is not None else None
     model, room = verbalizer.language_model, room_of(verbalizer)
-    cache = _read_beginning(verbalizer, len(activations), room)
+    cache = _read_beginning(verbalizer, len(inputs), room)
     with rollout_attention(model):
-        hidden = _read_slots(verbalizer, activations, cache)
-        cache.select(torch.arange(len(activations)).repeat_interleave(samples))
+        hidden = _read_slots(verbalizer, inputs, cache)
+        cache.select(torch.arange(len(inputs)).repeat_interleave(samples))
         probabilities = probabilities_of(model, hidden, temperature)
         probabilities = probabilities.repeat_interleave(samples, 0)
         if in_place is None:
-            in_place = activations.device.type == "cuda" and not is_sharded(model.get_decoder())
+            in_place = inputs.device.type == "cuda" and not is_sharded(model.get_decoder())
         if in_place:
             end_id = verbalizer.template.end_id
             written = write_in_place(model, cache, probabilities, end_id, temperature, draws)
             return Rollouts(*written)
-        sheet = _Sheet(len(probabilities), room, verbalizer.template.end_id, activations.device)
+        sheet = _Sheet(len(probabilities), room, verbalizer.template.end_id, inputs.device)
         for column in range(room):
             drawn = None if draws is None else draws[sheet.rows, column]
             chosen, log_probs = pick(probabilities, drawn)
@@ -154,11 +154,11 @@ def _read_beginning(verbalizer: Verbalizer, rows: int, room: int) -> RolloutCach
 
 
 def _read_slots(
-    verbalizer: Verbalizer, activations: Tensor, cache: RolloutCache
+    verbalizer: Verbalizer, inputs: Tensor, cache: RolloutCache
 ) -> Float[Tensor, "batch d_model"]:
     """Last hidden states after the rest of the prompt, a row per activation."""
     shared = verbalizer.template.slot_columns[0]
-    prompt = torch.tensor(verbalizer.template.prompt_ids, device=activations.device)
-    embeddings = verbalizer.embed(prompt.expand(len(activations), -1), activations)
-    with verbalizer.injected(activations, first_column=shared):
+    prompt = torch.tensor(verbalizer.template.prompt_ids, device=inputs.device)
+    embeddings = verbalizer.embed(prompt.expand(len(inputs), -1), inputs)
+    with verbalizer.injected(inputs, first_column=shared):
         return read_newest(verbalizer.language_model, embeddings[:, shared:], cache)

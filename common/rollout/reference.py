@@ -13,7 +13,7 @@ from common.rollout.engine import room_of
 @torch.no_grad()
 def generate(
     verbalizer: Verbalizer,
-    activations: Float[Tensor, "batch d_model"],
+    inputs: Float[Tensor, "batch width"],
     samples: int = 1,
     temperature: float = 0.0,
     **settings: Any,
@@ -23,7 +23,7 @@ def generate(
     The whole prompt of every row goes through `generate(inputs_embeds=...)`, in one batch; draws
     come from torch's global generator. `settings` are further arguments of `generate`.
     """
-    rows = activations.repeat_interleave(samples, 0)
+    rows = inputs.repeat_interleave(samples, 0)
     prompt = torch.tensor(verbalizer.template.prompt_ids, device=rows.device).expand(len(rows), -1)
     end = verbalizer.template.end_id
     drawing = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}

@@ -22,7 +22,7 @@ from common.target.text import decode
 
 def sample_explanations(
     verbalizer: Verbalizer,
-    activations: Float[Tensor, "rows d_model"],
+    inputs: Float[Tensor, "rows width"],
     config: RolloutConfig,
     seed: int = 0,
     precision: str = "bf16-mixed",
@@ -33,19 +33,19 @@ def sample_explanations(
     At most `max_explanation_tokens` tokens each. `precision` as in TrainerConfig. A text depends on
     the seed and its index alone, whatever the batch size.
     """
-    written = sample_rollouts(verbalizer, activations, config, seed, precision, samples)
+    written = sample_rollouts(verbalizer, inputs, config, seed, precision, samples)
     return [text for _, rows in written for text in texts_of(verbalizer, rows)]
 
 
 def sample_rollouts(
     verbalizer: Verbalizer,
-    activations: Float[Tensor, "rows d_model"],
+    inputs: Float[Tensor, "rows width"],
     config: RolloutConfig,
     seed: int = 0,
     precision: str = "bf16-mixed",
     samples: int = 1,
 ) -> list[tuple[Tensor, Rollouts]]:
-    """As `sample_explanations`, as tokens: each batch of activations and its rollouts."""
+    """As `sample_explanations`, as tokens: each batch of inputs and its rollouts."""
     device, room = next(verbalizer.parameters()).device, room_of(verbalizer)
     low = in_bfloat16(precision)
     at_once = max(1, config.batch_size // samples)
@@ -54,10 +54,10 @@ def sample_rollouts(
         torch.inference_mode(),
         engine_of(config)(verbalizer, low) as write,
         torch.autocast(device.type, torch.bfloat16, enabled=low),
-        progress("explanations", len(activations), "row") as bar,
+        progress("explanations", len(inputs), "row") as bar,
     ):
-        for start in range(0, len(activations), at_once):
-            batch = activations[start : start + at_once].to(device)
+        for start in range(0, len(inputs), at_once):
+            batch = inputs[start : start + at_once].to(device)
             places = range(start, start + len(batch))
             draws = [keyed_draws((seed, place), samples, room) for place in places]
             rows = write(batch, samples, config.temperature, torch.cat(draws))

@@ -95,15 +95,15 @@ class VllmEngine:
     def roll_out(
         self,
         verbalizer: Verbalizer,
-        activations: Float[Tensor, "batch d_model"],
+        inputs: Float[Tensor, "batch width"],
         samples: int = 1,
         temperature: float = 0.0,
         draws: Float[Tensor, "rows time"] | None = None,
     ) -> Rollouts:
         """As `engine.roll_out`, but a row's first two draws are the seed of all its tokens."""
-        device, end = activations.device, verbalizer.template.end_id
+        device, end = inputs.device, verbalizer.template.end_id
         prompt = torch.tensor(verbalizer.template.prompt_ids, device=device)
-        embeddings = verbalizer.embed(prompt.expand(len(activations), -1), activations)
+        embeddings = verbalizer.embed(prompt.expand(len(inputs), -1), inputs)
         rows = embeddings.to(self.model.llm_engine.model_config.dtype).cpu()
         rows = rows.repeat_interleave(samples, 0)
         seeds: list[int | None] = [None] * len(rows)

@@ -39,8 +39,8 @@ def _write(trunk: Trunk) -> None:
     wanted = pl.concat([rows.filter(pl.col(SPLIT) != RL), heard])
     verbalizer = load_av(trunk)
     verbalizer.to(best_device())
-    vectors, precision = trunk.store[wanted[KEY].to_list()], profile.trainer.precision
-    texts = sample_explanations(verbalizer, vectors, profile.rollout, precision=precision)
+    inputs, precision = trunk.inputs[wanted[KEY].to_list()], profile.trainer.precision
+    texts = sample_explanations(verbalizer, inputs, profile.rollout, precision=precision)
     place.parent.mkdir(parents=True, exist_ok=True)
     table = wanted.with_columns(pl.Series(EXPLANATION, texts))
     facts = {"rows": wanted.height, "template": verbalizer.template.digest()}

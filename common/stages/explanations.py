@@ -15,5 +15,4 @@ def make(choice: TrunkChoice) -> None:
     provenance = {"tokenizer": made_from["tokenizer"], "activations": made_from["digest"]}
     rows = load_activations(places.activations, columns=SOURCE_COLUMNS)
     corpus, tokenizer = load_corpus(places.corpus), load_tokenizer(places.target)
-    teacher, out = choice.profile.teacher, places.explanations
-    write_explanations(rows, corpus, tokenizer, out, teacher, provenance)
+    write_explanations(rows, corpus, tokenizer, places, choice.profile.teacher, provenance)

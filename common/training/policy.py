@@ -109,7 +109,7 @@ class PolicyModule(TrainingModule):
         if self.config.trained != "ar":
             best_of = self.config.algorithm == "best_of"
             learn = self._imitation_loss if best_of else self._policy_loss
-            loss = loss + learn(self._scored, batch.activations, groups)
+            loss = loss + learn(self._scored, batch.inputs, groups)
         if self.config.trained != "av":
             loss = loss + self._reconstruction_loss(self._scored, batch.activations, groups)
         self._record({"train_loss": loss})
@@ -124,7 +124,7 @@ class PolicyModule(TrainingModule):
         """Greedy explanations, read by the AR as it is now and by the AR of the warm start."""
         low = in_bfloat16(self.context.precision)
         with self.context.engine(self.verbalizer, low) as write:
-            rollouts = write(batch.activations)
+            rollouts = write(batch.inputs)
         texts = texts_of(self.verbalizer, rollouts)
         values = {
             **self._dev_fve(self.scorer.readings(texts, batch.keys), batch.activations),
@@ -133,7 +133,7 @@ class PolicyModule(TrainingModule):
             "dev_length": rollouts.mask.sum(1).float().mean(),
         }
         if self.config.trained != "ar":
-            written = (rollouts.ids, rollouts.mask, batch.activations, 1)
+            written = (rollouts.ids, rollouts.mask, batch.inputs, 1)
             now, before = self.verbalizer.sampled_log_probs(*written), self._reference(*written)
             values["dev_kl_greedy"] = kl_estimate(now, before, rollouts.mask).mean()
         self.log_metrics(values, len(texts), bar=True)
@@ -160,17 +160,16 @@ class PolicyModule(TrainingModule):
         config, scored = self.config, self.scorer(batch, number)
         if config.kl and config.trained != "ar":
             ids, _, mask, _ = scored.rollouts
-            written = (ids, mask, batch.activations, config.samples)
+            written = (ids, mask, batch.inputs, config.samples)
             scored = scored._replace(reference=self._reference(*written, config.temperature))
         self._monitor(scored)
         self.context.after_rollout(scored, batch, number)
         return scored
 
-    def _policy_loss(self, scored: Scored, activations: Tensor, groups: range) -> Tensor:
+    def _policy_loss(self, scored: Scored, inputs: Tensor, groups: range) -> Tensor:
         config, rows = self.config, _rows(groups, self.config.samples)
         ids, sampled, mask = (part[rows] for part in scored.rollouts[:3])
-        vectors = activations[groups.start : groups.stop]
-        written = (ids, mask, vectors, config.samples)
+        written = (ids, mask, inputs[groups.start : groups.stop], config.samples)
         log_probs = self.verbalizer.sampled_log_probs(*written, config.temperature)
         # A single step is on policy: the ratio is 1, whatever precision sampled.
         old = log_probs.detach() if config.optimizer_steps == 1 else sampled
@@ -185,13 +184,13 @@ class PolicyModule(TrainingModule):
         self._record(values)
         return loss.mean()
 
-    def _imitation_loss(self, scored: Scored, activations: Tensor, groups: range) -> Tensor:
+    def _imitation_loss(self, scored: Scored, inputs: Tensor, groups: range) -> Tensor:
         """Minus the log-probability of the best sample of each group; 0 for a group without one."""
         samples = self.config.samples
         best = scored.weights.amax(1).view(-1, samples).argmax(1)
         rows = [group * samples + int(best[group]) for group in groups]
         ids, mask = scored.rollouts.ids[rows], scored.rollouts.mask[rows]
-        written = (ids, mask, activations[groups.start : groups.stop], 1)
+        written = (ids, mask, inputs[groups.start : groups.stop], 1)
         log_probs = self.verbalizer.sampled_log_probs(*written, self.config.temperature)
         loss = -((log_probs * mask * scored.weights[rows]).sum(1) / mask.sum(1)).mean()
         self._record({"rl_policy_loss": loss})

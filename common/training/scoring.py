@@ -77,7 +77,7 @@ class Scorer:
             for index, key in enumerate(batch.keys)
         ]
         with context.engine(av, in_bfloat16(context.precision)) as write:
-            return write(batch.activations, config.samples, config.temperature, torch.cat(draws))
+            return write(batch.inputs, config.samples, config.temperature, torch.cat(draws))
 
     def _valid(self, texts: list[str], rollouts: Rollouts) -> Bool[Tensor, " rows"]:
         valid = torch.tensor([bool(text) for text in texts], device=rollouts.ids.device)

@@ -24,12 +24,12 @@ class VerbalizerModule(TrainingModule):
     def training_step(self, batch: VerbalizationBatch, batch_index: int) -> Tensor:
         """Mean over examples of the mean token loss."""
         loss = self.model(batch).mean()
-        self.log_metrics({"train_loss": loss.detach()}, len(batch.activations), bar=True)
+        self.log_metrics({"train_loss": loss.detach()}, len(batch.inputs), bar=True)
         return loss
 
     def validation_step(self, batch: VerbalizationBatch, batch_index: int) -> None:
         """Loss with the true activations, with those of other rows, and the gap between them."""
         true = self.model(batch).mean()
-        shuffled = self.model(batch._replace(activations=batch.activations.roll(1, 0))).mean()
+        shuffled = self.model(batch._replace(inputs=batch.inputs.roll(1, 0))).mean()
         values = {"dev_loss": true, "dev_loss_shuffled": shuffled, "dev_gap": shuffled - true}
-        self.log_metrics(values, len(batch.activations), bar=True)
+        self.log_metrics(values, len(batch.inputs), bar=True)

@@ -98,6 +98,7 @@ class Trunk:
             "weights": target["content"],
             "d_model": target["d_model"],
             "layers": layers,
+            "window": window if (window := self.profile.activations.window) > 1 else None,
             "corpus": read_manifest(places.corpus, places.made_by("corpus"))["digest"],
         }
         kind = {"kind": "activations"}
@@ -111,8 +112,15 @@ class Trunk:
 
     @cached_property
     def store(self) -> ActivationStore:
-        """Activations by key."""
+        """Activations by key: what is explained, and what an AR should give back."""
         return ActivationStore(self.places.activations, self.layer)
+
+    @cached_property
+    def inputs(self) -> ActivationStore:
+        """What an AV reads, by key: without a window the activations, else the window's too."""
+        if (window := self.profile.activations.window) == 1:
+            return self.store
+        return ActivationStore(self.places.activations, self.layer, window)
 
     def activations(self, splits: Sequence[str] = (), columns: Sequence[str] = ()) -> pl.DataFrame:
         """Rows and columns of the activations' table; all if none are named."""

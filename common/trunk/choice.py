@@ -3,7 +3,8 @@
 A profile has one trunk: target, corpus, activations, explanations, and for each pair an AV, its
 texts, and an AR. An experiment may name further trunks in its params.yaml, which replace parts of
 the profile (another layer, another teacher's format, more slots). Such a trunk makes its own
-artefacts from the first stage that differs; those of earlier stages are the profile's.
+artefacts from the first stage that differs; those of earlier stages are the profile's. What it
+replaces of a section that no stage reads (seeds, rollouts) is for its arms.
 """
 
 from collections.abc import Mapping
@@ -34,9 +35,17 @@ SECTIONS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Stage → the parts of the profile that it reads, and the stages that it follows."""
 
 
-def stages_of_its_own(replaced: Mapping[str, Mapping[str, Any]]) -> list[str]:
+Replaced = Mapping[str, Any]
+"""Section of a profile → its keys that are replaced; or a number of the profile → the new one."""
+
+
+def stages_of_its_own(replaced: Replaced) -> list[str]:
     """The stages that a trunk makes itself: those that read what it replaces, and what follows."""
-    changed = {f"{section}.{key}" for section, keys in replaced.items() for key in keys}
+    changed = {
+        f"{name}.{key}" if key else name
+        for name, new in replaced.items()
+        for key in (new if isinstance(new, Mapping) else [""])
+    }
     own: list[str] = []
     for stage, (sections, after) in SECTIONS.items():
         reads = any(name == s or name.startswith(f"{s}.") for name in changed for s in sections)
@@ -45,17 +54,16 @@ def stages_of_its_own(replaced: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return own
 
 
-def choose_trunk(
-    profile: Profile, name: str = "", replaced: Mapping[str, Mapping[str, Any]] | None = None
-) -> TrunkChoice:
-    """The profile's own trunk, or one that replaces keys of some sections of it.
+def choose_trunk(profile: Profile, name: str = "", replaced: Replaced | None = None) -> TrunkChoice:
+    """The profile's own trunk, or one that replaces keys of some sections of it, or its numbers.
 
     ValueError (pydantic's) for a section or key that a profile does not have, or a bad value.
     """
     if not replaced:
         return TrunkChoice(profile, TrunkPlaces(profile.name))
     changes = {
-        section: getattr(profile, section).replace(**keys) for section, keys in replaced.items()
+        part: getattr(profile, part).replace(**new) if isinstance(new, Mapping) else new
+        for part, new in replaced.items()
     }
     own = stages_of_its_own(replaced)
     return TrunkChoice(profile.replace(**changes), TrunkPlaces(profile.name, name, own))

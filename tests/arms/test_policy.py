@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from common.arms.partner import finished
 from common.arms.policy import PolicyArm, Splice
 from common.errors import NlaError
 from common.evaluation.test_set import TestSet
@@ -20,7 +21,7 @@ from common.rollout.sampler import sample_explanations
 from common.schema import AV, AV_UNTRAINED_AR, NEAREST_TEXT, NEXT_TOKENS_TEXT, TEACHER
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import choose_trunk
-from tests.arms.made import arm_named, arms_of, run_of
+from tests.arms.made import arm_named, arms_of, make_trunk, run_of
 
 WRITERS = (NEAREST_TEXT, NEXT_TOKENS_TEXT)
 
@@ -29,18 +30,19 @@ WRITERS = (NEAREST_TEXT, NEXT_TOKENS_TEXT)
 @pytest.mark.parametrize(("experiment", "arm"), arms_of(PolicyArm))
 def test_a_policy_arm_trains_two_steps_and_is_tested(experiment: str, arm: str, two_steps: Profile):
     one = arm_named(f"{experiment}/{arm}", two_steps)
-    if experiment == "ar_small_rl":
-        run_of(arm_named(f"ar_small/{one.settings.ar}", two_steps))
+    make_trunk(one.plan.trunk)
+    if reader := getattr(one.settings, "ar", ""):
+        run_of(arm_named(f"{experiment}/{reader}", two_steps))
     best = tune(one)
     assert best.params == {}
     folder = make_run(one, 0, best)
     rewards = [values["rl_reward"] for _, values in folder.metrics() if "rl_reward" in values]
-    assert len(rewards) == (0 if arm == "warm_start" else 2)
+    assert len(rewards) == one.tuned.steps == (0 if arm.endswith("warm_start") else 2)
     assert set(RUNS_SCHEMA) - {"arm", "seed"} <= set(folder.summary)
     learns = bool(one.tuned.steps and one.tuned.trained != "ar")
     check_tables(folder, two_steps, learns)
     looks = sorted(folder.dev_texts.glob("*.parquet"))
-    assert [int(look.stem) for look in looks] == ([0] if arm == "warm_start" else [0, 2])
+    assert [int(look.stem) for look in looks] == ([0, 2] if rewards else [0])
     assert pl.read_parquet(looks[0]).height == two_steps.rl.validation_examples
     check_current(one, 0)
     verbalizer, reconstructor, _ = one.load(folder)
@@ -49,9 +51,9 @@ def test_a_policy_arm_trains_two_steps_and_is_tested(experiment: str, arm: str, 
         greedy = two_steps.rollout.replace(temperature=0.0)
         spoken = pl.read_parquet(folder.texts_file)
         keys, texts = (spoken[name].to_list()[:4] for name in ("key", "explanation"))
-        vectors = one.trunk(0).store[keys]
-        assert sample_explanations(verbalizer, vectors, greedy, precision="32-true") == texts
-    if arm == "warm_start":
+        inputs = one.trunk(0).inputs[keys]
+        assert sample_explanations(verbalizer, inputs, greedy, precision="32-true") == texts
+    if not rewards:
         read = pl.read_parquet(folder.rows_file).filter(transform="original").sort("key")
         own, untrained = (read.filter(source=s)["squared_error"] for s in (AV, AV_UNTRAINED_AR))
         assert own.to_list() == pytest.approx(untrained.to_list())
@@ -149,21 +151,39 @@ def test_the_true_activation_loses_no_reward_by_its_splice(two_steps: Profile):
 
 
 @pytest.mark.usefixtures("warm")
-def test_the_ar_of_another_experiment_must_have_been_made_and_be_current(
+def test_the_ar_of_another_arm_must_have_been_made_and_be_current(
     two_steps: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    run_of(arm_named("ar_small/blocks_1", two_steps))
+    run_of(arm_named("ar_small_rl/reader_blocks_1", two_steps))
     one = arm_named("ar_small_rl/blocks_1", two_steps)
     partner = one.partner(0)
-    assert partner.learning_rate_factor() == pytest.approx(1e-3 / two_steps.ar.learning_rate)
+    assert partner.learning_rate_factor() == 1
     [need] = [need for need in one.needs(0) if need.name == "ar"]
-    assert need.place == Path("runs/smoke/ar_small/blocks_1")
+    assert need.place == Path("runs/smoke/ar_small_rl/reader_blocks_1")
     assert need.digest() == partner.run.summary["digest"]
     changed = two_steps.replace(ar=two_steps.ar.replace(warmup_fraction=0.5))
     other = arm_named("ar_small_rl/blocks_1", changed)
-    with pytest.raises(NlaError, match=r"a run of other .*tuned.* than today's.*nla run ar_small"):
+    with pytest.raises(
+        NlaError, match=r"a run of other .*tuned.* than today's.*nla run ar_small_rl"
+    ):
         other.partner(0).need.digest()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").symlink_to(Path(__file__).parents[2] / "experiments")
     with pytest.raises(NlaError, match="this run has not been made"):
         arm_named("ar_small_rl/blocks_1", two_steps).partner(0).need.digest()
+
+
+@pytest.mark.usefixtures("warm")
+def test_an_ar_of_other_texts_or_of_another_pair_is_refused(two_steps: Profile):
+    trunk = arm_named("ar_small_rl/blocks_1", two_steps).trunk(0)
+    with pytest.raises(NlaError, match="ar_small/blocks_1 reads the texts of another trunk"):
+        finished("ar_small", "blocks_1", trunk, 0)
+    with pytest.raises(NlaError, match="baseline/control trains no AR"):
+        finished("baseline", "control", trunk, 0)
+    seeds = {0: 0, 1: 1, 2: 2, 5: 2}
+    for seed, own in seeds.items():
+        pair = arm_named("ar_small_rl/blocks_1", two_steps).trunk(seed)
+        assert finished("ar_small_rl", "reader_blocks_1", pair, seed).run.seed == own
+    lost = Trunk(trunk.choice, pair=7)
+    with pytest.raises(NlaError, match="reader_blocks_1 has no run of pair 7"):
+        finished("ar_small_rl", "reader_blocks_1", lost, 7)

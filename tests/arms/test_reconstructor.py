@@ -64,6 +64,22 @@ def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
     folder.finish(summary)
 
 
+@pytest.mark.usefixtures("warm")
+def test_a_reader_is_trained_on_the_texts_of_its_trunk_and_not_tested(two_steps: Profile):
+    one = arm_named("ar_small_rl/reader_blocks_1", two_steps)
+    assert one.seeds == (0, 1, 2), "a seed for each pair of its trunk"
+    folder = run_of(one)
+    assert {"parameters", "learning_rate", "dev_fve"} <= set(folder.summary)
+    assert not folder.rows_file.exists()
+    assert not folder.samples_file.exists()
+    assert one.load(folder).decoder.config.num_hidden_layers == 1
+    needs = {need.name: need.place for need in one.needs(2)}
+    assert needs["av_text"] == Path("data/smoke/trunks/ar_small_rl/window/av_text")
+    check_current(one, 0)
+    other = two_steps.replace(evaluation=two_steps.evaluation.replace(distractors=2))
+    check_current(arm_named("ar_small_rl/reader_blocks_1", other), 0)
+
+
 def check_rows(folder: RunFolder, profile: Profile) -> None:
     rows = pl.read_parquet(folder.rows_file)
     assert set(rows.columns) == set(ROWS_SCHEMA)

@@ -11,6 +11,7 @@ from common.data import syntax
 from common.data.explanations import COLUMNS, write_explanations
 from common.data.offline_teacher import MAX_TOKENS, compose, salient_words
 from common.errors import NlaError
+from common.paths import TrunkPlaces
 from common.schema import (
     DESCRIPTION,
     DOC_ID,
@@ -34,6 +35,7 @@ BOOK = [
     "The long road came to the valley in March",
     "They saw the lake and the wide valleys in Marseille",
 ]
+PLACES = TrunkPlaces("test")
 ABOUT_CIVIL_RIGHTS = {TITLE: "Civil rights", DESCRIPTION: "Set of rules", TOPIC: "Law"}
 
 
@@ -299,11 +301,16 @@ def corpus() -> pl.DataFrame:
 
 class TestWriteExplanations:
     def test_one_row_per_activation_in_their_order(
-        self, activations: pl.DataFrame, corpus: pl.DataFrame, tmp_path: Path
+        self,
+        activations: pl.DataFrame,
+        corpus: pl.DataFrame,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ):
-        out = tmp_path / "made" / "explanations.parquet"
+        monkeypatch.chdir(tmp_path)
+        out = PLACES.explanations
         words = WordTokenizer(TEXT_ON_RIGHTS)
-        write_explanations(activations.lazy(), corpus, words, out, TeacherConfig())
+        write_explanations(activations.lazy(), corpus, words, PLACES, TeacherConfig())
         table = pl.read_parquet(out)
         assert tuple(table.columns) == COLUMNS
         assert table[KEY].to_list() == ["b:20", "a:18", "a:30"]
@@ -314,14 +321,12 @@ class TestWriteExplanations:
         assert (manifest["rows"], manifest["failed"], manifest["teacher"]) == (3, 0, "offline")
 
     def test_activations_of_another_corpus_are_refused(
-        self, activations: pl.DataFrame, corpus: pl.DataFrame, tmp_path: Path
+        self, activations: pl.DataFrame, corpus: pl.DataFrame
     ):
-        out = tmp_path / "explanations.parquet"
         words = WordTokenizer(TEXT_ON_RIGHTS)
         with pytest.raises(NlaError, match=r"1 activations belong to no document .*\[b\]"):
-            write_explanations(activations, corpus.head(1), words, out, TeacherConfig())
+            write_explanations(activations, corpus.head(1), words, PLACES, TeacherConfig())
 
-    def test_no_activations(self, activations: pl.DataFrame, corpus: pl.DataFrame, tmp_path: Path):
-        out = tmp_path / "explanations.parquet"
+    def test_no_activations(self, activations: pl.DataFrame, corpus: pl.DataFrame):
         with pytest.raises(NlaError, match="none of 0 activations"):
-            write_explanations(activations.clear(), corpus, None, out, TeacherConfig())
+            write_explanations(activations.clear(), corpus, None, PLACES, TeacherConfig())

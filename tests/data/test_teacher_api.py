@@ -12,6 +12,7 @@ from common.data.api import AnswerCache, tagged_explanation
 from common.data.explanations import write_explanations
 from common.data.teacher_api import explain_by_api, prompt_of
 from common.errors import NlaError
+from common.paths import TrunkPlaces
 from common.schema import (
     DESCRIPTION,
     DOC_ID,
@@ -319,7 +320,9 @@ def test_the_prompt_shows_text_predictions_and_document():
     assert prompt_of(bare).count("unknown") == 2
 
 
-def test_rows_that_failed_have_no_explanation_but_are_counted(serve: Callable, tmp_path: Path):
+def test_rows_that_failed_have_no_explanation_but_are_counted(
+    serve: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def answer(number: int, question: str) -> Answer:
         return (200, "no tags") if "bad" in question else tagged(number, question)
 
@@ -331,8 +334,10 @@ def test_rows_that_failed_have_no_explanation_but_are_counted(serve: Callable, t
     corpus = pl.DataFrame(
         {DOC_ID: texts, TITLE: texts, DESCRIPTION: texts, TOPIC: texts},
     )
-    out = tmp_path / "explanations.parquet"
-    write_explanations(pl.DataFrame(rows), corpus, None, out, config(serve(answer), max_retries=0))
+    monkeypatch.chdir(tmp_path)
+    places, settings = TrunkPlaces("test"), config(serve(answer), max_retries=0)
+    out = places.explanations
+    write_explanations(pl.DataFrame(rows), corpus, None, places, settings)
     assert pl.read_parquet(out).select(KEY, EXPLANATION).rows() == [("good:1", "On good.")]
     manifest = json.loads(out.with_suffix(".manifest.json").read_text())
     assert (manifest["rows"], manifest["failed"]) == (1, 1)

@@ -5,6 +5,7 @@ from torch import Tensor
 from decomposition.protocol import Decomposition, unit
 from decomposition.repeat import Repeat
 from decomposition.single import Single
+from decomposition.window import Window
 
 
 @pytest.fixture
@@ -30,6 +31,18 @@ def test_repeat_puts_the_same_vector_in_every_slot(activations: Tensor, slots: i
     found = Repeat(slots)(activations)
     assert found.shape == (5, slots, 64)
     assert all(torch.equal(found[:, [slot]], Single()(activations)) for slot in range(slots))
+
+
+def test_a_window_gives_each_position_a_slot(activations: Tensor):
+    """In the order of the text, each with length 1, whatever its own length."""
+    longer = torch.cat([100 * activations.flip(0), activations], 1)
+    found = Window(2)(longer)
+    assert found.shape == (5, 2, 64)
+    assert torch.allclose(found[:, [0]], Single()(activations.flip(0)), atol=1e-6)
+    assert torch.equal(found[:, [1]], Single()(activations))
+    by_hand = Window(2)(torch.tensor([[3.0, 4.0, 0.0, -0.5]]))
+    assert torch.allclose(by_hand, torch.tensor([[[0.6, 0.8], [0.0, -1.0]]]), atol=1e-6)
+    assert (Window(2).window, Repeat(2).window, Single().window) == (2, 1, 1)
 
 
 @pytest.mark.parametrize("scheme", [Single(), Repeat(3)])

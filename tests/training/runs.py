@@ -130,7 +130,12 @@ def policy(
     if not isinstance(context, PolicyContext):
         context = context(reconstructor)
     module = PolicyModule(verbalizer, reconstructor, rl_config(**settings), context)
-    return module, PolicyBatch
+    return module, unwindowed
+
+
+def unwindowed(keys: list[str], vectors: Tensor) -> PolicyBatch:
+    """A batch for an AV that reads the activations alone."""
+    return PolicyBatch(keys, vectors, vectors)
 
 
 def pair(target_folder: Path) -> tuple[Verbalizer, TruncatedReconstructor]:

@@ -16,11 +16,21 @@ from common.training.context import PolicyContext
 from common.training.policy import PolicyModule
 from common.training.reward import Scored
 from common.training.rewarder import Ensemble, FrozenReader
-from tests.training.runs import CONTEXT, Store, metrics, pair, pairs, policy, rl_config, train
+from tests.training.runs import (
+    CONTEXT,
+    Store,
+    metrics,
+    pair,
+    pairs,
+    policy,
+    rl_config,
+    train,
+    unwindowed,
+)
 
 KEYS = [f"{number}:16" for number in range(4)]
 VECTORS = 10 * torch.randn(4, 64, generator=torch.Generator().manual_seed(3))
-BATCH = PolicyBatch(KEYS, VECTORS)
+BATCH = unwindowed(KEYS, VECTORS)
 REPEATED = [key for key in KEYS for _ in range(4)]
 AT_ONCE, IN_PARTS = {"optimizer_steps": 1}, {"optimizer_steps": 2}
 
@@ -159,7 +169,7 @@ def test_an_av_learns_from_a_reader_without_weights(target_folder: Path, folder:
             rewarder=Ensemble(chart), after_rollout=lambda *rollout: seen.append(rollout)
         )
         config = rl_config(trained="av", credit_after=3, steps=2)
-        return PolicyModule(pair(place)[0], None, config, context), PolicyBatch
+        return PolicyModule(pair(place)[0], None, config, context), unwindowed
 
     module, fitted = train(build, target_folder, folder)
     assert isinstance(module, PolicyModule)

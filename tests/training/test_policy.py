@@ -6,21 +6,38 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.config import AVConfig
 from common.errors import NlaError
+from common.metrics.fve import squared_errors
+from common.models.reconstructor import TruncatedReconstructor
 from common.models.templates import AVTemplate
+from common.models.verbalizer import Verbalizer
 from common.runs import RunFolder
 from common.schema import PolicyBatch, readings_of
+from common.target.load import load_target
 from common.training.context import PolicyContext
 from common.training.health import COLLAPSED_ROLLOUTS
 from common.training.plateau import Plateau
 from common.training.policy import PolicyModule
 from common.training.reward import reading_rewards
 from common.training.scoring import Scorer
-from tests.training.runs import CONTEXT, ENDING, KINDS, Store, metrics, pairs, policy, train
+from decomposition.window import Window
+from tests.training.runs import (
+    CONTEXT,
+    ENDING,
+    KINDS,
+    Store,
+    metrics,
+    pairs,
+    policy,
+    rl_config,
+    train,
+    unwindowed,
+)
 
 KEYS = [f"{number}:16" for number in range(4)]
 VECTORS = 10 * torch.randn(4, 64, generator=torch.Generator().manual_seed(3))
-BATCH = PolicyBatch(KEYS, VECTORS)
+BATCH = unwindowed(KEYS, VECTORS)
 
 
 @pytest.fixture
@@ -392,3 +409,24 @@ def test_out_of_memory_names_the_knob(
     monkeypatch.setattr(PolicyModule, "training_step", full)
     with pytest.raises(NlaError, match="micro_batches"):
         train("policy", target_folder, folder)
+
+
+def test_an_av_reads_its_window_and_is_rewarded_for_the_activation(target_folder: Path):
+    """The wider inputs end in the activations, which alone are to be given back."""
+    before = 10 * torch.randn(4, 64, generator=torch.Generator().manual_seed(4))
+    target, config = (
+        load_target(target_folder),
+        AVConfig(examples=8, learning_rate=1e-3, lora_rank=4, max_explanation_tokens=8),
+    )
+    verbalizer = Verbalizer(target.model, target.tokenizer, config, 10.0, Window(2))
+    reconstructor = TruncatedReconstructor(target.model, target.tokenizer, 2, 32)
+    settings = rl_config(steps=2, optimizer_steps=1, must_end=False)
+    module = quiet(PolicyModule(verbalizer, reconstructor, settings, CONTEXT))
+    batch = PolicyBatch(KEYS, VECTORS, torch.cat([before, VECTORS], 1))
+    scored = module.scorer(batch, 0)
+    read = reconstructor(reconstructor.encode(scored.readings))
+    truth = VECTORS.repeat_interleave(4, 0)
+    torch.testing.assert_close(scored.errors, squared_errors(read, truth), rtol=1e-3, atol=1e-3)
+    swapped = batch._replace(inputs=torch.cat([before.roll(1, 0), VECTORS], 1))
+    assert module.scorer(swapped, 0).texts != scored.texts
+    module.training_step(batch, 0).backward()

@@ -6,11 +6,12 @@ from pydantic import ValidationError
 
 from common.arms.arm import Arm, ArmPlan, NoSettings
 from common.errors import NlaError
-from common.experiment import trunk_named, trunks_of
+from common.experiment import trunks_of
 from common.params import ArmEntry
 from common.paths import TrunkPlaces
 from common.profile import Profile
 from common.trunk.choice import SECTIONS, choose_trunk, stages_of_its_own
+from common.trunk.named import trunk_named
 from tests.own_experiments import own_experiments
 
 FROM_AV = ["av", "av_text", "ar", "floors"]
@@ -31,6 +32,9 @@ FROM_AV = ["av", "av_text", "ar", "floors"]
         ({"evaluation": {"distractors": 2}}, ["floors"]),
         ({"rl": {"steps": 1}}, []),
         ({"ar": {"examples": 8}, "teacher": {"kind": "api"}}, ["explanations", *FROM_AV]),
+        ({"activations": {"window": 4}}, [*list(SECTIONS)[2:]]),
+        ({"warm_starts": 3}, FROM_AV),
+        ({"tuning": {"seeds": [0]}, "warm_starts": 3}, FROM_AV),
     ],
 )
 def test_a_trunk_makes_what_reads_a_change_and_what_follows(replaced: dict, own: list[str]):
@@ -105,6 +109,16 @@ def test_a_trunk_is_named_by_its_experiment(trunks: Any, smoke: Profile):
         ({"warm_starts": {"pairs": 2}}, r"trunks\.wide\.warm_starts .*name a section"),
         ({"av": {"slot": 2}}, r"'trunks\.wide\.av\.slot': unknown, did you mean 'slots'"),
         ({"av": {"slots": 0}}, r"'trunks\.wide\.av\.slots': .*greater than"),
+        ({"warm_starts": 0}, r"'trunks\.wide\.warm_starts': .*greater than"),
+        ({"name": "mine"}, r"trunks\.wide\.name .*name a section"),
+        (
+            {"activations": {"window": 17}},
+            r"'trunks\.wide\.activations': window = 17 .* at most min_position = 16",
+        ),
+        (
+            {"activations": {"window": 4}, "av": {"slots": 3}},
+            r"'trunks\.wide': av\.slots = 3, but activations\.window = 4.*leave av\.slots out",
+        ),
     ],
 )
 def test_a_wrong_section_or_key_is_one_line(trunks: Any, smoke: Profile, replaced: dict, told: str):
@@ -130,6 +144,13 @@ def test_an_arm_names_a_trunk_of_its_own_experiment_or_of_another():
     assert named("") == ""
     assert named("wide") == "mine/wide"
     assert named("other/wide") == "other/wide"
+
+
+def test_a_trunk_may_replace_a_number_of_the_profile(trunks: Any, smoke: Profile):
+    trunks(wide={"warm_starts": 3, "activations": {"window": 4}, "av": {"slots": 4}})
+    profile = trunk_named("ar_small/wide", smoke).profile
+    assert (profile.warm_starts, profile.activations.window, profile.av.slots) == (3, 4, 4)
+    assert profile.activations.replace(window=1) == smoke.activations
 
 
 def test_arms_on_one_trunk_count_once(trunks: Any, smoke: Profile):
