@@ -1,1 +1,1 @@
-"""How one activation becomes the vectors in an AV's slots."""
+"""How activations become the vectors in an AV's slots."""

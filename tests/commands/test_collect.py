@@ -149,7 +149,7 @@ def test_a_run_that_is_not_todays_is_named(copied_warm: Path, two_steps: Profile
 @pytest.fixture
 def taken_over(copied_warm: Path) -> dict[str, Any]:
     """`ar_small_rl`, whose second arm is `warm_start` of `baseline`."""
-    arms = {CONTROL: {"ar": CONTROL, "steps": 0}, "borrowed": {"from": "baseline/warm_start"}}
+    arms = {CONTROL: {"kind": "policy", "steps": 0}, "borrowed": {"from": "baseline/warm_start"}}
     lender = {"arms": {CONTROL: {"trained": "both"}, "warm_start": {"trained": "nobody"}}}
     small = {"arms": {CONTROL: {"hidden": 8}}}
     own_experiments(copied_warm, small, baseline=lender, ar_small_rl={"arms": arms})
@@ -165,7 +165,6 @@ def test_an_arm_that_is_taken_over_appears_under_its_own_label_and_is_not_run(
     assert (borrowed.label, borrowed.name) == ("borrowed", "warm_start")
     assert borrowed.run_folder(0).path == lender.run_folder(0).path
     for seed in (0, 1):
-        run_of(arm_named(f"ar_small/{CONTROL}", two_steps), seed)
         make_run(lender, seed)
         make_run(control, seed)
     for evaluation in one.evaluations:
