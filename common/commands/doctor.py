@@ -31,7 +31,7 @@ LIBRARIES = (
     "litellm",
 )
 TOOLS = ("git", "make", "gcc")
-SHARED = ("target", "corpus", "activations", "explanations")
+SHARED = ("target", "corpus", "activations", "last_tokens", "explanations")
 """Stages that make one thing for all pairs."""
 MIN_FREE_GIB = 10
 SLOW = 200

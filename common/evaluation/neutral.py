@@ -86,8 +86,10 @@ def mean_reader(readers: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """One table of those of several neutral ARs: means of the errors, and each reader's own.
 
     The rows of each are kept for unchanged explanations only, under `av_neutral_ar_<n>`. A rank is
-    that of the middle reader, of two the worse. Rows that only one table has stay as they are.
+    that of the middle reader, of two the worse. References, which no neutral AR reads, stand in one
+    table, and stay as they are.
     """
+    read_by_all = set.intersection(*({*rows["arm"]} for rows in readers))
     together = pl.concat(readers)
     numbers = [name for name in together.columns if name not in (*SAME_ROW, "applied", RANK)]
     means = together.group_by(*SAME_ROW, maintain_order=True).agg(
@@ -96,9 +98,9 @@ def mean_reader(readers: Sequence[pl.DataFrame]) -> pl.DataFrame:
         pl.col(RANK).quantile(0.5, "higher").cast(pl.Int64),
     )
     each = [
-        rows.filter(source=AV_NEUTRAL_AR, transform=ORIGINAL).with_columns(
-            source=pl.lit(f"{AV_NEUTRAL_AR}_{number}")
-        )
+        rows.filter(
+            pl.col("arm").is_in(read_by_all), source=AV_NEUTRAL_AR, transform=ORIGINAL
+        ).with_columns(source=pl.lit(f"{AV_NEUTRAL_AR}_{number}"))
         for number, rows in enumerate(readers)
     ]
     return pl.concat([means.select(together.columns), *each])

@@ -57,7 +57,7 @@ def ridge_by_document(
     scaled, centred = (features - mean) * scale, targets - means
     folds = folds_of(documents)
     parts = [_Moments.of(scaled[folds == fold], centred[folds == fold]) for fold in folds.unique()]
-    whole = _Moments(*(sum(values) for values in zip(*parts, strict=True)))
+    whole = _Moments.of(scaled, centred)
     found = _Search(whole, parts, [block.shape[1] for block in blocks]).best(penalties)
     weight, bias = whole.solved(found.expanded)
     weight = scale[:, None] * weight
@@ -131,7 +131,14 @@ class _Moments(NamedTuple):
         return cls(len(features), *sums, *products, features.T @ targets, targets.square().sum())
 
     def without(self, part: "_Moments") -> "_Moments":
-        return _Moments(*(mine - its for mine, its in zip(self, part, strict=True)))
+        return _Moments(
+            self.rows - part.rows,
+            self.features - part.features,
+            self.targets - part.targets,
+            self.gram - part.gram,
+            self.cross - part.cross,
+            self.square - part.square,
+        )
 
     @property
     def around_mean(self) -> tuple[Tensor, Tensor]:

@@ -68,6 +68,8 @@ def _adopt_trunk(choice: TrunkChoice, note: Mapping[str, str]) -> list[str]:
     if _stamp(places.activations, _stage_code("activations"), note):
         adopt_shards(places.activations, _stage_code("activations"))
         stamped.append(str(places.activations))
+    if _stamp(places.last_tokens, _stage_code("last_tokens"), note):
+        stamped.append(str(places.last_tokens))
     for warm in (warm_start_av(choice), warm_start_ar(choice)):
         stamped += _adopt_arm(warm, note)
     for pair in range(choice.profile.warm_starts):

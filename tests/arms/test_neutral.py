@@ -10,6 +10,7 @@ from common.arms.neutral import NeutralAR, balanced
 from common.arms.verbalizer import VerbalizerArm
 from common.errors import NlaError
 from common.evaluation.conditions import SOURCE_TEXT
+from common.evaluation.neutral import mean_reader
 from common.lifecycle.make import make_run
 from common.profile import Profile
 from common.schema import AR_SFT, AV_NEUTRAL_AR, TEACHER
@@ -36,6 +37,35 @@ def test_each_arm_gives_as_much_and_what_avs_alike_wrote_counts_once():
     assert texts.count("a") + texts.count("b") == 6
     assert {"a", "b"} < set(texts), "of every seed"
     assert len(texts) == 12
+
+
+def test_several_readers_are_one_of_means():
+    """Ranks are those of the middle reader; references are read by none."""
+
+    def read(error: float | None, rank: int | None, arm: str = "control") -> pl.DataFrame:
+        same = {"arm": arm, "seed": 0, "key": "a:1", "doc_id": "a", "source": AV_NEUTRAL_AR}
+        values = {"squared_error": error, "error_beyond_1": error, "retrieval_rank": rank}
+        types = {"squared_error": pl.Float64, "error_beyond_1": pl.Float64}
+        row = same | {"transform": "original", "applied": error is not None} | values
+        return pl.DataFrame([row], schema_overrides=types | {"retrieval_rank": pl.Int64})
+
+    first = pl.concat([read(1.0, 1), read(7.0, 3, "look_up")])
+    found = mean_reader([first, read(2.0, 5), read(6.0, 2)])
+    mean = found.filter(source=AV_NEUTRAL_AR)
+    assert mean.select("arm", "squared_error", "error_beyond_1", "retrieval_rank").rows() == [
+        ("control", 3.0, 3.0, 2),
+        ("look_up", 7.0, 7.0, 3),
+    ]
+    each = found.filter(pl.col("source") != AV_NEUTRAL_AR)
+    names = [f"{AV_NEUTRAL_AR}_{reader}" for reader in range(3)]
+    assert each.select("source", "arm", "squared_error").rows() == [
+        (names[0], "control", 1.0),
+        (names[1], "control", 2.0),
+        (names[2], "control", 6.0),
+    ]
+    nothing = mean_reader([read(None, None), read(None, None)])
+    assert nothing["squared_error"].null_count() == 3
+    assert not nothing["applied"].any()
 
 
 @pytest.fixture
@@ -70,12 +100,8 @@ def test_it_reads_what_every_arm_has_written_and_floors_beside_the_control(arms:
     assert (errors[0] != errors[1]).any(), "another order of examples"
     mean = rows.filter(arm="control")["squared_error"].to_list()
     assert mean == pytest.approx(((errors[0] + errors[1]) / 2).tolist())
-    assert (
-        found.rows.filter(pl.col("arm") == "look_up")
-        .filter(pl.col("source").str.starts_with(f"{AV_NEUTRAL_AR}_"))
-        .is_empty()
-        is False
-    )
+    each = found.rows.filter(source=f"{AV_NEUTRAL_AR}_0")
+    assert set(each["arm"]) == {"control", "warm_start", "nearest_text", "next_tokens_text"}
     assert found.rows["error_beyond_1"].drop_nulls().is_finite().all()
     assert set(found.rows.filter(transform=SOURCE_TEXT)["arm"]) >= {"control"}
     assert set(found.curves["arm"]) == {"control", "warm_start"}

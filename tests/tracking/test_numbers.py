@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from common.runs import MadeWith, RunFolder
@@ -48,6 +49,17 @@ def test_other_readers_of_the_avs_text_have_short_names(tmp_path: Path):
     numbers = numbers_of(folder)
     assert numbers["test/fve_untrained"] == 0.5
     assert numbers["test/fve_8"] == 0.0
+
+
+def test_fve_beyond_the_last_tokens_where_it_was_measured(tmp_path: Path):
+    folder = begun(tmp_path, "x")
+    table = rows({"av": (2.0, 2.0), "teacher": (1.0,)})
+    beyond = pl.when(pl.col("source") == "av").then(pl.lit(1.5)).alias("error_beyond_1")
+    table.with_columns(beyond).write_parquet(folder.rows_file)
+    folder.finish({"variance": 4.0, "variances": {"beyond_1": 2.0, "beyond_4": 1.0}})
+    numbers = numbers_of(folder)
+    assert numbers["test/beyond_1_av"] == 0.25
+    assert {name for name in numbers if "beyond" in name} == {"test/beyond_1_av"}
 
 
 def test_without_a_variance_there_is_no_fve(tmp_path: Path):
