@@ -68,7 +68,7 @@ class ReconstructorModule(TrainingModule):
         self.log_metrics(values | {"train_loss": loss.detach()}, len(batch.activations), bar=True)
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End the run when its rate has decayed."""
         if self.global_step >= self.total_steps:
             self.trainer.should_stop = True
