@@ -6,12 +6,12 @@ from math import inf
 from typing import NamedTuple
 
 from common.params import CONTROL
-from common.report.measured import Measure, Test
+from common.report.measured import OF_READERS, Measure, Test
 
 LEVEL = 0.05
 """Level of significance of a p-value, after the correction that the clause asks for."""
 BEST_FLOOR = "the best floor"
-"""In place of an arm: the reference row with the highest value, ceilings left out."""
+"""In place of an arm: the reference with the highest value of those that know the text alone."""
 
 
 class Direction(NamedTuple):
@@ -49,14 +49,14 @@ class Correction(StrEnum):
     """In the order of the contrasts, up to the first one that is not shown."""
 
 
-class Seeds(StrEnum):
-    """Which training seeds must each lie in the clause's direction."""
+class Pairs(StrEnum):
+    """Which warm-started pairs of AV and AR must each lie in the clause's direction."""
 
     ANY = "any"
     SHARED = "shared"
-    """Each seed that both arms have."""
+    """Each pair that both arms go on from."""
     EVERY = "every"
-    """Each seed of the arm, and the other arm must have it too."""
+    """Each pair of the arm, and the other arm must go on from it too."""
 
 
 class Contrast(NamedTuple):
@@ -102,9 +102,10 @@ class Clause:
     """One statement that a rule tests.
 
     A contrast is shown when the whole 95 % interval of its difference lies in `direction`, so do
-    its `seeds`, its p-value (unless `test` is INTERVAL) is below LEVEL, and the clauses that it
-    `requires` are shown. Without a `direction` a clause is descriptive: reported, and not judged.
-    Without a `measure` it needs nothing but the clauses that it `requires`.
+    its `pairs`, its p-value (unless `test` is INTERVAL) is below LEVEL, and the clauses that it
+    `requires` or that are `given` are shown. Without a `direction` a clause is descriptive:
+    reported, and not judged. Without a `measure` it needs nothing but the clauses that it
+    `requires`.
     """
 
     name: str
@@ -114,9 +115,14 @@ class Clause:
     direction: Direction | None = None
     test: Test = Test.INTERVAL
     correction: Correction = Correction.NONE
-    seeds: Seeds = Seeds.ANY
+    pairs: Pairs = Pairs.ANY
     requires: tuple[str, ...] = ()
     """Names of earlier clauses: for each, the contrast of the same arm, or all if it has none."""
+    given: tuple[str, ...] = ()
+    """As `requires`, but where one of them is not shown, nothing is told the other way either."""
+    each_reader: bool = False
+    """Whether the interval under each of several neutral ARs must lie in the direction, too, and
+    not only that of their mean."""
     phrases: Phrases | None = None
     """None: the verdict's sentence leaves the clause out."""
     listed: bool = True
@@ -130,6 +136,7 @@ class Clause:
         assert self.direction is None or self.measure, f"{self.name}: a direction of nothing"
         assert self.measure or self.requires, f"{self.name}: neither measures nor requires"
         assert not self.measure or self.test in self.measure.tests, f"{self.name}: no such test"
+        assert not self.each_reader or isinstance(self.measure, OF_READERS), f"{self.name}: no AR"
         assert (self.correction is Correction.HOLM) <= (self.test is not Test.INTERVAL), (
             f"{self.name}: Holm's correction is one of p-values"
         )

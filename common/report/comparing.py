@@ -3,6 +3,7 @@
 A new kind of measure is a class in measured.py and a function here.
 """
 
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -10,9 +11,19 @@ import polars as pl
 
 from common.errors import NlaError
 from common.metrics.auroc import Resampled, mean_of, resampled_auroc
-from common.metrics.statistics import Interval, ratio_difference
+from common.metrics.statistics import ratio_difference
+from common.report.fve import BEST_LENGTH, ORIGINAL, Scale, by_pair, scale_of
 from common.report.markdown import code
-from common.report.measured import Auroc, Fve, MeanOf, ShareLost, Stripped, Test
+from common.report.measured import (
+    NUMBERS,
+    Auroc,
+    Fve,
+    GainBeyond,
+    MeanOf,
+    Swapped,
+    SwapShare,
+    Test,
+)
 from common.report.paired import (
     CLUSTER,
     ITEM,
@@ -20,11 +31,12 @@ from common.report.paired import (
     NotMeasuredError,
     PairedGain,
     check_clusters,
+    count_pairs,
     gain_of_means,
     missing,
 )
+from common.report.references import SHUFFLED
 from common.report.results import Results
-from common.report.tables import ORIGINAL
 from common.report.wording import listed
 from common.schema import DOC_ID, KEY
 
@@ -44,9 +56,13 @@ def gain(measure: Any, results: Results, arm: str, other: str | float) -> Paired
 
 @gain.register
 def _(measure: Fve, results: Results, arm: str, other: str | float) -> PairedGain:
-    variance = _variance(results)
-    rows = _errors(results, measure.source, (ORIGINAL,)).rename({ORIGINAL: "value"})
-    return gain_of_means(results, Items(rows, -1 / variance, 1.0), arm, other)
+    scale = _scale(results, measure.beyond)
+
+    def compare(readers: list[str]) -> PairedGain:
+        rows = _errors(results, readers, (ORIGINAL,), scale.column).rename({ORIGINAL: "value"})
+        return gain_of_means(results, Items(rows, -1 / scale.variance, 1.0), arm, other)
+
+    return _under_each(results, measure.source, compare)
 
 
 @gain.register
@@ -57,37 +73,51 @@ def _(measure: MeanOf, results: Results, arm: str, other: str | float) -> Paired
 
 
 @gain.register
-def _(measure: Stripped, results: Results, arm: str, other: str | float) -> PairedGain:
-    variance = _variance(results)
-    rows = _errors(results, measure.source, (measure.transform, measure.twin))
-    rows = rows.with_columns(value=pl.col(measure.transform) - pl.col(measure.twin))
-    return gain_of_means(results, Items(rows, -1 / variance), arm, other)
+def _(measure: Swapped, results: Results, arm: str, other: str | float) -> PairedGain:
+    scale = _scale(results, measure.beyond)
+
+    def compare(readers: list[str]) -> PairedGain:
+        rows = _errors(results, readers, (ORIGINAL, measure.transform), scale.column)
+        rows = rows.with_columns(value=pl.col(measure.transform) - pl.col(ORIGINAL))
+        return gain_of_means(results, Items(rows, 1 / scale.variance), arm, other)
+
+    return _under_each(results, measure.source, compare)
 
 
 @gain.register
-def _(measure: ShareLost, results: Results, arm: str, other: str | float) -> PairedGain:
-    variance = _variance(results)
-    rows = _errors(results, measure.source, (ORIGINAL, measure.transform, measure.twin)).select(
+def _(measure: SwapShare, results: Results, arm: str, other: str | float) -> PairedGain:
+    transforms = (ORIGINAL, measure.transform, SHUFFLED)
+    rows = _errors(results, results.readers(measure.source), transforms).select(
         "arm",
         *SEED_ITEM,
-        ((pl.col(measure.transform) - pl.col(measure.twin)) / variance).alias("part"),
-        (1 - pl.col(ORIGINAL) / variance).alias("whole"),
+        part=pl.col(measure.transform) - pl.col(ORIGINAL),
+        whole=pl.col(SHUFFLED) - pl.col(ORIGINAL),
     )
     own = _of(rows, arm)
     against = (
         _of(rows, other) if isinstance(other, str) else own.with_columns(part=other, whole=1.0)
     )
-    both = _averaged(own).join(_averaged(against), on=ITEM, suffix="_other", maintain_order="left")
-    check_clusters(both)
-    shared = own.join(against, on=SEED_ITEM, suffix="_other")
-    seeds = shared.group_by("seed").agg(pl.col(SHARES).mean()).sort("seed")
-    return PairedGain(
-        _difference_of_shares(both, results.facts["resamples"]),
-        {row["seed"]: _share(row, "") - _share(row, "_other") for row in seeds.to_dicts()},
-        own["seed"].n_unique(),
-        other,
-        _no_p_value,
+    return _gain_of_shares(results, own, against, other)
+
+
+@gain.register
+def _(measure: GainBeyond, results: Results, arm: str, other: str | float) -> PairedGain:
+    assert isinstance(other, str), "a gain is one over another arm"
+    readers = results.readers(measure.source)
+    columns = {"part": measure.beyond, "whole": BEST_LENGTH}
+    frames = [
+        _errors(results, readers, (ORIGINAL,), _scale(results, beyond).column).rename(
+            {ORIGINAL: name}
+        )
+        for name, beyond in columns.items()
+    ]
+    rows = frames[0].join(frames[1], on=["arm", *SEED_ITEM], maintain_order="left")
+    saved = _of(rows, other).join(_of(rows, arm), on=SEED_ITEM, suffix="_arm")
+    saved = saved.select(
+        *SEED_ITEM, *(pl.col(name) - pl.col(f"{name}_arm") for name in columns)
     )
+    found = _gain_of_shares(results, saved, saved.with_columns(part=0.0, whole=1.0), other)
+    return found._replace(pairs=count_pairs(results, _of(rows, arm)))
 
 
 @gain.register
@@ -105,29 +135,58 @@ def _(measure: Auroc, results: Results, arm: str, other: str | float) -> PairedG
     resamples = results.facts["resamples"]
     found = [_aurocs(pairs.filter(seed=seed), other, resamples) for seed in seeds]
     whole = mean_of(found)
+    estimates = pl.DataFrame({"seed": seeds, "value": [one.estimate for one in found]})
     return PairedGain(
         whole.interval(),
-        {seed: one.estimate for seed, one in zip(seeds, found, strict=True)},
-        own["seed"].n_unique(),
+        by_pair(results, estimates, pl.col("value")),
+        count_pairs(results, own),
         other,
         lambda _, null: whole.p_value(null),
     )
 
 
-def _variance(results: Results) -> float:
-    if (variance := results.facts.get("variance")) is None:
+def _scale(results: Results, beyond: int | None = None) -> Scale:
+    scale = scale_of(results, beyond)
+    if scale is None and beyond:
+        raise NotMeasuredError(f"nothing was measured{NUMBERS[beyond]}")
+    if scale is None:
         raise NotMeasuredError("there is no variance to measure FVE against")
-    return variance
+    return scale
 
 
-def _errors(results: Results, source: str, transforms: tuple[str, ...]) -> pl.DataFrame:
-    """arm, seed, key, cluster and squared errors in a column for each transform, all applied."""
+def _under_each(
+    results: Results, source: str, compare: Callable[[list[str]], PairedGain]
+) -> PairedGain:
+    """The mean over the readers of a source, and the difference under each."""
+    readers = results.readers(source)
+    found = compare(readers)
+    alone = [found] if len(readers) == 1 else [compare([reader]) for reader in readers]
+    differences = [one.difference for one in alone]
+    return found._replace(by_reader=dict(zip(readers, differences, strict=True)))
+
+
+def _errors(
+    results: Results,
+    readers: Sequence[str],
+    transforms: tuple[str, ...],
+    column: str = "squared_error",
+) -> pl.DataFrame:
+    """arm, seed, key, cluster and errors in a column for each transform, all applied.
+
+    Averaged over the readers.
+    """
     rows = results.rows.filter(
-        pl.col("applied"), pl.col("transform").is_in(transforms), source=source
+        "applied", pl.col("transform").is_in(transforms), pl.col("source").is_in(readers)
     ).rename({DOC_ID: CLUSTER})
-    wide = rows.pivot(on="transform", index=["arm", *SEED_ITEM], values="squared_error")
+    wide = rows.pivot(
+        on="transform",
+        index=["arm", *SEED_ITEM],
+        values=column,
+        aggregate_function="mean",
+        maintain_order=True,
+    )
     if lacking := [name for name in transforms if name not in wide.columns]:
-        raise NotMeasuredError(f"{code(source)} has no {listed(lacking)}")
+        raise NotMeasuredError(f"no {listed(lacking)} was read")
     return wide.drop_nulls(list(transforms)).sort("arm", KEY, "seed")
 
 
@@ -137,19 +196,38 @@ def _of(rows: pl.DataFrame, arm: str) -> pl.DataFrame:
     return own
 
 
+def _gain_of_shares(
+    results: Results, own: pl.DataFrame, against: pl.DataFrame, other: str | float
+) -> PairedGain:
+    """Mean `part` over mean `whole`, minus the same of the other; resampled together."""
+    both = _averaged(own).join(_averaged(against), on=ITEM, suffix="_other", maintain_order="left")
+    check_clusters(both)
+    shared = own.join(against, on=SEED_ITEM, suffix="_other").sort(KEY, "seed")
+    means = {name: by_pair(results, shared, pl.col(name)) for name in SHARES}
+    shares = {
+        pair: _ratio(means, pair, "") - _ratio(means, pair, "_other") for pair in means["part"]
+    }
+    part, whole, part_other, whole_other = (both[name] for name in SHARES)
+    resamples = results.facts["resamples"]
+    return PairedGain(
+        ratio_difference(part, whole, part_other, whole_other, both[CLUSTER], resamples),
+        shares,
+        count_pairs(results, own),
+        other,
+        _no_p_value,
+    )
+
+
 def _averaged(rows: pl.DataFrame) -> pl.DataFrame:
     """Mean over seeds."""
-    return rows.group_by(ITEM, maintain_order=True).agg(pl.col("part", "whole").mean())
+    return rows.sort(KEY, "seed").group_by(ITEM, maintain_order=True).agg(
+        pl.col("part", "whole").mean()
+    )
 
 
-def _difference_of_shares(both: pl.DataFrame, resamples: int) -> Interval:
-    part, whole, part_other, whole_other = (both[name] for name in SHARES)
-    return ratio_difference(part, whole, part_other, whole_other, both[CLUSTER], resamples)
-
-
-def _share(row: dict[str, Any], suffix: str) -> float:
+def _ratio(means: dict[str, dict[int, float]], pair: int, suffix: str) -> float:
     """NaN where the denominator is not positive."""
-    part, whole = row[f"part{suffix}"], row[f"whole{suffix}"]
+    part, whole = means[f"part{suffix}"][pair], means[f"whole{suffix}"][pair]
     return part / whole if whole > 0 else float("nan")
 
 

@@ -5,11 +5,19 @@ from math import inf, isnan
 
 from common.metrics.statistics import holm
 from common.params import CONTROL
-from common.report.clauses import LEVEL, Clause, Contrast, Correction, EachArm, Seeds
+from common.report.clauses import (
+    LEVEL,
+    Clause,
+    Contrast,
+    Correction,
+    Direction,
+    EachArm,
+    Pairs,
+)
 from common.report.comparing import gain
 from common.report.markdown import code
 from common.report.measured import Test
-from common.report.outcome import Judged, Outcome, seeds_asked
+from common.report.outcome import Judged, Outcome, lies_in, pairs_asked, pairs_inside
 from common.report.paired import NotMeasuredError, PairedGain
 from common.report.results import Results
 from common.report.rule import Rule
@@ -105,33 +113,38 @@ def _p_value(clause: Clause, found: PairedGain) -> float:
 
 
 def _by_figures(clause: Clause, one: Judged) -> Judged:
-    """Status by interval, p-value and seeds alone; the other way needs the same certainty."""
+    """Status by interval, p-value and pairs alone; the other way needs the same certainty."""
     if not one.gain or not clause.direction:
         return one
     low, high = clause.direction
     if isnan(one.gain.difference.low):
         return one._replace(reason="its interval is undefined")
     for status, ends in ((SHOWN, (low, high)), (OTHER_WAY, (-inf, low)), (OTHER_WAY, (high, inf))):
-        if _lies_between(clause, one, *ends):
+        if _lies_between(clause, one, Direction(*ends)):
             return one._replace(status=status)
     return one
 
 
-def _lies_between(clause: Clause, one: Judged, low: float, high: float) -> bool:
-    """Whether interval and seeds lie between, and the p-value is small."""
+def _lies_between(clause: Clause, one: Judged, ends: Direction) -> bool:
+    """Whether interval, pairs and readers lie between the ends, and the p-value is small."""
     assert one.gain
-    within = [low < seed < high for seed in one.gain.by_seed.values()]
-    agree = clause.seeds is Seeds.ANY or sum(within) == max(1, seeds_asked(clause, one.gain))
+    asked = max(1, pairs_asked(clause, one.gain))
+    agree = clause.pairs is Pairs.ANY or pairs_inside(ends, one.gain) == asked
     sure = one.p_value is None or one.p_value < LEVEL
-    _, least, most = one.gain.difference
-    return low < least and most < high and agree and sure
+    read = one.gain.by_reader.values() if clause.each_reader else ()
+    intervals = [one.gain.difference, *read]
+    return agree and sure and all(lies_in(ends, interval) for interval in intervals)
 
 
 def _by_required(clause: Clause, one: Judged, outcomes: Mapping[str, Outcome]) -> Judged:
-    """A contrast that its own figures show must also be shown by the clauses that it requires."""
-    if one.status != SHOWN:
+    """A contrast that its own figures show must also be shown by the clauses that it requires.
+
+    One that they show the other way, only by those that are given.
+    """
+    if one.status not in (SHOWN, OTHER_WAY):
         return one
-    asked = {name: outcomes[name].of_arm(one.contrast.arm) for name in clause.requires}
+    needed = (*clause.requires, *clause.given) if one.status == SHOWN else clause.given
+    asked = {name: outcomes[name].of_arm(one.contrast.arm) for name in needed}
     lacking = {name: found for name, found in asked.items() if found[0] != SHOWN}
     if not lacking:
         return one

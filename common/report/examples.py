@@ -3,9 +3,9 @@
 import polars as pl
 
 from common.metrics.quotes import verbatim_spans
+from common.report.fve import ORIGINAL, mean_errors
 from common.report.markdown import ABSENT, code, fixed, plain, table
 from common.report.results import CONTROL, Results
-from common.report.tables import ORIGINAL, mean_errors
 from common.schema import AV, KEY
 
 ON_PAGE, IN_DETAILS = 4, 8

@@ -8,11 +8,15 @@ import polars as pl
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from common.metrics.statistics import Interval
 from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
+from common.report.copied import RAW, Panel
+from common.report.damaged import PrefixRow, SurvivalRow
 from common.report.markdown import label, writer
-from common.report.tables import ArmRow, PrefixRow, SurvivalRow
+from common.report.references import DRAWN, LEGEND, is_copied
+from common.report.tables import ArmRow
 
 SHARE_RANGE = (-1.0, 1.5)
 """Limits of the axis of surviving shares; beyond them a share divides by nearly nothing."""
@@ -22,12 +26,13 @@ LABEL_WIDTH = 26
 """Characters that fit beside a panel."""
 MOST_BANDS = 4
 """With more arms, the bands of intervals would hide one another; the table still has them."""
+CURVE_LINES = ("o-", "o:")
 FLOOR_LINES = ("--", ":", "-.", (0, (1, 4)), (0, (6, 4)))
 COSTS = {"train_seconds": "training time (s)", "parameters": "parameters"}
 
 
 def fve_figure(tables: Mapping[str, Sequence[ArmRow]], every_arm: Sequence[str]) -> Figure:
-    """FVE of each arm with its interval and one dot per seed; floors as lines; panel per source."""
+    """FVE of each arm with its interval and one dot per pair; floors as lines; panel per source."""
     arms = _arms(row.arm for rows in tables.values() for row in rows if not row.is_floor)
     styles = arm_styles(every_arm)
     with rc_context(STYLE):
@@ -37,15 +42,44 @@ def fve_figure(tables: Mapping[str, Sequence[ArmRow]], every_arm: Sequence[str])
             for row in rows:
                 if not row.is_floor:
                     draw_interval(axes, row.fve, arms.index(row.arm), styles[row.arm])
-                    seeds = list(row.seeds.values())
-                    height = np.full(len(seeds), arms.index(row.arm) + 0.25)
-                    axes.scatter(seeds, height, s=9, color=styles[row.arm].color, alpha=0.6)
+                    pairs = list(row.pairs.values())
+                    height = np.full(len(pairs), arms.index(row.arm) + 0.25)
+                    axes.scatter(pairs, height, s=9, color=styles[row.arm].color, alpha=0.6)
             axes.set(title=_title(source), xlabel="FVE (share of variance)")
             axes.set_yticks(range(len(arms)), list(map(label, arms)))
             axes.set_ylim(len(arms) - 0.4, -0.6)
             axes.locator_params(axis="x", nbins=6)
             axes.grid(visible=False, axis="y")
         legend(figure, panels)
+    return figure
+
+
+def copied_figure(panels: Sequence[Panel], every_arm: Sequence[str]) -> Figure:
+    """Each arm as a level against the target's own blocks on the last k tokens of the source.
+
+    Where a level meets a curve, it is worth as many copied tokens.
+    """
+    styles = arm_styles(every_arm)
+    with rc_context(STYLE):
+        figure, drawn = make_panels([panel.title for panel in panels], height=3.4)
+        for axes, panel in zip(drawn, panels, strict=True):
+            for name, curve in panel.curves.items():
+                values = [one.estimate for one in curve.values()]
+                line = CURVE_LINES[name == RAW]
+                axes.plot([*curve], values, line, color="0.35", markersize=3.5, label=name)
+            for arm, fve in panel.arms.items():
+                color = styles[arm].color
+                axes.axhline(fve.estimate, color=color, linewidth=1.3, label=label(arm))
+                if len(panel.arms) <= MOST_BANDS:
+                    axes.axhspan(fve.low, fve.high, color=color, alpha=0.12, linewidth=0)
+            counts = sorted({count for curve in panel.curves.values() for count in curve})
+            axes.set(title=panel.title, xlabel="copied tokens", xscale="log")
+            axes.set_xticks(counts, list(map(str, counts)))
+            axes.xaxis.set_minor_locator(NullLocator())
+            levels = [one.estimate for one in panel.arms.values()]
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], min(0.0, *levels) - 0.1))
+        drawn[0].set_ylabel("share of variance")
+        legend(figure, drawn)
     return figure
 
 
@@ -188,8 +222,11 @@ def _arms(names: Iterable[str]) -> list[str]:
 
 
 def _draw_floors(axes: Axes, floors: Sequence[ArmRow]) -> None:
+    """Of the references that every report has only some, and all others."""
     axes.axvline(0, color="0.6", linewidth=0.8)
-    for index, row in enumerate(floors):
+    every = [row for row in floors if not is_copied(row.arm)]
+    shown = [row for row in every if row.arm in DRAWN or row.arm not in LEGEND]
+    for index, row in enumerate(shown):
         style = FLOOR_LINES[index % len(FLOOR_LINES)]
         name = label(row.arm)
         axes.axvline(row.fve.estimate, color="0.35", linewidth=1.1, linestyle=style, label=name)

@@ -26,34 +26,72 @@ class Test(StrEnum):
 
 ANY_MEAN = (Test.INTERVAL, Test.BOOTSTRAP, Test.SIGN_FLIP)
 READERS = {
-    "teacher": "FVE on teacher text",
-    "av": "FVE under its own AR",
-    "av_neutral_ar": "FVE under the neutral AR",
-    "av_untrained_ar": "FVE under the AR before reinforcement",
+    "teacher": "on teacher text",
+    "av": "under its own AR",
+    "av_neutral_ar": "under the neutral ARs",
+    "av_untrained_ar": "under the AR before reinforcement",
 }
 """Words by the sources of common/schema.py, which is not imported because it imports torch."""
-WRITERS = {"teacher": "teacher text"}
-"""Sources whose texts are not an AV's."""
+NUMBERS = {0: "", 1: " beyond the last token", 4: " beyond the last four tokens"}
+"""What an answer is measured against, by how many of the text's last tokens are known."""
+PARTS = {
+    "swap_last_word": "the last quoted word",
+    "swap_quote": "the quote",
+    "swap_all_but_quote": "all but the quote",
+    "swap_topic": "the topic statement",
+    "swap_next": "the next-token statement",
+    "swap_sentence": "a sentence",
+}
+"""Words for what a swap takes from another document's explanation."""
 
 
 @dataclass(frozen=True)
 class Fve:
-    """Fraction of variance explained of the texts of one source, by one reader."""
+    """Fraction of variance explained of the texts of one source, by one reader or its like.
+
+    With `beyond`, what the last so many tokens of the source text say counts as known: the share
+    of what they leave open that is filled. Beyond none of them (0) it is FVE with the answer's best
+    length.
+    """
 
     source: str
-    """`teacher`, `av` (the AV's own text, read by its own AR), `av_neutral_ar`, ..."""
-    called: str = ""
-    """Words in place of the usual ones."""
+    """`teacher`, `av` (the AV's own text, read by its own AR), `av_neutral_ar` (the mean over
+    neutral ARs), ..."""
+    beyond: int | None = None
+    texts: str = ""
+    """Words in place of the usual ones for source and reader, such as `on AV text`."""
 
     tests: ClassVar = ANY_MEAN
 
     @property
     def words(self) -> str:
-        """Such as `FVE under its own AR`."""
-        return self.called or READERS.get(self.source, f"FVE on {code(self.source)}")
+        """Such as `FVE beyond the last token under its own AR`."""
+        what = "FVE" if self.beyond is None else f"FVE{NUMBERS[self.beyond]}"
+        length = " at the answer's best length" if self.beyond == 0 else ""
+        return f"{what} {self.texts or _texts(self.source)}{length}"
 
 
 ROUND_TRIP, NEUTRAL_AR, ON_TEACHER = Fve("av"), Fve("av_neutral_ar"), Fve("teacher")
+
+
+@dataclass(frozen=True)
+class GainBeyond:
+    """The share of one arm's gain in FVE over another that lies beyond the last tokens.
+
+    With the answer's best length: the squared error that the arm saves where the last tokens are
+    known, divided by what it saves where they are not. 1: what it has learned to say is all about
+    something else; 0: all of it could be read from the tokens. Undefined without a gain.
+    """
+
+    source: str
+    beyond: int = 1
+
+    tests: ClassVar = (Test.INTERVAL,)
+
+    @property
+    def words(self) -> str:
+        """Such as `share of the gain in FVE under its own AR that lies beyond the last token`."""
+        return f"share of the gain in FVE {_texts(self.source)} that lies{NUMBERS[self.beyond]}"
 
 
 @dataclass(frozen=True)
@@ -68,44 +106,45 @@ class MeanOf:
 
 
 @dataclass(frozen=True)
-class Stripped:
-    """FVE under a transform minus FVE under its random control, on explanations that allow both.
+class Swapped:
+    """The FVE that is lost when a part of an explanation is that of another document.
 
-    Below zero if the removed text carries more than the same number of other words.
+    On the explanations that have such a part. The text stays one as the reader knows them.
     """
 
     source: str
     transform: str
-    twin: str
+    beyond: int | None = None
 
     tests: ClassVar = ANY_MEAN
 
     @property
     def words(self) -> str:
-        """The names of the two transforms."""
-        texts = WRITERS.get(self.source, "AV text")
-        return f"FVE of {code(self.transform)} minus {code(self.twin)} on {texts}"
+        """Such as `FVE lost under its own AR by swapping the last quoted word`."""
+        beyond = NUMBERS[self.beyond] if self.beyond else ""
+        return f"FVE{beyond} lost {_texts(self.source)} by swapping {PARTS[self.transform]}"
 
 
 @dataclass(frozen=True)
-class ShareLost:
-    """The share of an arm's own FVE that a transform takes beyond what its random control takes.
+class SwapShare:
+    """The loss by a swap divided by the loss by the whole explanation of another document.
 
-    On the explanations that allow both; loss and own FVE are resampled together. Shares are
-    undefined if the own FVE may not be above zero.
+    On the explanations that have such a part; both losses are resampled together. A share is
+    undefined if the whole explanation of another document may cost nothing.
     """
 
     source: str
     transform: str
-    twin: str
 
     tests: ClassVar = (Test.INTERVAL,)
 
     @property
     def words(self) -> str:
-        """The names of the two transforms."""
-        texts = WRITERS.get(self.source, "AV text")
-        return f"share of FVE on {texts} that {code(self.transform)} loses beyond {code(self.twin)}"
+        """Such as `share of FVE on teacher text lost by swapping all but the quote`."""
+        return (
+            f"loss {_texts(self.source)} by swapping {PARTS[self.transform]}, as a share of that by"
+            " swapping all"
+        )
 
 
 @dataclass(frozen=True)
@@ -126,4 +165,14 @@ class Auroc:
         return f"AUROC of {code(self.score)} for {code(self.label)}"
 
 
-Measure = Fve | MeanOf | Stripped | ShareLost | Auroc
+Measure = Fve | GainBeyond | MeanOf | Swapped | SwapShare | Auroc
+"""A contrast of two arms in a measure: `gain(measure, results, arm, other)`.
+
+A new kind of measure is a class in measured.py and a function here.
+"""
+OF_READERS = (Fve, Swapped)
+"""Measures that may be asked of each of several neutral ARs."""
+
+
+def _texts(source: str) -> str:
+    return READERS.get(source, f"on {code(source)}")

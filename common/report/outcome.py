@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from common.report.clauses import Clause, Contrast, Seeds
+from common.metrics.statistics import Interval
+from common.report.clauses import Clause, Contrast, Direction, Pairs
 from common.report.markdown import ABSENT, bounds
 from common.report.paired import PairedGain
 from common.report.verdict import NOT_MEASURED, NOT_SHOWN, SHOWN, Finding
@@ -66,7 +67,8 @@ class Outcome(NamedTuple):
             one.status,
             one.gain.difference if one.gain else None,
             one.p_value,
-            _seeds(self.clause, one.gain) if one.gain else "",
+            _pairs(self.clause, one.gain) if one.gain else "",
+            _readers(self.clause, one.gain) if one.gain else "",
         )
 
 
@@ -75,18 +77,31 @@ def measure_words(clause: Clause) -> str:
     return clause.measure.words if clause.measure else ABSENT
 
 
-def seeds_inside(clause: Clause, gain: PairedGain) -> int:
-    """Number of training seeds whose difference lies in the clause's direction."""
+def pairs_inside(direction: Direction, gain: PairedGain) -> int:
+    """Number of pairs whose difference lies in a direction."""
+    low, high = direction
+    return sum(low < found < high for found in gain.by_pair.values())
+
+
+def pairs_asked(clause: Clause, gain: PairedGain) -> int:
+    """Number of pairs that a clause with a condition on pairs checks."""
+    return gain.pairs if clause.pairs is Pairs.EVERY else len(gain.by_pair)
+
+
+def lies_in(direction: Direction, interval: Interval) -> bool:
+    """Whether a whole interval lies in a direction; never for undefined bounds."""
+    return direction.low < interval.low and interval.high < direction.high
+
+
+def _pairs(clause: Clause, gain: PairedGain) -> str:
     assert clause.direction
-    low, high = clause.direction
-    return sum(low < found < high for found in gain.by_seed.values())
+    count = pairs_asked(clause, gain)
+    return f"{pairs_inside(clause.direction, gain)} of {count}" if count else ""
 
 
-def seeds_asked(clause: Clause, gain: PairedGain) -> int:
-    """Number of training seeds that a clause with a condition on seeds checks."""
-    return gain.seeds if clause.seeds is Seeds.EVERY else len(gain.by_seed)
-
-
-def _seeds(clause: Clause, gain: PairedGain) -> str:
-    count = seeds_asked(clause, gain)
-    return f"{seeds_inside(clause, gain)} of {count}" if count else ""
+def _readers(clause: Clause, gain: PairedGain) -> str:
+    if not clause.each_reader:
+        return ""
+    assert clause.direction
+    inside = [lies_in(clause.direction, one) for one in gain.by_reader.values()]
+    return f"{sum(inside)} of {len(inside)}"

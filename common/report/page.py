@@ -20,7 +20,7 @@ from common.report.verdict import NOT_MEASURED, OTHER_WAY, SHOWN, Finding, Verdi
 
 MOST_FINDINGS = 40
 """Most rows of a verdict's table on the page; more are in the details."""
-FEWEST_SEEDS = 3
+FEWEST_PAIRS = 3
 
 
 class VerdictPart(NamedTuple):
@@ -36,7 +36,7 @@ class VerdictPart(NamedTuple):
 def without_statistics(verdict: Verdict) -> Verdict:
     """The verdict for too few documents: only its clauses, with nothing measured."""
     findings = tuple(
-        row._replace(status=NOT_MEASURED, difference=None, p_value=None, seeds="")
+        row._replace(status=NOT_MEASURED, difference=None, p_value=None, pairs="", readers="")
         for row in verdict.findings
     )
     return Verdict("Not measured.", findings)
@@ -61,7 +61,8 @@ def findings_table(findings: Sequence[Finding]) -> str:
                 "verdict": f"**{row.status}**" if row.status in (SHOWN, OTHER_WAY) else row.status,
                 "difference": bounds(row.difference),
                 "corrected p": amount(row.p_value),
-                "seeds": row.seeds or ABSENT,
+                "pairs": row.pairs or ABSENT,
+                "neutral ARs": row.readers or ABSENT,
             }
             for place, (row, name) in enumerate(zip(findings, named, strict=True))
         ]
@@ -77,16 +78,9 @@ def key_figure(finding: Finding | None) -> str:
 
 
 def sureness(results: Results, cluster: str) -> list[str]:
-    """Remarks on intervals and seeds of a page; `cluster` is what the bootstrap draws."""
-    counts = {
-        arm: max(
-            results.rows.filter(arm=arm)["seed"].n_unique(),
-            results.measures.filter(arm=arm)["seed"].n_unique(),
-        )
-        for arm in results.arms
-        if arm not in results.facts.get("untrained", [])
-    }
-    few = [arm for arm, count in counts.items() if 0 < count < FEWEST_SEEDS]
+    """Remarks on intervals and pairs of a page; `cluster` is what the bootstrap draws."""
+    counts = {arm: len(pairs_of(results, arm)) for arm in results.arms}
+    few = [arm for arm, count in counts.items() if 0 < count < FEWEST_PAIRS]
     said = (
         f"Intervals are 95 % bootstrap intervals over {results.documents} {cluster}s;"
         f" {INCLUDES_ZERO} marks one that includes zero."
@@ -95,10 +89,16 @@ def sureness(results: Results, cluster: str) -> list[str]:
         return [said]
     who = "Every arm" if len(few) == len(counts) else ", ".join(map(code, few))
     has = "has" if who == "Every arm" or len(few) == 1 else "have"
-    seeds = "one training seed" if counts[few[0]] == 1 else f"{counts[few[0]]} training seeds"
+    pairs = "one pair" if counts[few[0]] == 1 else f"{counts[few[0]]} pairs"
     if len({counts[arm] for arm in few}) > 1:
-        seeds = f"fewer than {FEWEST_SEEDS} training seeds"
-    return [said, f"{who} {has} {seeds}: no interval holds what another run would give."]
+        pairs = f"fewer than {FEWEST_PAIRS} pairs"
+    return [said, f"{who} {has} {pairs}: no interval holds what another pair would give."]
+
+
+def pairs_of(results: Results, arm: str) -> set[int]:
+    """The warm-started pairs from which an arm's runs go on."""
+    seeds = {*results.rows.filter(arm=arm)["seed"], *results.measures.filter(arm=arm)["seed"]}
+    return {results.pair_of(seed) for seed in seeds}
 
 
 def cost_lines(results: Results, items: str, cluster: str) -> list[str]:

@@ -4,7 +4,7 @@ An item is measured once for each arm and seed, such as a test activation; items
 such as a document, are not independent of one another.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -18,10 +18,11 @@ from common.metrics.statistics import (
     sign_flip_p_value,
 )
 from common.report.clauses import BEST_FLOOR
+from common.report.fve import FEWEST_DOCUMENTS, UNDEFINED, by_pair
 from common.report.markdown import code
 from common.report.measured import Test
+from common.report.references import knows_more
 from common.report.results import Results
-from common.report.tables import FEWEST_DOCUMENTS, UNDEFINED
 from common.schema import KEY
 
 CLUSTER = "cluster"
@@ -44,14 +45,16 @@ class PairedGain(NamedTuple):
     """One arm minus another, or minus a number, on the same items."""
 
     difference: Interval
-    by_seed: dict[int, float]
-    """The difference for each training seed that both have."""
-    seeds: int
-    """Training seeds of the arm."""
+    by_pair: dict[int, float]
+    """The difference for each pair that both go on from."""
+    pairs: int
+    """Number of pairs of the arm."""
     other: str | float
     """The other side of the contrast; the best floor by its name."""
     p_value: Callable[[Test, float], float]
     """Test and null value → two-sided p-value over clusters, for the given training runs."""
+    by_reader: Mapping[str, Interval] = {}
+    """The difference under each of several ARs of which `difference` is the mean."""
 
 
 def gain_of_means(results: Results, items: Items, arm: str, other: str | float) -> PairedGain:
@@ -64,20 +67,22 @@ def gain_of_means(results: Results, items: Items, arm: str, other: str | float) 
     pairs = _beside(results, items, own, other).sort(KEY, "seed")
     means = pairs.group_by(ITEM, maintain_order=True).agg(pl.col("value").mean())
     check_clusters(means)
-    by_seed = pairs.group_by("seed").agg(pl.col("value").mean()).sort("seed")
     return PairedGain(
         mean_interval(results, means),
-        dict(by_seed.iter_rows()),
-        own["seed"].n_unique(),
+        by_pair(results, pairs, pl.col("value")),
+        count_pairs(results, own),
         other,
         partial(_p_of_mean, means, results.facts["resamples"]),
     )
 
 
 def best_floor(results: Results, items: Items) -> str:
-    """The reference row with the highest mean, ceilings left out; NotMeasuredError without any."""
+    """The reference that reads most from the text; NotMeasuredError without any.
+
+    Ceilings, and what knows more than the text, are left out.
+    """
     ceilings = results.facts.get("ceilings", [])
-    floors = [floor for floor in results.floors if floor not in ceilings]
+    floors = [name for name in results.floors if name not in ceilings and not knows_more(name)]
     means = items.rows.filter(pl.col("arm").is_in(floors)).group_by("arm", KEY)
     levels = means.agg(pl.col("value").mean()).group_by("arm").agg(pl.col("value").mean())
     by_arm = {arm: items.scale * value for arm, value in levels.iter_rows()}
@@ -113,6 +118,11 @@ def mean_interval(results: Results, rows: pl.DataFrame) -> Interval:
         rows["value"].to_numpy(), rows[CLUSTER].to_list(), results.facts["resamples"]
     )
     return found if clusters >= FEWEST_DOCUMENTS else UNDEFINED._replace(estimate=found.estimate)
+
+
+def count_pairs(results: Results, rows: pl.DataFrame) -> int:
+    """The number of warm-started pairs that some rows belong to."""
+    return len({results.pair_of(seed) for seed in rows["seed"].unique()})
 
 
 def missing(arm: str) -> NotMeasuredError:

@@ -7,7 +7,16 @@ from typing import NamedTuple
 import polars as pl
 
 from common.metrics.statistics import Interval
-from common.report import tables
+from common.report import fve
+from common.report.damaged import (
+    ALL_QUOTES,
+    VERBATIM,
+    PrefixRow,
+    SurvivalRow,
+    SwapRow,
+    quote_effects,
+)
+from common.report.fve import BEST_LENGTH, BEYOND, ORIGINAL
 from common.report.markdown import (
     ABSENT,
     bounds,
@@ -18,17 +27,10 @@ from common.report.markdown import (
     table,
     writer,
 )
+from common.report.measured import NUMBERS, PARTS
+from common.report.references import is_copied
 from common.report.results import CONTROL, Results
-from common.report.tables import (
-    ALL_QUOTES,
-    ORIGINAL,
-    VERBATIM,
-    ArmRow,
-    PrefixRow,
-    SurvivalRow,
-    quote_effects,
-    too_few_documents,
-)
+from common.report.tables import ArmRow
 from common.schema import TEACHER
 
 
@@ -45,7 +47,8 @@ def arm_parts(results: Results, measured: Mapping[str, Sequence[ArmRow]]) -> lis
     parts, told = [], dict[str, set[float]]()
     for source, rows in measured.items():
         known = [row.arm for row in rows if row.fve.estimate in told.get(row.arm, ())]
-        parts.append(_arm_part(results, source, [row for row in rows if row.arm not in known]))
+        shown = [row for row in rows if row.arm not in known and not is_copied(row.arm)]
+        parts.append(_arm_part(results, source, shown))
         for row in rows:
             if row.is_floor:
                 told.setdefault(row.arm, set()).add(row.fve.estimate)
@@ -55,12 +58,18 @@ def arm_parts(results: Results, measured: Mapping[str, Sequence[ArmRow]]) -> lis
 def _arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
     """Arms and floors by metrics, and a sentence on what is missing."""
     counts = sorted({f"{row.activations} of {row.documents} documents" for row in rows})
-    several = any(len(row.seeds) > 1 for row in rows)
+    several = any(len(row.pairs) > 1 for row in rows)
     cells = [
         {
             "arm": _named(results, row),
             "FVE": bounds(row.fve),
-            "seeds": _seeds(row) if several and not row.is_floor else ABSENT,
+            "best length": fixed(row.beyond[BEST_LENGTH].estimate)
+            if BEST_LENGTH in row.beyond
+            else ABSENT,
+        }
+        | {NUMBERS[k].strip(): bounds(row.beyond.get(k)) for k in BEYOND}
+        | {
+            "pairs": _pairs(row) if several and not row.is_floor else ABSENT,
             f"FVE minus {CONTROL}": bounds(row.difference),
             "cosine": fixed(row.cosine),
             "raw FVE": fixed(row.raw_fve),
@@ -68,11 +77,12 @@ def _arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
             "MRR": fixed(row.mrr),
             "activations": str(row.activations) if len(counts) > 1 else ABSENT,
         }
-        | {f"FVE, {label(name)}": bounds(fve) for name, fve in row.transforms.items()}
+        | {f"FVE, {label(name)}": bounds(found) for name, found in row.transforms.items()}
         for row in rows
     ]
     sentences = [f"Activations evaluated: {'; '.join(counts)}."]
-    lost = results.rows.filter(~pl.col("applied"), source=source, transform=ORIGINAL).height
+    readers = pl.col("source").is_in(results.readers(source))
+    lost = results.rows.filter(~pl.col("applied"), readers, transform=ORIGINAL).height
     if lost:
         sentences.append(f"Rows without an explanation to evaluate, left out: {lost}.")
     return Part(writer(source), table(cells), tuple(sentences))
@@ -83,7 +93,7 @@ def arm_remarks(results: Results, measured: Mapping[str, Sequence[ArmRow]]) -> l
     still = [code(arm) for arm in results.arms if arm in results.facts.get("untrained", [])]
     absent = results.facts.get("missing_floors", {})
     return [
-        *([f"Nothing is trained, one run stands for all seeds: {', '.join(still)}."] * bool(still)),
+        *([f"Nothing is trained, one run stands for all seeds of a pair: {', '.join(still)}."] * bool(still)),
         *(f"No floor {code(name)}: {reason}." for name, reason in absent.items()),
         *_chance(results, [row for rows in measured.values() for row in rows]),
     ]
@@ -95,7 +105,7 @@ def survival_part(results: Results, source: str, rows: Sequence[SurvivalRow]) ->
     Transforms that applied in too few documents for an interval are counted and left out, unless
     all results have too few documents.
     """
-    few = too_few_documents(results)
+    few = fve.too_few_documents(results)
     told = [row for row in rows if few or not math.isnan(row.fve.low)]
     whole = all(row.coverage == 1 for row in told)
     cells = [
@@ -122,7 +132,7 @@ def survival_part(results: Results, source: str, rows: Sequence[SurvivalRow]) ->
         said = "Worse than answering the mean activation (FVE wholly below zero)"
         sentences.append(f"{said}: {_by_transform(worse)}.")
     if left_out := [row for row in rows if row not in told]:
-        said = f"Left out, of fewer than {tables.FEWEST_DOCUMENTS} documents"
+        said = f"Left out, of fewer than {fve.FEWEST_DOCUMENTS} documents"
         sentences.append(f"{said}: {_by_transform(left_out, coverage=True)}.")
     return Part(writer(source), table(cells), tuple(sentences))
 
@@ -130,6 +140,24 @@ def survival_part(results: Results, source: str, rows: Sequence[SurvivalRow]) ->
 def _is_wild(row: SurvivalRow) -> bool:
     """Whether the own FVE may be zero, so that its share has no interval."""
     return math.isnan(row.share.low) and not math.isnan(row.fve.low)
+
+
+def swap_part(source: str, rows: Sequence[SwapRow]) -> Part:
+    """Arms by swaps: the loss, its share of that by another document's whole explanation.
+
+    And, in sentences, how many explanations have such a part.
+    """
+    arms = dict.fromkeys(row.arm for row in rows)
+    cells: list[dict[str, str]] = [{"arm": code(arm)} for arm in arms]
+    for arm, line in zip(arms, cells, strict=True):
+        for row in rows:
+            if row.arm == arm:
+                share = "" if row.share is None else f"; {100 * row.share:.0f} %"
+                line[PARTS[row.transform]] = bounds(row.loss) + share
+    shares: dict[str, list[str]] = {}
+    for row in rows:
+        shares.setdefault(row.arm, []).append(f"{PARTS[row.transform]} {percent(row.coverage)}")
+    return Part(writer(source), table(cells), _covered("Explanations that have it", shares))
 
 
 def prefix_part(source: str, rows: Sequence[PrefixRow]) -> Part:
@@ -182,8 +210,8 @@ def _place(results: Results, name: str) -> tuple[int, str]:
     return results.arms.index(name) if name in results.arms else len(results.arms), name
 
 
-def _seeds(row: ArmRow) -> str:
-    values = row.seeds.values()
+def _pairs(row: ArmRow) -> str:
+    values = row.pairs.values()
     if len(values) < 2:
         return str(len(values))
     return f"{len(values)}: {fixed(min(values))} to {fixed(max(values))}"
@@ -196,7 +224,10 @@ def _chance(results: Results, rows: Sequence[ArmRow]) -> list[str]:
         return []
     guesses = [1 / rank for rank in range(1, distractors + 2)]
     chance = f"chance is {fixed(guesses[-1])} and {fixed(sum(guesses) / len(guesses))}"
-    return [f"top-1 and MRR: the own activation among {distractors} distractors, {chance}."]
+    return [
+        f"top-1 and MRR: the own activation among {distractors} distractors, which share its last"
+        f" token or have one that the last token's ridge takes for a like one; {chance}."
+    ]
 
 
 def _by_transform(rows: Sequence[SurvivalRow], coverage: bool = False) -> str:
@@ -215,8 +246,12 @@ def _lengths(rows: Sequence[PrefixRow]) -> tuple[str, ...]:
         shares.setdefault(row.arm, []).append(f"{percent(row.coverage)} (k = {row.tokens})")
     if all(row.coverage == 1 for row in rows):
         return ()
+    return _covered("Explanations that have so many tokens", shares)
+
+
+def _covered(said: str, shares: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """A sentence on all arms if they are alike, else one for each."""
     told = {arm: ", ".join(parts) for arm, parts in shares.items()}
-    said = "Explanations that have so many tokens"
     if len(set(told.values())) == 1:
         return (f"{said}: {next(iter(told.values()))}.",)
     return tuple(f"{said}, {code(arm)}: {line}." for arm, line in told.items())

@@ -9,8 +9,8 @@ import polars as pl
 import polars.selectors as cs
 
 from common.paths import report_file, results_folder
+from common.report.fve import ORIGINAL
 from common.report.results import TABLES, Results, load_results, save_results
-from common.report.tables import ORIGINAL
 
 OF_ORIGINALS = ["cosine", "raw_squared_error"]
 """Columns of `rows` that a report reads for untransformed explanations only."""

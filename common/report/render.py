@@ -6,31 +6,41 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.report import cost_parts, drawing, figures, main_table, page, parts
+from common.report.copied import Panel, copied_panels, copied_table
+from common.report.damaged import (
+    PrefixRow,
+    SurvivalRow,
+    SwapRow,
+    prefix_table,
+    survival_table,
+    swap_table,
+)
 from common.report.examples import IN_DETAILS, ON_PAGE, examples
+from common.report.fve import too_few_documents
+from common.report.legend import legend_lines
 from common.report.markdown import INCLUDES_ZERO, label, writer
+from common.report.references import main_source
 from common.report.results import Results, check_results
 from common.report.rule import Rule
 from common.report.section import Drawing, Section
-from common.report.tables import (
-    ArmRow,
-    PrefixRow,
-    SurvivalRow,
-    arm_table,
-    prefix_table,
-    survival_table,
-    too_few_documents,
-)
+from common.report.tables import ArmRow, arm_table
+from common.report.undertrained import training_notes
 from common.report.verdict import Verdict
-from common.schema import AV, AV_NEUTRAL_AR
+from common.schema import AV_NEUTRAL_AR
 
 TEMPLATES = Path(__file__).parent / "templates"
 DETAILS = ".details.md"
 MOST_LINES = 150
 """Lengths of a page; examples are left out to stay within it."""
 MOST_FIGURES = 3
+COPIED = (
+    "FVE in copied tokens: where an arm's level meets a curve, it is worth as many copied tokens. The"
+    " curves are the target's own blocks on the last tokens of the source text alone."
+)
 
 
 def render_report(
@@ -87,14 +97,16 @@ class _Measured(NamedTuple):
     """The tables of each source of explanations with rows, and means of measures by title."""
 
     arms: dict[str, list[ArmRow]]
+    swaps: dict[str, list[SwapRow]]
     survival: dict[str, list[SurvivalRow]]
     prefixes: dict[str, list[PrefixRow]]
+    copied: list[Panel]
     columns: main_table.Measured
 
     def on_page(self, results: Results) -> dict[str, list[ArmRow]]:
         """The sources that the page shows."""
         shown = main_table.page_sources(results)
-        return {source: rows for source, rows in self.arms.items() if source in shown}
+        return {source: self.arms[source] for source in shown if source in self.arms}
 
 
 def _measure(results: Results, rule: Rule) -> _Measured:
@@ -104,16 +116,20 @@ def _measure(results: Results, rule: Rule) -> _Measured:
     arms = of_each_source(arm_table)
     trained = {source: rows for source, rows in arms.items() if not all(r.is_floor for r in rows)}
     columns = main_table.measured_columns(results, rule)
-    survival, prefixes = of_each_source(survival_table), of_each_source(prefix_table)
-    return _Measured(trained, survival, prefixes, columns)
+    main = trained[main_source([*trained])] if trained else []
+    damaged = map(of_each_source, (swap_table, survival_table, prefix_table))
+    return _Measured(trained, *damaged, copied_panels(main), columns)
 
 
 def _drawings(results: Results, measured: _Measured, own: Sequence[Drawing]) -> list[Drawing]:
     """Every figure, the most important ones first."""
     every, on_page = results.arms, measured.on_page(results)
     drawn: list[Drawing | None] = []
+    if measured.copied:
+        figure = figures.copied_figure(measured.copied, every)
+        drawn.append(Drawing("copied", COPIED, figure))
     if on_page:
-        caption = "FVE of each arm, beneath it a dot per training seed; lines are references."
+        caption = "FVE of each arm, beneath it a dot per pair; lines are references."
         drawn.append(Drawing("fve", caption, figures.fve_figure(on_page, every)))
     elif measured.columns:
         figure = figures.measures_figure(measured.columns, every)
@@ -125,12 +141,13 @@ def _drawings(results: Results, measured: _Measured, own: Sequence[Drawing]) -> 
     if measured.prefixes:
         figure = figures.prefix_figure(measured.prefixes, every)
         drawn.append(Drawing("prefix", "FVE of the first k explanation tokens.", figure))
-    main = AV if AV in measured.arms else next(iter(measured.arms), "")
+    main = main_source([*measured.arms]) if measured.arms else ""
     cost = figures.cost_figure(measured.arms[main], results.runs, every) if main else None
     caption = f"FVE ({writer(main)}) against cost."
     drawn.append(Drawing("cost", caption, cost) if cost else None)
-    if results.curves.height:
-        figure = figures.curves_figure(results.curves, every)
+    curves = results.curves.filter(pl.col("arm").is_in(every))
+    if curves.height:
+        figure = figures.curves_figure(curves, every)
         drawn.append(Drawing("curves", "Training curves, a line per seed.", figure, on_page=False))
     return [one for one in drawn if one]
 
@@ -138,10 +155,12 @@ def _drawings(results: Results, measured: _Measured, own: Sequence[Drawing]) -> 
 def _page(results: Results, rule: Rule, measured: _Measured, values: dict[str, Any]) -> str:
     """The page, with as many examples as fit."""
     on_page, columns = measured.on_page(results), measured.columns
+    shown = main_table.fve_columns(results, rule, on_page)
     values |= {
         "question": rule.question,
-        "arms": main_table.main_table(results, on_page, columns),
-        "legend": main_table.legend_lines(results, on_page),
+        "arms": main_table.main_table(results, shown, on_page, columns),
+        "legend": legend_lines(results, shown, on_page, columns),
+        "training": [] if values["few"] else training_notes(results, [*on_page]),
         "sureness": [] if values["few"] else page.sureness(results, rule.cluster),
         "cost": page.cost_lines(results, rule.items, rule.cluster),
     }
@@ -162,6 +181,8 @@ def _details(results: Results, measured: _Measured) -> dict[str, object]:
         "arms": parts.arm_parts(results, measured.arms),
         "remarks": parts.arm_remarks(results, measured.arms),
         "measures": parts.measures_part(means, results.arms),
+        "copied": copied_table(measured.copied),
+        "swaps": [parts.swap_part(*item) for item in measured.swaps.items()],
         "survival": [parts.survival_part(results, *item) for item in measured.survival.items()],
         "prefixes": [parts.prefix_part(*item) for item in measured.prefixes.items()],
         "examples": examples(results, ON_PAGE, IN_DETAILS, every_cosine=True),

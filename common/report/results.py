@@ -59,6 +59,8 @@ RUNS_SCHEMA = pl.Schema(
 TRIALS_SCHEMA = pl.Schema(
     {"arm": pl.String, "number": pl.Int64, "state": pl.String, "value": pl.Float64}
 )
+PARTNERS = "reader_"
+"""How the names of arms begin that only train an AR for others; they write nothing."""
 FAILED = "fail"
 """State of a trial that raised: another trial replaced it, so it does not count in the budget."""
 CURVES_SCHEMA = pl.Schema(
@@ -101,8 +103,8 @@ class Results(NamedTuple):
     is a writer's explanation of the same activation. `text_metrics` is {writer: {metric: value}}.
     `facts` holds `REQUIRED_FACTS`: `arms` (their order), `resamples` (of the bootstrap); where
     there are rows also `variance` (mean ||n(h) - mu||² of the evaluated split) and `variances`
-    ({`beyond_<k>`: the same of what the last k tokens leave open}); and whatever else
-    is worth keeping: `floors` (arms that are references, not conditions), `ceilings` (floors
+    ({`beyond_<k>`: the same about what the last k tokens say}); `pairs` (training seed s starts from
+    pair s modulo pairs; none: each seed has its own); and whatever else is worth keeping: `floors` (arms that are references, not conditions), `ceilings` (floors
     that are ceilings), `missing_floors` ({floor: why there is none}), `raw_variance` (`variance` on
     the raw scale), commit, device, digests, ...
     """
@@ -129,12 +131,17 @@ class Results(NamedTuple):
 
     @property
     def has_own_texts(self) -> bool:
-        """Whether each arm wrote its own explanations, which a neutral AR read too."""
+        """Whether each arm wrote its own explanations, which neutral ARs read too."""
         return AV_NEUTRAL_AR in self.sources
 
     @property
     def arms(self) -> list[str]:
         """The conditions that were trained or evaluated: control first, then as `facts["arms"]`."""
+        return [arm for arm in self.trained if not arm.startswith(PARTNERS)]
+
+    @property
+    def trained(self) -> list[str]:
+        """The arms, and those that only train an AR for others."""
         tables = (self.rows, self.runs, self.curves, self.measures)
         named = {arm for table in tables for arm in table["arm"].unique()}
         present = named - set(self.facts.get("floors", []))
@@ -143,9 +150,25 @@ class Results(NamedTuple):
 
     @property
     def sources(self) -> list[str]:
-        """The writers of the explanations that were evaluated, the teacher first."""
-        present = self.rows["source"].unique()
+        """The writers of the explanations that were evaluated, the teacher first.
+
+        Several neutral ARs, `av_neutral_ar_0` and so on, are one source.
+        """
+        present = {source_of(reader) for reader in self.rows["source"].unique()}
         return sorted(present, key=lambda source: (source != TEACHER, source))
+
+    def readers(self, source: str) -> list[str]:
+        """The values in column `source` that belong to a source: one, or each neutral AR."""
+        return sorted(one for one in self.rows["source"].unique() if source_of(one) == source)
+
+    def pair_of(self, seed: int) -> int:
+        """The warm-started pair from which a training seed goes on."""
+        return seed % self.facts["pairs"] if self.facts.get("pairs") else seed
+
+
+def source_of(reader: str) -> str:
+    """`av_neutral_ar` for `av_neutral_ar_<n>`; every other name is its own source."""
+    return AV_NEUTRAL_AR if reader.startswith(f"{AV_NEUTRAL_AR}_") else reader
 
 
 def save_results(folder: Path, results: Results) -> None:

@@ -44,7 +44,8 @@ class Rule:
         assert len({*every}) == len(every), f"two of {every} have one name"
         names: list[str] = []
         for clause in self.clauses:
-            unknown = [name for name in clause.requires if name not in names]
+            needed = (*clause.requires, *clause.given)
+            unknown = [name for name in needed if name not in names]
             assert not unknown, f"{clause.name} requires {unknown}, which nothing before it judges"
             if not clause.is_descriptive:
                 names.append(clause.name)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from common.metrics.statistics import least_p_value
 from common.params import CONTROL
-from common.report.clauses import Clause, Correction, Seeds
+from common.report.clauses import Clause, Correction, Pairs
 from common.report.markdown import amount, code
 from common.report.measured import Test
 from common.report.outcome import Outcome
@@ -40,7 +40,7 @@ def verdict_notes(outcomes: Sequence[Outcome], results: Results, collapsed: set[
         *_collapse_note(collapsed),
         *(note for one in outcomes for note in _notes_of(one)),
         *(_least_note(one, results) for one in outcomes if _is_at_least(one, results)),
-        *_seeds_note(outcomes),
+        *_pairs_note(outcomes),
         *(f"{code(run)} was stopped early: {reason}." for run, reason in stopped.items()),
     ]
 
@@ -104,24 +104,24 @@ def _least_note(outcome: Outcome, results: Results) -> str:
     return f"*{outcome.clause.name}*: a p-value of {least} is one of at most that."
 
 
-def _seeds_note(outcomes: Sequence[Outcome]) -> list[str]:
-    """How little the signs of a few seeds prove, which no p-value over clusters includes."""
+def _pairs_note(outcomes: Sequence[Outcome]) -> list[str]:
+    """How little the signs of a few pairs prove, which no p-value over clusters includes."""
     counts = {
-        len(one.gain.by_seed)
+        len(one.gain.by_pair)
         for outcome in outcomes
-        if outcome.clause.seeds is not Seeds.ANY
+        if outcome.clause.pairs is not Pairs.ANY
         for one in outcome.judged
         if one.gain
     }
     if not counts:
         return []
-    chances = [f"{amount(0.5**count)} ({_seeds(count)})" for count in sorted(counts)]
+    chances = [f"{amount(0.5**count)} ({_pairs(count)})" for count in sorted(counts)]
     return [
-        "Training runs of one arm differ as well, which no interval over items holds: two arms"
-        " that are alike point one given way in each training seed with a chance of"
+        "Pairs that are trained alike differ as well, which no interval over items holds: two arms"
+        " that are alike point one given way in each pair with a chance of"
         f" {joined(chances)}."
     ]
 
 
-def _seeds(count: int) -> str:
-    return f"{count} seeds" if count > 1 else "one seed"
+def _pairs(count: int) -> str:
+    return f"{count} pairs" if count > 1 else "one pair"

@@ -5,15 +5,21 @@ from math import isnan
 import polars as pl
 
 from common.metrics.statistics import Interval, ratio_difference
-from common.report.markdown import bounds, code, label, table
+from common.report.content import content_sections
+from common.report.fve import FEWEST_DOCUMENTS, UNDEFINED
+from common.report.markdown import bounds, code, fixed, label, table
 from common.report.paired import CLUSTER, mean_interval, measures_by_arm
 from common.report.results import Results
 from common.report.section import Drawing, Section
-from common.report.tables import FEWEST_DOCUMENTS, UNDEFINED
 from common.report.verdict import NOT_MEASURED
 from common.schema import KEY
 
-OF_TEXTS = ("tokens", "quote_share", "unpaired_marks", "verbatim_4gram_share")
+FORM = ("tokens", "quote_share", "unpaired_marks", "longest_run", "invented")
+"""Measures of the texts that stand in one table."""
+SUFFIX, EXCESS = "suffix_", "suffix_excess_"
+"""What precedes the number of words in the names of measures."""
+COPIED_WORDS = {1: "last word", 2: "last two", 3: "last three", 4: "last four"}
+OF_TEXTS = (*FORM, *(f"{start}{k}" for start in (SUFFIX, EXCESS) for k in COPIED_WORDS))
 BEST = "best_of_"
 """What precedes n in the names of measures."""
 
@@ -22,17 +28,26 @@ def spoken_sections(results: Results) -> list[Section]:
     """Sections on the texts in numbers, the splice, and the best of n, if they were measured."""
     known = {*results.measures["measure"].unique()}
     texts = (
-        "Means over test explanations, 95 % intervals by document; seeds are averaged first.\n\n"
-        + table([_text_row(results, arm) for arm in results.arms])
+        "Means over test explanations, 95 % intervals by document; seeds are averaged first. The"
+        " longest run is one of consecutive words of the source text anywhere in the explanation,"
+        " in words; a quoted word is invented if it stands in a quotation that is not in the source"
+        " and is no next token.\n\n" + table([_text_row(results, arm) for arm in results.arms])
+    )
+    copied = (
+        "Share of explanations whose quote ends in the true last words of the source text and,"
+        " after the semicolon, how much more often it does so than that of another document's"
+        " explanation.\n\n" + table([_copied_row(results, arm) for arm in results.arms])
     )
     splice = (
         "KL (nats) from the target's untouched next-token distribution to that with the"
         " reconstruction in the activation's place. *Recovered* is 1 - KL / KL of the mean"
         " direction.\n\n" + table([_splice_row(results, arm) for arm in results.arms])
     )
-    looks = [Section("What the explanations look like", texts)] if known & {*OF_TEXTS} else []
+    looks = [Section("What the explanations look like", texts)] if known & {*FORM} else []
+    looks += [Section("Copied words", copied)] if f"{SUFFIX}1" in known else []
     placed = [Section("In the target's place", splice)] if "splice_kl" in known else []
-    return [*looks, *placed, *([_sampled_section(results)] if f"{BEST}1" in known else [])]
+    sampled = [_sampled_section(results)] if f"{BEST}1" in known else []
+    return [*looks, *content_sections(results), *placed, *sampled]
 
 
 def _sampled_section(results: Results) -> Section:
@@ -66,9 +81,19 @@ def _sampled_section(results: Results) -> Section:
 def _text_row(results: Results, arm: str) -> dict[str, str]:
     return {"arm": code(arm)} | {
         label(measure): bounds(mean_interval(results, found[arm]))
-        for measure in OF_TEXTS
+        for measure in FORM
         if arm in (found := measures_by_arm(results, measure))
     }
+
+
+def _copied_row(results: Results, arm: str) -> dict[str, str]:
+    cells = {"arm": code(arm)}
+    for k, words in COPIED_WORDS.items():
+        own, excess = (measures_by_arm(results, f"{start}{k}").get(arm) for start in (SUFFIX, EXCESS))
+        if own is not None and excess is not None:
+            more = fixed(mean_interval(results, excess).estimate)
+            cells[words] = f"{bounds(mean_interval(results, own))}; {more}"
+    return cells
 
 
 def _splice_row(results: Results, arm: str) -> dict[str, str]:

@@ -22,8 +22,10 @@ class Finding(NamedTuple):
     """The difference, in units of the measure."""
     p_value: float | None
     """The p-value, corrected over the clause's contrasts; None where the rule needs none."""
-    seeds: str
-    """Such as `3 of 3`: training seeds that lie in the clause's direction."""
+    pairs: str
+    """Such as `3 of 3`: pairs that lie in the clause's direction."""
+    readers: str = ""
+    """Such as `3 of 3`: neutral ARs under which the whole interval lies there."""
 
 
 class Verdict(NamedTuple):

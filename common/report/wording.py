@@ -14,16 +14,16 @@ from common.report.clauses import (
     Correction,
     Direction,
     EachArm,
-    Seeds,
+    Pairs,
 )
 from common.report.markdown import code
 from common.report.measured import Test
 
 WIDTH = 100
-SEEDS_WORDS = {
-    Seeds.ANY: "",
-    Seeds.SHARED: "so in each training seed that both have",
-    Seeds.EVERY: "so in each training seed of the arm, which the other must have too",
+PAIRS_WORDS = {
+    Pairs.ANY: "",
+    Pairs.SHARED: "so in each pair that both have",
+    Pairs.EVERY: "so in each pair of the arm, which the other must have too",
 }
 ORDER_WORDS = (
     "tested from the largest to the smallest, up to the first that is not shown: the last that is"
@@ -70,8 +70,15 @@ def _preface(rule: Any) -> str:
     return (
         f"{rule.written} Differences are paired on the same {rule.items}. *Shown* means that the"
         f" whole 95 % interval of a difference (bootstrap by {rule.cluster}) lies where its clause"
-        " says, and that all else which the clause asks for holds too."
+        f" says, and that all else which the clause asks for holds too.{_of_pairs(rule)}"
     )
+
+
+def _of_pairs(rule: Any) -> str:
+    """What a pair is, where a clause speaks of pairs."""
+    if all(clause.pairs is Pairs.ANY for clause in rule.clauses):
+        return ""
+    return " A *pair* is an AV and an AR that were warm-started together."
 
 
 def _ending(rule: Any) -> str:
@@ -84,7 +91,7 @@ def _ending(rule: Any) -> str:
     needs = (
         "A clause that needs others is shown for an arm where they are shown for that arm, or, if"
         " they do not speak of it, for every arm that they do speak of."
-        if any(clause.requires for clause in rule.clauses)
+        if any(clause.requires or clause.given for clause in rule.clauses)
         else ""
     )
     parts = [
@@ -115,7 +122,8 @@ def _asked(clause: Clause, cluster: str) -> str:
     asks = [
         f"{clause.measure.words} of {arms}: {direction_words(clause.direction)}",
         _test_words(clause, cluster),
-        SEEDS_WORDS[clause.seeds],
+        "the whole interval so under each neutral AR" if clause.each_reader else "",
+        PAIRS_WORDS[clause.pairs],
         ORDER_WORDS if clause.correction is Correction.FIXED_ORDER else "",
     ]
     return "; ".join(filter(None, asks)) + "."
@@ -156,6 +164,10 @@ def _test_words(clause: Clause, cluster: str) -> str:
 
 
 def _needed(clause: Clause, numbers: dict[str, int]) -> str:
-    """The clauses that it requires, by number."""
-    named = joined([str(numbers[name]) for name in clause.requires])
-    return f"Needs {named}." if named else ""
+    """The clauses that it requires, or that are given, by number."""
+    needed, given = (
+        joined([str(numbers[name]) for name in names]) for names in (clause.requires, clause.given)
+    )
+    words = [f"Needs {needed}." if needed else ""]
+    words += [f"Says nothing, either way, without {given}." if given else ""]
+    return " ".join(filter(None, words))

@@ -9,7 +9,7 @@ from common.report.clauses import (
     Correction,
     EachArm,
     Phrases,
-    Seeds,
+    Pairs,
     not_less,
 )
 from common.report.measured import ON_TEACHER, Fve, ShareLost, Stripped, Test
@@ -80,7 +80,7 @@ RULE = Rule(
             ON_AV_TEXT,
             MARGIN,
             correction=Correction.FIXED_ORDER,
-            seeds=Seeds.SHARED,
+            pairs=Pairs.SHARED,
             requires=(CONTROL_ABOVE_FLOORS, ABOVE_FLOORS),
             phrases=Phrases(
                 "an AR cut down to {last} stays within 0.05 FVE of the control",
@@ -93,7 +93,7 @@ RULE = Rule(
             EachArm("control", no_prefix=DEPTH, smaller=True),
             ON_AV_TEXT,
             MARGIN,
-            seeds=Seeds.SHARED,
+            pairs=Pairs.SHARED,
             requires=(CONTROL_ABOVE_FLOORS, ABOVE_FLOORS),
             phrases=Phrases(
                 "an AR made small in another way, {arms}, stays within it too",

@@ -9,7 +9,7 @@ from common.report.clauses import (
     Correction,
     EachArm,
     Phrases,
-    Seeds,
+    Pairs,
     not_greater,
 )
 from common.report.measured import NEUTRAL_AR, ROUND_TRIP, MeanOf, Test
@@ -22,7 +22,7 @@ QUOTES = MeanOf("quote_share", "share of the explanation inside quotation marks"
 COPIES = MeanOf(
     "verbatim_4gram_share", "share of its 4-grams that stand verbatim in the source text"
 )
-strict = partial(Clause, test=Test.SIGN_FLIP, correction=Correction.HOLM, seeds=Seeds.EVERY)
+strict = partial(Clause, test=Test.SIGN_FLIP, correction=Correction.HOLM, pairs=Pairs.EVERY)
 """The contrasts of a clause about each arm with a weaker AR."""
 NO_COPYING = "It copies no more without quotation marks"
 QUOTES_LESS = "A weaker AR makes the AV quote less"

@@ -1,6 +1,6 @@
 """The decision rule of `baseline`."""
 
-from common.report.clauses import GREATER, Clause, Contrast, Phrases, Seeds
+from common.report.clauses import GREATER, Clause, Contrast, Phrases, Pairs
 from common.report.measured import NEUTRAL_AR, ROUND_TRIP, MeanOf
 from common.report.rule import Rule
 
@@ -18,7 +18,7 @@ RULE = Rule(
             (Contrast("control", WARM_START),),
             ROUND_TRIP,
             GREATER,
-            seeds=Seeds.SHARED,
+            pairs=Pairs.SHARED,
             phrases=Phrases(
                 "reinforcement learning improves the round trip",
                 "reinforcement learning is not shown to improve the round trip",
@@ -30,7 +30,7 @@ RULE = Rule(
             (Contrast("control", FROZEN_AV),),
             ROUND_TRIP,
             GREATER,
-            seeds=Seeds.SHARED,
+            pairs=Pairs.SHARED,
             phrases=Phrases(
                 "it gains more than the AR's learning alone",
                 "it is not shown to gain more than the AR's learning alone",
@@ -43,7 +43,7 @@ RULE = Rule(
             (Contrast("control", WARM_START),),
             NEUTRAL_AR,
             GREATER,
-            seeds=Seeds.SHARED,
+            pairs=Pairs.SHARED,
             phrases=Phrases(
                 "a neutral AR reads more from the words",
                 "a neutral AR is not shown to read more from the words",
@@ -57,7 +57,7 @@ RULE = Rule(
             (Contrast(FROZEN_AR, WARM_START),),
             ROUND_TRIP,
             GREATER,
-            seeds=Seeds.SHARED,
+            pairs=Pairs.SHARED,
             remark=f"In `{FROZEN_AR}` only the AV learns.",
         ),
         Clause(
@@ -65,7 +65,7 @@ RULE = Rule(
             (Contrast(FROZEN_AR, FROZEN_AV),),
             ROUND_TRIP,
             GREATER,
-            seeds=Seeds.SHARED,
+            pairs=Pairs.SHARED,
             requires=(ALONE,),
             phrases=Phrases(
                 "the AV's learning is the larger part",
@@ -86,7 +86,7 @@ RULE = Rule(
                 "share of the explanation's 4-grams that stand verbatim in the source text",
             ),
             GREATER,
-            seeds=Seeds.SHARED,
+            pairs=Pairs.SHARED,
             phrases=Phrases(
                 "it learns to quote",
                 "it is not shown to learn to quote",

@@ -1,6 +1,6 @@
 import pytest
 
-from common.report import tables
+from common.report import fve
 from common.report.results import Results
 from tests.report.synthetic import synthetic_results
 
@@ -13,4 +13,4 @@ def results() -> Results:
 @pytest.fixture
 def few_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables worked out by hand have a handful of documents."""
-    monkeypatch.setattr(tables, "FEWEST_DOCUMENTS", 2)
+    monkeypatch.setattr(fve, "FEWEST_DOCUMENTS", 2)

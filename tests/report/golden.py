@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from common.report.clauses import GREATER, Clause, EachArm, Phrases, Seeds
+from common.report.clauses import GREATER, Clause, EachArm, Phrases, Pairs
 from common.report.measured import ROUND_TRIP
 from common.report.render import render_report
 from common.report.rule import Rule
@@ -19,7 +19,7 @@ RULE = Rule(
             EachArm(),
             ROUND_TRIP,
             GREATER,
-            seeds=Seeds.SHARED,
+            pairs=Pairs.SHARED,
             phrases=Phrases("{arms} reads more than the control", "no arm reads more"),
         ),
     ),

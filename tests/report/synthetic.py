@@ -1,4 +1,4 @@
-"""Made-up results of an experiment: three arms, three floors, three seeds, sixty documents."""
+"""Made-up results of an experiment: three arms, some floors, three pairs, sixty documents."""
 
 import numpy as np
 import polars as pl
@@ -6,10 +6,21 @@ import polars as pl
 from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA, Results
 
 VARIANCE = 0.8
+VARIANCES = {"beyond_0": VARIANCE, "beyond_1": 0.6, "beyond_4": 0.35}
+LEFT = {0: 1.02, 1: 0.5, 4: 0.25}
+"""FVE beyond the last tokens, in FVE."""
 SEEDS = (0, 1, 2)
 DOCUMENTS, POSITIONS = 60, (20, 40)
 ARMS = {"control": 0.58, "input_aware": 0.70, "small": 0.575}
 FLOORS = {"mean_direction": -0.15, "tfidf_ridge": -0.08, "embedding_ridge": 0.12}
+FLOORS |= {"last_token": 0.2, "look_up": 0.5}
+COPIED = {1: (-0.2, 0.25), 2: (0.2, 0.35), 4: (0.5, 0.6), 8: (0.7, 0.75), 16: (0.85, 0.9)}
+"""FVE of the target's own blocks on so many tokens, as they are and with a linear map."""
+COPIED_ROWS = {
+    f"own_blocks_last_{count}{end}": fve
+    for count, both in COPIED.items()
+    for end, fve in zip(("", "_linear"), both, strict=True)
+}
 SOURCES = {"teacher": 1.0, "av": 0.6}
 TRANSFORMS = {
     "original": 1.0,
@@ -25,6 +36,8 @@ TRANSFORMS = {
     "prefix_16": 0.7,
     "prefix_32": 0.95,
     "source_text": 1.4,
+    "swap_last_word": 0.5,
+    "swap_all_but_quote": 0.6,
 }
 UNAPPLIED = {
     "paraphrase": 5,
@@ -32,6 +45,7 @@ UNAPPLIED = {
     "verbatim_stripped": 4,
     "verbatim_random_stripped": 4,
     "prefix_32": 6,
+    "swap_last_word": 12,
 }
 """Every so-many-th activation could not be transformed."""
 
@@ -52,8 +66,9 @@ def synthetic_results() -> Results:
             "profile": "laptop",
             "experiment": "synthetic",
             "arms": list(ARMS),
-            "floors": list(FLOORS),
+            "floors": list(FLOORS | COPIED_ROWS),
             "variance": VARIANCE,
+            "variances": VARIANCES,
             "raw_variance": 40000.0,
             "resamples": 500,
             "distractors": 7,
@@ -68,11 +83,11 @@ def synthetic_results() -> Results:
 def _rows() -> pl.DataFrame:
     frames = []
     for source, strength in SOURCES.items():
-        for arm, fve in (ARMS | FLOORS).items():
+        for arm, fve in (ARMS | FLOORS | COPIED_ROWS).items():
             for seed in SEEDS if arm in ARMS else (0,):
                 transforms = TRANSFORMS if arm in ARMS else {"original": 1.0}
                 for transform, factor in transforms.items():
-                    scale = 1.0 if arm in FLOORS else strength * factor
+                    scale = strength * factor if arm in ARMS else 1.0
                     frames.append(block((source, arm, seed, transform), fve * scale))
     return pl.concat(frames).cast(dict(ROWS_SCHEMA))
 
@@ -87,6 +102,10 @@ def block(identity: tuple[str, str, int, str], fve: float) -> pl.DataFrame:
     every = UNAPPLIED.get(transform, 10**9)
     keys = [(document, position) for document in range(DOCUMENTS) for position in POSITIONS]
     applied = [index % every != every - 1 for index in range(len(keys))]
+    beyond = {
+        f"error_beyond_{k}": VARIANCES[f"beyond_{k}"] * (1 - share * fve) * error / error.mean()
+        for k, share in LEFT.items()
+    }
     rank = 1 + (error > VARIANCE * 0.5).astype(int) + (error > VARIANCE * 0.8).astype(int)
     frame = pl.DataFrame(
         {
@@ -101,10 +120,11 @@ def block(identity: tuple[str, str, int, str], fve: float) -> pl.DataFrame:
             "cosine": 1 - error / 2,
             "raw_squared_error": error * 60_000,
             "retrieval_rank": rank if transform == "original" else [None] * len(keys),
-        },
+        }
+        | beyond,
         schema=ROWS_SCHEMA,
     )
-    measured = ["squared_error", "cosine", "raw_squared_error"]
+    measured = ["squared_error", "cosine", "raw_squared_error", *beyond]
     return frame.with_columns(pl.when("applied").then(pl.col(measured)))
 
 

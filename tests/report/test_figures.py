@@ -6,8 +6,9 @@ import pytest
 from common.metrics.statistics import Interval
 from common.params import load_params
 from common.report import drawing, figures
+from common.report.damaged import prefix_table, survival_table
 from common.report.results import Results
-from common.report.tables import arm_table, prefix_table, survival_table
+from common.report.tables import arm_table
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from common.report.paired import (
 from common.report.results import MEASURES_SCHEMA, Results
 
 
-def results(gain_by_seed: tuple[float, float], documents: int = 30) -> Results:
+def results(gain_by_pair: tuple[float, float], documents: int = 30) -> Results:
     rows = [
         {
             "arm": arm,
@@ -23,7 +23,7 @@ def results(gain_by_seed: tuple[float, float], documents: int = 30) -> Results:
             "key": f"{document}:16",
             "cluster": str(document),
             "measure": "tokens",
-            "value": (gain_by_seed[seed] if arm == "longer" else 0.0) + document % 3,
+            "value": (gain_by_pair[seed] if arm == "longer" else 0.0) + document % 3,
         }
         for arm in ("control", "longer")
         for seed in (0, 1)
@@ -40,8 +40,8 @@ def gain(found: Results, arm: str = "longer", other: str | float = "control") ->
 def test_a_gain_in_every_seed():
     found = gain(results((2.0, 1.0)))
     assert found.difference == pytest.approx((1.5, 1.5, 1.5))
-    assert found.by_seed == pytest.approx({0: 2.0, 1: 1.0})
-    assert found.seeds == 2
+    assert found.by_pair == pytest.approx({0: 2.0, 1: 1.0})
+    assert found.pairs == 2
     assert found.other == "control"
     assert found.p_value(Test.SIGN_FLIP, 0.0) == pytest.approx(1 / 201)
     assert found.p_value(Test.BOOTSTRAP, 0.0) == pytest.approx(2 / 201)
@@ -61,17 +61,17 @@ def test_a_gain_over_a_number_keeps_the_scatter_of_the_items():
     assert over.difference.low < 0.5 < over.difference.high
     scaled = gain_of_means(found, Items(found.measures, 2.0, 0.5), "longer", 2.0)
     assert scaled.difference.estimate == pytest.approx(3.5)
-    assert scaled.by_seed == pytest.approx({0: 4.5, 1: 2.5})
+    assert scaled.by_pair == pytest.approx({0: 4.5, 1: 2.5})
 
 
 def test_a_comparison_holds_for_the_seeds_of_both():
     both = results((2.0, 1.0))
     alone = both.measures.filter((pl.col("arm") == "control") | (pl.col("seed") == 0))
-    assert gain(both._replace(measures=alone)).by_seed == pytest.approx({0: 2.0})
+    assert gain(both._replace(measures=alone)).by_pair == pytest.approx({0: 2.0})
     fewer = both.measures.filter((pl.col("arm") == "longer") | (pl.col("seed") == 0))
     found = gain(both._replace(measures=fewer))
-    assert found.by_seed == pytest.approx({0: 2.0})
-    assert found.seeds == 2
+    assert found.by_pair == pytest.approx({0: 2.0})
+    assert found.pairs == 2
 
 
 def test_a_floor_stands_beside_every_seed():
@@ -82,7 +82,7 @@ def test_a_floor_stands_beside_every_seed():
         rows=found.rows.clear(),
     )
     with_rows = floored._replace(rows=pl.DataFrame({"arm": ["control"]}))
-    assert gain(with_rows).by_seed == pytest.approx({0: 2.0, 1: 1.0})
+    assert gain(with_rows).by_pair == pytest.approx({0: 2.0, 1: 1.0})
 
 
 def test_the_best_floor_is_no_ceiling():

@@ -1,10 +1,12 @@
 import polars as pl
 
 from common.report.cost_parts import cost_part
+from common.report.damaged import prefix_table, survival_table, swap_table
+from common.report.fve import UNDEFINED
 from common.report.markdown import ABSENT
 from common.report.parts import arm_parts, arm_remarks, prefix_part, survival_part, text_part
 from common.report.results import Results
-from common.report.tables import UNDEFINED, arm_table, prefix_table, survival_table
+from common.report.tables import arm_table
 
 
 def test_retrieval_is_told_with_its_chance(results: Results):

@@ -13,7 +13,7 @@ from common.report.clauses import (
     Correction,
     Direction,
     EachArm,
-    Seeds,
+    Pairs,
     not_greater,
     not_less,
     within,
@@ -34,7 +34,7 @@ RULE = Rule(
             LESS,
             Test.SIGN_FLIP,
             Correction.HOLM,
-            Seeds.EVERY,
+            Pairs.EVERY,
             ("It reads",),
             remark="So much for that.",
         ),
@@ -55,8 +55,7 @@ the clause asks for holds too.
 1. *It reads*: FVE under its own AR of `a`: above zero.
 2. *It is longer*: length in tokens of each arm called `b_...` but `control` and `start`, minus that
    of `control`: below zero; p < 0.05 (topics' signs flipped) after Holm's correction for the number
-   of arms; so in each training seed of the arm, which the other must have too. Needs 1. So much for
-   that.
+   of arms; so in each pair of the arm, which the other must have too. Needs 1. So much for that.
 3. *It is good*: a conclusion, for each arm but `control`. Needs 1 and 2.
 4. *Beside*: FVE under its own AR of `a` minus that of the best floor and `a` minus 0.5. Reported
    beside the rest, it decides nothing.

@@ -18,12 +18,12 @@ from common.report.clauses import (
     Direction,
     EachArm,
     Phrases,
-    Seeds,
+    Pairs,
     not_greater,
     not_less,
     within,
 )
-from common.report.measured import Auroc, Fve, MeanOf, ShareLost, Test
+from common.report.measured import Auroc, Fve, GainBeyond, MeanOf, Swapped, SwapShare, Test
 from common.report.paired import PairedGain
 from common.report.results import MEASURES_SCHEMA, Results
 from common.report.rule import Rule, load_rule
@@ -102,7 +102,7 @@ def test_an_interval_that_includes_zero_is_not_shown_whatever_its_p_value(
 ):
     sure = PairedGain(Interval(0.1, -0.01, 0.2), {0: 0.1}, 1, "control", lambda test, null: 0.001)
     monkeypatch.setattr(decisions, "gain", lambda *asked: sure)
-    clause = Clause("c", TO_CONTROL, LENGTH, GREATER, Test.SIGN_FLIP, seeds=Seeds.EVERY)
+    clause = Clause("c", TO_CONTROL, LENGTH, GREATER, Test.SIGN_FLIP, pairs=Pairs.EVERY)
     assert status(results({}), clause) == NOT_SHOWN
     above = sure._replace(difference=Interval(0.1, 0.01, 0.2))
     monkeypatch.setattr(decisions, "gain", lambda *asked: above)
@@ -122,26 +122,26 @@ def test_holms_correction_counts_the_arms_that_were_measured():
 
 
 @pytest.mark.parametrize(
-    ("seeds", "expected"), [(Seeds.ANY, SHOWN), (Seeds.SHARED, NOT_SHOWN), (Seeds.EVERY, NOT_SHOWN)]
+    ("pairs", "expected"), [(Pairs.ANY, SHOWN), (Pairs.SHARED, NOT_SHOWN), (Pairs.EVERY, NOT_SHOWN)]
 )
-def test_seeds(seeds: Seeds, expected: str):
+def test_pairs(pairs: Pairs, expected: str):
     found = results({"control": 1.0, "longer": 2.0}, seeds=3)
     one_against = pl.col("arm").eq("longer") & pl.col("seed").eq(2)
     rows = found.measures.with_columns(value=pl.col("value") - 1.5 * one_against)
-    clause = Clause("c", TO_CONTROL, LENGTH, GREATER, seeds=seeds)
+    clause = Clause("c", TO_CONTROL, LENGTH, GREATER, pairs=pairs)
     (row,) = judge(found._replace(measures=rows), clause).findings
     assert row.status == expected
-    assert row.seeds == "2 of 3"
+    assert row.pairs == "2 of 3"
 
 
 def test_the_other_way_must_be_as_sure():
     found = results({"control": 1.0, "longer": 0.5}, noise=0.1, seeds=3)
-    clause = Clause("c", TO_CONTROL, LENGTH, GREATER, Test.SIGN_FLIP, seeds=Seeds.SHARED)
+    clause = Clause("c", TO_CONTROL, LENGTH, GREATER, Test.SIGN_FLIP, pairs=Pairs.SHARED)
     assert status(found, clause) == OTHER_WAY
     one_for = pl.col("arm").eq("longer") & pl.col("seed").eq(2)
     mixed = found.measures.with_columns(value=pl.col("value") + 0.8 * one_for)
     assert status(found._replace(measures=mixed), clause) == NOT_SHOWN
-    assert status(found._replace(measures=mixed), replace(clause, seeds=Seeds.ANY)) == OTHER_WAY
+    assert status(found._replace(measures=mixed), replace(clause, pairs=Pairs.ANY)) == OTHER_WAY
     many = replace(clause, contrasts=TO_CONTROL + (Contrast("control", 1.0),) * 11)
     few = replace(many, correction=Correction.HOLM)
     assert judge(found, few).findings[0].p_value == pytest.approx(12 / 201)
@@ -170,7 +170,7 @@ def test_a_conclusion_asks_for_both_of_the_same_arm():
     *_, a, b = judge(found, longer, not_too_long, both).findings
     assert (a.contrast, a.status) == ("`a`", SHOWN)
     assert (b.contrast, b.status) == ("`b`", NOT_SHOWN)
-    assert (a.difference, a.p_value, a.seeds) == (None, None, "")
+    assert (a.difference, a.p_value, a.pairs) == (None, None, "")
 
 
 def test_a_gate_holds_for_arms_that_it_does_not_speak_of():
@@ -182,6 +182,18 @@ def test_a_gate_holds_for_arms_that_it_does_not_speak_of():
     assert verdict.notes == (
         "*longer*, `a` - `control`: not shown, *gate* is not shown (-1.000 [-1.000, -1.000]).",
     )
+
+
+def test_what_is_not_given_says_nothing_either_way():
+    """What is required only stops what is shown; what is given, what points the other way too."""
+    found = results({"control": 1.0, "a": 1.5, "b": 0.5})
+    gate = Clause("gate", EachArm(1.0), LENGTH, GREATER, listed=False)
+    for needs, of_b in (({"requires": ("gate",)}, OTHER_WAY), ({"given": ("gate",)}, NOT_SHOWN)):
+        longer = Clause("longer", EachArm(), LENGTH, GREATER, **needs)
+        verdict = judge(found, gate, longer)
+        assert [row.status for row in verdict.findings] == [SHOWN, of_b]
+    said = "*longer*, `b` - `control`: not shown, *gate* is not shown (-0.500 [-0.500, -0.500])."
+    assert verdict.notes == (said,)
 
 
 def test_what_requires_something_that_is_not_measured_is_not_measured():
@@ -216,13 +228,19 @@ def test_a_rule_of_an_arm_that_is_not_there():
 
 def test_results_without_fve_have_none():
     found = results({"control": 1.0, "longer": 1.5})
-    for measure in (Fve("av"), ShareLost("av", "a", "b")):
+    for measure in (Fve("av"), Swapped("av", "swap_quote")):
         verdict = judge(found, Clause("c", TO_CONTROL, measure, GREATER))
         assert verdict.findings[0].status == NOT_MEASURED
         assert "there is no variance to measure FVE against" in verdict.notes[0]
         given = found._replace(facts=found.facts | {"variance": 1.0})
         verdict = judge(given, Clause("c", TO_CONTROL, measure, GREATER))
-        assert "not measured, `av` has no `original`" in verdict.notes[0]
+        assert "not measured, no `original`" in verdict.notes[0]
+    for measure in (Fve("av", beyond=1), Swapped("av", "swap_quote", 1), GainBeyond("av")):
+        verdict = judge(found, Clause("c", TO_CONTROL, measure, GREATER))
+        said = "not measured, nothing was measured beyond the last token."
+        assert verdict.notes[0].endswith(said)
+    verdict = judge(found, Clause("c", TO_CONTROL, SwapShare("av", "swap_quote"), GREATER))
+    assert "no `original`, `swap_quote` and `shuffled` was read" in verdict.notes[0]
 
 
 def test_the_sentence_has_a_phrase_for_each_outcome():
@@ -303,6 +321,8 @@ def test_a_rule_that_cannot_be_applied_is_refused():
         lambda: replace(clause, correction=Correction.HOLM),
         lambda: Clause("a", TO_CONTROL, Auroc(), GREATER, Test.SIGN_FLIP),
         lambda: Clause("a", (), LENGTH, GREATER),
+        lambda: replace(clause, each_reader=True),
+        lambda: Rule("?", (replace(clause, given=("b",)),), ""),
         lambda: Clause("a", TO_CONTROL),
         lambda: Rule("?", (Clause("a", TO_CONTROL, LENGTH),), ""),
     ):

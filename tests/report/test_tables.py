@@ -3,16 +3,11 @@ import math
 import polars as pl
 import pytest
 
-from common.report import tables
+from common.report import fve
+from common.report.damaged import ALL_QUOTES, prefix_table, quote_effects, survival_table, swap_table
+from common.report.fve import joint_errors
 from common.report.results import ROWS_SCHEMA, Results
-from common.report.tables import (
-    ALL_QUOTES,
-    arm_table,
-    joint_errors,
-    prefix_table,
-    quote_effects,
-    survival_table,
-)
+from common.report.tables import arm_table
 
 pytestmark = pytest.mark.usefixtures("few_documents")
 
@@ -63,7 +58,7 @@ def test_arm_row_by_hand():
     control, floor = arm_table(results, "teacher")
     assert (control.activations, control.documents) == (2, 2)
     assert control.fve.estimate == pytest.approx(1 - 1.0 / 2)
-    assert control.seeds == pytest.approx({0: 0.75, 1: 0.25})
+    assert control.pairs == pytest.approx({0: 0.75, 1: 0.25})
     assert control.difference is None
     assert control.cosine == pytest.approx(0.5)
     assert control.raw_fve == pytest.approx(1 - 10 / 40)
@@ -83,7 +78,7 @@ def test_interval_comes_from_documents_after_averaging_over_seeds():
     control, noisy = arm_table(small_results(*rows), "teacher")
     assert noisy.difference == pytest.approx((0.0, 0.0, 0.0))
     assert noisy.fve == pytest.approx(control.fve)
-    assert noisy.seeds == pytest.approx({0: 0.25, 1: 0.75})
+    assert noisy.pairs == pytest.approx({0: 0.25, 1: 0.75})
 
 
 def test_difference_is_paired_on_the_seeds_that_both_have():
@@ -193,9 +188,9 @@ def test_joint_errors_are_of_explanations_to_which_all_could_be_applied():
         ("control", 1, "b1", "random_stripped", 0.6),
         ("control", 0, "c1", "random_stripped", None),
     )
-    errors = joint_errors(results, "teacher", ("original", *ALL_QUOTES))["control"]
+    errors = joint_errors(results.rows, ("original", *ALL_QUOTES))
     assert errors["key"].to_list() == ["a1", "b1"]
-    assert errors["seeds"].to_list() == [2, 1]
+    assert errors["texts"].to_list() == [2, 1]
     assert errors["quotes_stripped"].to_list() == [1.5, 2.0]
     assert errors["random_stripped"].to_list() == pytest.approx([0.3, 0.6])
 
@@ -240,7 +235,7 @@ def test_order_of_rows_changes_nothing(results: Results):
 def test_few_documents_give_an_estimate_without_bounds(
     fewest: int, bounded: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(tables, "FEWEST_DOCUMENTS", fewest)
+    monkeypatch.setattr(fve, "FEWEST_DOCUMENTS", fewest)
     two = [("control", 0, key, "original", error) for key, error in (("a1", 0.5), ("b1", 1.5))]
     [row] = arm_table(small_results(*two), "teacher")
     assert row.fve.estimate == pytest.approx(0.5)

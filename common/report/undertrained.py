@@ -1,0 +1,90 @@
+"""Notes on arms that read less than what needs no training: the fault is not that of their size."""
+
+from collections.abc import Sequence
+
+from common.params import CONTROL
+from common.report.comparing import gain
+from common.report.fve import BEST_LENGTH, scale_of
+from common.report.markdown import bounds, code, writer
+from common.report.measured import Fve
+from common.report.paired import NotMeasuredError, PairedGain
+from common.report.references import LAST_TOKEN, TEXT_READERS, main_source, shares_texts
+from common.report.results import Results
+from common.report.wording import joined, listed
+
+Beaten = dict[str, PairedGain]
+"""{arm: its FVE minus the reference's}."""
+
+
+def training_notes(results: Results, sources: Sequence[str]) -> list[str]:
+    """A sentence for each source and reference that surely beats an arm.
+
+    A reference that reads the same texts shows that an arm is not trained well enough; the true
+    last token, that the arm's words say less than this one token does.
+    """
+    notes = [note for source in sources for note in _of_source(results, source)]
+    shown = [source for source in sources if scale_of(results)]
+    return [*notes, *(_last_token_note(results, main_source(shown)) if shown else [])]
+
+
+def beaten(results: Results, source: str, reference: str, arms: Sequence[str]) -> Beaten:
+    """The arms that have less FVE than a reference, the whole interval of the difference below 0.
+
+    With the best length of each answer where that was measured: answers of closed form are too
+    short for their direction's error to count alone.
+    """
+    beyond = BEST_LENGTH if scale_of(results, BEST_LENGTH) else None
+    found: Beaten = {}
+    for arm in arms:
+        try:
+            less = gain(Fve(source, beyond), results, arm, reference)
+        except NotMeasuredError:
+            continue
+        if less.difference.high < 0:
+            found[arm] = less
+    return found
+
+
+def _of_source(results: Results, source: str) -> list[str]:
+    """One sentence per reference, of the arms that it beats by most."""
+    shared = shares_texts(results.has_own_texts, source)
+    arms = results.arms if shared else [CONTROL]
+    by_reference = {
+        name: beaten(results, source, name, arms)
+        for name in TEXT_READERS
+        if name in results.floors
+    }
+    worst = {
+        arm: min(
+            (name for name, found in by_reference.items() if arm in found),
+            key=lambda name: by_reference[name][arm].difference.estimate,
+            default="",
+        )
+        for arm in arms
+    }
+    return [
+        _note(source, name, {arm: found[arm] for arm in arms if worst[arm] == name})
+        for name, found in by_reference.items()
+        if name in worst.values()
+    ]
+
+
+def _note(source: str, reference: str, found: Beaten) -> str:
+    figures = joined([f"{code(arm)} ({bounds(one.difference)})" for arm, one in found.items()])
+    it_is = ("this AR is", "it is") if len(found) == 1 else ("these ARs are", "they are")
+    return (
+        f"On the {writer(source)}, {code(reference)}, which is fitted in closed form, has more FVE"
+        f" than {figures}: {it_is[0]} **not trained well enough**, which does not show that"
+        f" {it_is[1]} too small."
+    )
+
+
+def _last_token_note(results: Results, source: str) -> list[str]:
+    found = beaten(results, source, LAST_TOKEN, results.arms)
+    if not found:
+        return []
+    words = "its words tell" if len(found) == 1 else "their words tell"
+    return [
+        f"{code(LAST_TOKEN)}, which knows the true last token and nothing else, has more FVE than"
+        f" {listed([*found])}: {words} less than that one token."
+    ]
