@@ -113,9 +113,7 @@ def _(measure: GainBeyond, results: Results, arm: str, other: str | float) -> Pa
     ]
     rows = frames[0].join(frames[1], on=["arm", *SEED_ITEM], maintain_order="left")
     saved = _of(rows, other).join(_of(rows, arm), on=SEED_ITEM, suffix="_arm")
-    saved = saved.select(
-        *SEED_ITEM, *(pl.col(name) - pl.col(f"{name}_arm") for name in columns)
-    )
+    saved = saved.select(*SEED_ITEM, *(pl.col(name) - pl.col(f"{name}_arm") for name in columns))
     found = _gain_of_shares(results, saved, saved.with_columns(part=0.0, whole=1.0), other)
     return found._replace(pairs=count_pairs(results, _of(rows, arm)))
 
@@ -220,8 +218,10 @@ def _gain_of_shares(
 
 def _averaged(rows: pl.DataFrame) -> pl.DataFrame:
     """Mean over seeds."""
-    return rows.sort(KEY, "seed").group_by(ITEM, maintain_order=True).agg(
-        pl.col("part", "whole").mean()
+    return (
+        rows.sort(KEY, "seed")
+        .group_by(ITEM, maintain_order=True)
+        .agg(pl.col("part", "whole").mean())
     )
 
 

@@ -65,8 +65,8 @@ def worth_line(panels: Sequence[Panel]) -> str:
     curve = fve.curves.get(MAPPED) or next(iter(fve.curves.values()))
     told = [f"{code(arm)} {worth(one.estimate, curve)}" for arm, one in fve.arms.items()]
     return (
-        f"Worth of the FVE in copied tokens, where the target's {_name(fve.curves)} read the last"
-        f" tokens of the source alone: {', '.join(told)}."
+        "Worth of the FVE in copied tokens (last tokens of the source text, read by the target's"
+        f" {_name(fve.curves)}): {', '.join(told)}."
     )
 
 

@@ -43,8 +43,8 @@ def legend_lines(
         lines.append(_of_neutral_ars(results))
     if has_pairs(results):
         lines.append(
-            "Pairs: how many warm-started pairs of AV and AR, and from where to where"
-            f" {pairs_measure(results, tables)} goes."
+            "Pairs: how many warm-started pairs of AV and AR, and the range of"
+            f" *{pairs_measure(results, tables)}* over them."
         )
     lines += [
         f"{label(name)[:1].upper()}{label(name)[1:]}: {words}."

@@ -81,9 +81,7 @@ def fve_columns(results: Results, rule: Rule, tables: Tables) -> list[Column]:
         every: list[int | None] = [None, *BEYOND]
         chosen = [k for k in every if k in usual or (k and (source, k) in asked)]
         columns += [
-            Column(source, k, _title(results, source, k))
-            for k in chosen
-            if k is None or k in known
+            Column(source, k, _title(results, source, k)) for k in chosen if k is None or k in known
         ]
     return columns
 

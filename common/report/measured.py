@@ -87,11 +87,13 @@ class GainBeyond:
     beyond: int = 1
 
     tests: ClassVar = (Test.INTERVAL,)
+    against: ClassVar = " over"
+    """Between the two arms of a contrast, in words."""
 
     @property
     def words(self) -> str:
-        """Such as `share of the gain in FVE under its own AR that lies beyond the last token`."""
-        return f"share of the gain in FVE {_texts(self.source)} that lies{NUMBERS[self.beyond]}"
+        """Such as `share beyond the last token of the gain in FVE under its own AR`."""
+        return f"share{NUMBERS[self.beyond]} of the gain in FVE {_texts(self.source)}"
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Swapped:
     source: str
     transform: str
     beyond: int | None = None
+    texts: str = ""
+    """Words in place of the usual ones for source and reader."""
 
     tests: ClassVar = ANY_MEAN
 
@@ -122,7 +126,8 @@ class Swapped:
     def words(self) -> str:
         """Such as `FVE lost under its own AR by swapping the last quoted word`."""
         beyond = NUMBERS[self.beyond] if self.beyond else ""
-        return f"FVE{beyond} lost {_texts(self.source)} by swapping {PARTS[self.transform]}"
+        texts = self.texts or _texts(self.source)
+        return f"FVE{beyond} lost {texts} by swapping {PARTS[self.transform]}"
 
 
 @dataclass(frozen=True)
@@ -135,16 +140,15 @@ class SwapShare:
 
     source: str
     transform: str
+    texts: str = ""
+    """Words in place of the usual ones for source and reader."""
 
     tests: ClassVar = (Test.INTERVAL,)
 
     @property
     def words(self) -> str:
-        """Such as `share of FVE on teacher text lost by swapping all but the quote`."""
-        return (
-            f"loss {_texts(self.source)} by swapping {PARTS[self.transform]}, as a share of that by"
-            " swapping all"
-        )
+        """Such as `FVE lost on AV text by swapping the quote (all: 1)`."""
+        return f"{Swapped(self.source, self.transform, None, self.texts).words} (all: 1)"
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,10 @@ def arm_remarks(results: Results, measured: Mapping[str, Sequence[ArmRow]]) -> l
     still = [code(arm) for arm in results.arms if arm in results.facts.get("untrained", [])]
     absent = results.facts.get("missing_floors", {})
     return [
-        *([f"Nothing is trained, one run stands for all seeds of a pair: {', '.join(still)}."] * bool(still)),
+        *(
+            [f"Nothing is trained, one run stands for all seeds of a pair: {', '.join(still)}."]
+            * bool(still)
+        ),
         *(f"No floor {code(name)}: {reason}." for name, reason in absent.items()),
         *_chance(results, [row for rows in measured.values() for row in rows]),
     ]

@@ -137,7 +137,7 @@ def _drawings(results: Results, measured: _Measured, own: Sequence[Drawing]) -> 
     drawn += own
     survival = figures.survival_figure(measured.survival, every)
     caption = "Share of FVE that survives a change of the text; the axis is cut at -1 and 1.5."
-    drawn.append(Drawing("survival", caption, survival) if survival else None)
+    drawn.append(Drawing("survival", caption, survival, on_page=False) if survival else None)
     if measured.prefixes:
         figure = figures.prefix_figure(measured.prefixes, every)
         drawn.append(Drawing("prefix", "FVE of the first k explanation tokens.", figure))

@@ -89,7 +89,9 @@ def _text_row(results: Results, arm: str) -> dict[str, str]:
 def _copied_row(results: Results, arm: str) -> dict[str, str]:
     cells = {"arm": code(arm)}
     for k, words in COPIED_WORDS.items():
-        own, excess = (measures_by_arm(results, f"{start}{k}").get(arm) for start in (SUFFIX, EXCESS))
+        own, excess = (
+            measures_by_arm(results, f"{start}{k}").get(arm) for start in (SUFFIX, EXCESS)
+        )
         if own is not None and excess is not None:
             more = fixed(mean_interval(results, excess).estimate)
             cells[words] = f"{bounds(mean_interval(results, own))}; {more}"

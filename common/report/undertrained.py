@@ -11,6 +11,7 @@ from common.report.paired import NotMeasuredError, PairedGain
 from common.report.references import LAST_TOKEN, TEXT_READERS, main_source, shares_texts
 from common.report.results import Results
 from common.report.wording import joined, listed
+from common.schema import AV_NEUTRAL_AR
 
 Beaten = dict[str, PairedGain]
 """{arm: its FVE minus the reference's}."""
@@ -50,9 +51,7 @@ def _of_source(results: Results, source: str) -> list[str]:
     shared = shares_texts(results.has_own_texts, source)
     arms = results.arms if shared else [CONTROL]
     by_reference = {
-        name: beaten(results, source, name, arms)
-        for name in TEXT_READERS
-        if name in results.floors
+        name: beaten(results, source, name, arms) for name in TEXT_READERS if name in results.floors
     }
     worst = {
         arm: min(
@@ -71,6 +70,12 @@ def _of_source(results: Results, source: str) -> list[str]:
 
 def _note(source: str, reference: str, found: Beaten) -> str:
     figures = joined([f"{code(arm)} ({bounds(one.difference)})" for arm, one in found.items()])
+    if source == AV_NEUTRAL_AR:
+        return (
+            f"On the explanations of {figures}, {code(reference)}, which is fitted in closed form,"
+            " has more FVE than the neutral ARs: these are **not trained well enough**, and what"
+            " they read of any arm is too little."
+        )
     it_is = ("this AR is", "it is") if len(found) == 1 else ("these ARs are", "they are")
     return (
         f"On the {writer(source)}, {code(reference)}, which is fitted in closed form, has more FVE"

@@ -114,7 +114,7 @@ def _clause_words(clause: Clause, rule: Any, numbers: dict[str, int]) -> str:
 
 def _asked(clause: Clause, cluster: str) -> str:
     """Measure, contrasts, direction and certainty of a clause."""
-    arms = _contrasts(clause.contrasts)
+    arms = _contrasts(clause)
     if not clause.measure:
         return f"a conclusion, for {arms}."
     if not clause.direction:
@@ -129,16 +129,18 @@ def _asked(clause: Clause, cluster: str) -> str:
     return "; ".join(filter(None, asks)) + "."
 
 
-def _contrasts(contrasts: tuple[Contrast, ...] | EachArm) -> str:
+def _contrasts(clause: Clause) -> str:
+    contrasts = clause.contrasts
+    against = getattr(clause.measure, "against", " minus that of")
     if isinstance(contrasts, EachArm):
-        minus = _minus(contrasts.other)
+        minus = _minus(contrasts.other, against)
         return f"{_arms(contrasts)},{minus}" if minus else _arms(contrasts)
-    return joined([f"{code(one.arm)}{_minus(one.other)}" for one in contrasts])
+    return joined([f"{code(one.arm)}{_minus(one.other, against)}" for one in contrasts])
 
 
-def _minus(other: str | float) -> str:
+def _minus(other: str | float, against: str) -> str:
     if isinstance(other, str):
-        return f" minus that of {BEST_FLOOR if other == BEST_FLOOR else code(other)}"
+        return f"{against} {BEST_FLOOR if other == BEST_FLOOR else code(other)}"
     return f" minus {other:g}" if other else ""
 
 

@@ -1,36 +1,54 @@
-"""A section of the report of `ar_small`: how much quotes carry beyond as many other words."""
+"""A section of the report of `ar_small`: what is read, and from what, against the AR's size."""
 
-from common.report.markdown import bounds, code, table
+import polars as pl
+
+from common.metrics.statistics import Interval
+from common.report.front import is_dominated, size_section
+from common.report.markdown import code
 from common.report.results import Results
 from common.report.section import Section
-from common.report.tables import ALL_QUOTES, VERBATIM, quote_effects
-from common.report.verdict import NOT_MEASURED
+from common.report.tables import ArmRow, arm_table
 from common.schema import AV, TEACHER
 
-TEXTS = {TEACHER: "teacher text", AV: "AV text"}
-PAIRS = {"verbatim": VERBATIM, "all quotes": ALL_QUOTES}
+TEXTS = {AV: "AV text", TEACHER: "teacher text"}
 
 
 def sections(results: Results) -> list[Section]:
-    """One section, by arm, for verbatim quotes and for all quotes."""
-    effects = {
-        f"{name}, {text}": quote_effects(results, source, pair)
-        for name, pair in PAIRS.items()
-        for source, text in TEXTS.items()
-    }
-    rows = [
-        {"arm": code(arm)}
-        | {
-            title: bounds(by_arm[arm]) if arm in by_arm else NOT_MEASURED
-            for title, by_arm in effects.items()
+    """FVE, and FVE beyond the last token, against the parameters; empty for ARs of one size."""
+    sizes = _sizes(results)
+    if len(set(sizes.values())) < 2:
+        return []
+    tables = {source: arm_table(results, source) for source in TEXTS if source in results.sources}
+    measures = {
+        f"{name}, {TEXTS[source]}": {
+            row.arm: one for row in rows if row.arm in sizes and (one := _value(row, beyond))
         }
-        for arm in results.arms
-    ]
-    text = (
-        "FVE without quotes minus FVE without as many random spans of as many words and"
-        " punctuation marks, on the same explanations (paired, 95 % interval by document, not"
-        " corrected for the number of arms). Below zero: a quote carries more than as many other"
-        " words. *Verbatim* quotes are quotations of at least two words that stand word for word in"
-        " the source text; *all quotes* also hold the target's next-token predictions."
-    )
-    return [Section("Do quotes carry more than other words?", f"{text}\n\n{table(rows)}")]
+        for name, beyond in {"FVE": None, "beyond the last token": 1}.items()
+        for source, rows in tables.items()
+    }
+    measures = {name: found for name, found in measures.items() if found}
+    best = [text for name, found in measures.items() if (text := _front(name, found, sizes))]
+    text = "\n".join([*best, "", "Point estimates; an interval may span several arms."])
+    return [size_section(measures, sizes, results.arms, text)] if measures else []
+
+
+def _sizes(results: Results) -> dict[str, int]:
+    """Trained parameters of each arm."""
+    if "trainable_parameters" not in results.runs.columns:
+        return {}
+    known = results.runs.drop_nulls("trainable_parameters").unique("arm", keep="first")
+    found = dict(known.select("arm", pl.col("trainable_parameters").cast(pl.Int64)).iter_rows())
+    return {arm: found[arm] for arm in results.arms if arm in found}
+
+
+def _value(row: ArmRow, beyond: int | None) -> Interval | None:
+    return row.fve if beyond is None else row.beyond.get(beyond)
+
+
+def _front(name: str, found: dict[str, Interval], sizes: dict[str, int]) -> str:
+    """The arms than which no other is as small and reads as much."""
+    points = {
+        arm: (Interval(sizes[arm], sizes[arm], sizes[arm]), one) for arm, one in found.items()
+    }
+    best = [code(arm) for arm in points if not is_dominated(arm, points)]
+    return f"- On the front of size and {name}: {', '.join(best)}."

@@ -8,67 +8,74 @@ from common.report.clauses import (
     Clause,
     Correction,
     EachArm,
-    Phrases,
     Pairs,
-    not_greater,
+    Phrases,
+    not_less,
 )
-from common.report.measured import NEUTRAL_AR, ROUND_TRIP, MeanOf, Test
+from common.report.measured import ROUND_TRIP, Fve, MeanOf, Test
 from common.report.rule import Rule
 
 WARM_START = "warm_start"
 BESIDES = ("control", WARM_START)
 TO_CONTROL, TO_START = EachArm("control", BESIDES), EachArm(WARM_START, BESIDES)
-QUOTES = MeanOf("quote_share", "share of the explanation inside quotation marks")
-COPIES = MeanOf(
-    "verbatim_4gram_share", "share of its 4-grams that stand verbatim in the source text"
+MARGIN = 0.02
+"""A loss of FVE beyond the last four tokens that counts as negligible."""
+QUOTES = MeanOf(
+    "suffix_excess_4",
+    "chance-corrected share of quotes that end in the true last four words",
 )
+RUNS = MeanOf("longest_run", "longest run of source words in the explanation")
+MARKS = MeanOf("quote_share", "share of the explanation inside quotation marks")
+CONTENT = MeanOf("content", "chance-corrected share of known facts that are named")
+WORDS = Fve("av_neutral_ar", beyond=4)
 strict = partial(Clause, test=Test.SIGN_FLIP, correction=Correction.HOLM, pairs=Pairs.EVERY)
 """The contrasts of a clause about each arm with a weaker AR."""
-NO_COPYING = "It copies no more without quotation marks"
+SHORTER_RUNS = "It copies shorter runs of words"
 QUOTES_LESS = "A weaker AR makes the AV quote less"
-QUOTES_LESS_THAN_BEFORE = "It quotes less than before reinforcement"
+LEARNED = "Its AV has learned to say more beyond the last four tokens"
+NAMES_MORE = "It names more than before reinforcement"
+AS_MUCH = "Other ARs read as much beyond the last four tokens"
 SAYS_MORE = "A weaker AR makes the AV say more"
-SAYS_MORE_THAN_BEFORE = "It says more than before reinforcement"
 
 RULE = Rule(
-    question="When each AV is trained by reinforcement against its own AR, does a weaker AR make"
-    " the AV quote less and say more?",
-    written="Written before the first run on a real model; amended, also before it, after two"
-    " reviews; put as clauses on 2026-11-30, since when an interval that includes zero shows"
-    " nothing, whatever its p-value.",
-    remark="It is a statement about these training runs. An AV that has learned nothing would look"
-    " good beside one that has gone astray: that is why the AV before reinforcement is asked for."
-    " A weaker AR reads less whatever is said, so that the FVE under an arm's own AR decides"
-    " nothing.",
+    question="When each AV, which sees the last four activations and can quote, is trained by"
+    " reinforcement against its own AR: does a weaker AR make it quote less and say more?",
+    written="Written before the first run in which these measures were taken.",
+    remark="Chance, which is subtracted, is the same share for another document's explanation. Known"
+    " facts are the next token, the title, the topic and the syntax of the position. An AV that has learned nothing would look good beside one that has gone astray: that is"
+    " why the AV before reinforcement is asked for. A weaker AR reads less whatever is said, so that"
+    " what an arm's own AR reads decides nothing.",
     collapse_counts=False,
     key=QUOTES_LESS,
     clauses=(
-        strict(QUOTES_LESS_THAN_BEFORE, TO_START, QUOTES, LESS),
-        Clause(NO_COPYING, TO_CONTROL, COPIES, not_greater(0.01)),
+        strict(LEARNED, TO_START, WORDS, GREATER),
+        strict(SHORTER_RUNS, TO_CONTROL, RUNS, LESS),
         strict(
             QUOTES_LESS,
             TO_CONTROL,
             QUOTES,
             LESS,
-            requires=(QUOTES_LESS_THAN_BEFORE, NO_COPYING),
+            requires=(LEARNED, SHORTER_RUNS),
             phrases=Phrases(
                 "weakening the AR to {arms} makes the AV quote less",
                 "no weaker AR is shown to make the AV quote less",
                 "a weaker AR makes the AV quote more",
             ),
-            remark="The AR of `control` is the largest.",
+            remark="The AR of `control` is the largest. Runs are asked for because words can be"
+            " copied without quotation marks.",
         ),
-        strict(SAYS_MORE_THAN_BEFORE, TO_START, NEUTRAL_AR, GREATER),
+        strict(NAMES_MORE, TO_START, CONTENT, GREATER),
+        strict(AS_MUCH, TO_CONTROL, WORDS, not_less(MARGIN), each_reader=True),
         strict(
             SAYS_MORE,
             TO_CONTROL,
-            NEUTRAL_AR,
+            CONTENT,
             GREATER,
-            requires=(SAYS_MORE_THAN_BEFORE,),
+            requires=(NAMES_MORE, AS_MUCH),
             phrases=Phrases(
-                "weakening it to {arms} makes the AV say more, as a neutral AR reads it",
-                "no weaker AR is shown to make the AV say more, as a neutral AR reads it",
-                "a weaker AR makes the AV say less, as a neutral AR reads it",
+                "weakening it to {arms} makes the AV say more",
+                "no weaker AR is shown to make the AV say more",
+                "a weaker AR makes the AV say less",
             ),
         ),
         Clause(
@@ -80,6 +87,7 @@ RULE = Rule(
                 "weakening it is not shown to be worth it",
             ),
         ),
+        Clause("What an arm writes less inside quotation marks", TO_CONTROL, MARKS),
         Clause("What an arm loses under its own AR", TO_CONTROL, ROUND_TRIP),
     ),
 )

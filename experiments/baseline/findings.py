@@ -3,11 +3,12 @@
 from math import isnan
 
 from common.metrics.statistics import Interval
+from common.report.damaged import survival_table
 from common.report.markdown import ABSENT, bounds, fixed, table
 from common.report.results import CONTROL, Results
 from common.report.section import Section
 from common.report.spoken import spoken_sections
-from common.report.tables import arm_table, survival_table
+from common.report.tables import arm_table
 from common.report.verdict import NOT_MEASURED
 from common.schema import AV, TEACHER
 from experiments.baseline.rule import WARM_START

@@ -1,97 +1,171 @@
 """The decision rule of `baseline`."""
 
-from common.report.clauses import GREATER, Clause, Contrast, Phrases, Pairs
-from common.report.measured import NEUTRAL_AR, ROUND_TRIP, MeanOf
+from functools import partial
+
+from common.report.clauses import GREATER, Clause, Contrast, Direction, Pairs, Phrases
+from common.report.measured import NEUTRAL_AR, ROUND_TRIP, Fve, GainBeyond, MeanOf, Swapped
 from common.report.rule import Rule
 
 WARM_START, FROZEN_AR, FROZEN_AV = "warm_start", "frozen_ar", "frozen_av"
+UNQUOTED, UNQUOTED_START = "unquoted", "unquoted_warm_start"
+LEARNED = (Contrast("control", WARM_START),)
+FROM_UNQUOTED = (Contrast(UNQUOTED, UNQUOTED_START),)
+BESIDE_CONTROL = (Contrast(UNQUOTED, "control"),)
+BEYOND = "It says more beyond the last token"
 ALONE = "The AV's learning alone improves the round trip"
+HALF = Direction(float("-inf"), 0.5)
+CONTENT = MeanOf("content", "chance-corrected share of known facts that are named")
+LONGEST_RUN = MeanOf("longest_run", "longest run of source words in the explanation")
+compares = partial(Clause, pairs=Pairs.SHARED)
+"""A clause whose contrasts must agree in every pair."""
+
+
+def ends_in(words: str, count: int) -> MeanOf:
+    """How often the quote is right, beyond chance."""
+    return MeanOf(
+        f"suffix_excess_{count}",
+        f"chance-corrected share of quotes that end in the true last {words}",
+    )
+
+
+LAST_WORD, TWO_WORDS = ends_in("word", 1), ends_in("two words", 2)
 
 RULE = Rule(
-    question="What does reinforcement learning add to a warm-started NLA, and does the AV learn to"
-    " say more or the AR to read better?",
-    written="Written before the first run on a real model; put as clauses, with the same decisions,"
-    " on 2026-11-30.",
+    question="What does reinforcement learning add to a warm-started NLA: does it say more beyond"
+    " the last token of its source, or copy that token more often?",
+    written="Written before the first run in which these measures were taken.",
+    remark="Chance, which is subtracted, is the same share for another document's explanation. Known"
+    " facts are the next token, the title, the topic and the syntax of the position.",
+    key=BEYOND,
     clauses=(
-        Clause(
-            "The round trip improves",
-            (Contrast("control", WARM_START),),
-            ROUND_TRIP,
+        compares("The round trip improves", LEARNED, ROUND_TRIP, GREATER),
+        compares(
+            BEYOND,
+            LEARNED,
+            Fve("av", beyond=1),
             GREATER,
-            pairs=Pairs.SHARED,
             phrases=Phrases(
-                "reinforcement learning improves the round trip",
-                "reinforcement learning is not shown to improve the round trip",
-                "reinforcement learning harms the round trip",
+                "reinforcement learning makes explanations say more beyond the last token",
+                "reinforcement learning is not shown to make explanations say more beyond the last"
+                " token",
+                "reinforcement learning makes explanations say less beyond the last token",
             ),
         ),
-        Clause(
+        compares(
+            "Other ARs read more beyond the last token",
+            LEARNED,
+            Fve("av_neutral_ar", beyond=1),
+            GREATER,
+            each_reader=True,
+            phrases=Phrases(
+                "each neutral AR reads more there, too",
+                "not every neutral AR is shown to read more there",
+                "each neutral AR reads less there",
+            ),
+            remark="So it is no habit that only the AR that learned along understands.",
+        ),
+        compares(
+            "Most of the gain is the last token",
+            LEARNED,
+            GainBeyond("av"),
+            HALF,
+            phrases=Phrases(
+                "less than half of what the round trip gains lies beyond the last token",
+                "whether most of the gain is the last token is not shown",
+                "more than half of what the round trip gains lies beyond the last token",
+            ),
+            remark="Both errors are those with the answer's best length.",
+        ),
+        compares(
+            "It copies the last word more often",
+            LEARNED,
+            LAST_WORD,
+            GREATER,
+            phrases=Phrases(
+                "it learns to copy the last word",
+                "it is not shown to learn to copy the last word",
+                "it copies the last word less often",
+            ),
+        ),
+        compares("It quotes two words more often", LEARNED, TWO_WORDS, GREATER),
+        compares(
+            "It names more of what is known",
+            LEARNED,
+            CONTENT,
+            GREATER,
+            phrases=Phrases(
+                "it names more of what is known of the position",
+                "it is not shown to name more of what is known of the position",
+                "it names less of what is known of the position",
+            ),
+        ),
+        compares(
+            "The last quoted word counts for more",
+            LEARNED,
+            Swapped("av", "swap_last_word"),
+            GREATER,
+        ),
+        compares(
+            "What is not quoted counts for more",
+            LEARNED,
+            Swapped("av", "swap_all_but_quote"),
+            GREATER,
+        ),
+        compares(
             "Learning to speak is part of it",
             (Contrast("control", FROZEN_AV),),
             ROUND_TRIP,
             GREATER,
-            pairs=Pairs.SHARED,
-            phrases=Phrases(
-                "it gains more than the AR's learning alone",
-                "it is not shown to gain more than the AR's learning alone",
-                "it gains less than the AR's learning alone",
-            ),
             remark=f"In `{FROZEN_AV}` the AR learns alone.",
         ),
-        Clause(
-            "The words carry more",
-            (Contrast("control", WARM_START),),
-            NEUTRAL_AR,
-            GREATER,
-            pairs=Pairs.SHARED,
-            phrases=Phrases(
-                "a neutral AR reads more from the words",
-                "a neutral AR is not shown to read more from the words",
-                "a neutral AR reads less from the words",
-            ),
-            remark="Not only for a partner that got used to them: the neutral AR was trained on as"
-            " much text of each arm.",
-        ),
-        Clause(
+        compares(
             ALONE,
             (Contrast(FROZEN_AR, WARM_START),),
             ROUND_TRIP,
             GREATER,
-            pairs=Pairs.SHARED,
             remark=f"In `{FROZEN_AR}` only the AV learns.",
         ),
-        Clause(
+        compares(
             "The AV's learning is the larger part",
             (Contrast(FROZEN_AR, FROZEN_AV),),
             ROUND_TRIP,
             GREATER,
-            pairs=Pairs.SHARED,
             requires=(ALONE,),
             phrases=Phrases(
-                "the AV's learning is the larger part",
-                "the AV's learning is not shown to be the larger part",
-                "the AR's learning is the larger part",
+                "the AV's learning is the larger part of the gain",
+                "the AV's learning is not shown to be the larger part of the gain",
+                "the AR's learning is the larger part of the gain",
             ),
         ),
         Clause(
-            "What the AR's learning alone gains",
-            (Contrast(FROZEN_AV, WARM_START),),
-            ROUND_TRIP,
+            "What the AR's learning alone gains", (Contrast(FROZEN_AV, WARM_START),), ROUND_TRIP
         ),
-        Clause(
-            "It learns to quote",
-            (Contrast("control", WARM_START),),
-            MeanOf(
-                "verbatim_4gram_share",
-                "share of the explanation's 4-grams that stand verbatim in the source text",
-            ),
+        Clause("What the neutral ARs read more", LEARNED, NEUTRAL_AR),
+        compares(
+            "Copied words come back",
+            FROM_UNQUOTED,
+            LONGEST_RUN,
             GREATER,
-            pairs=Pairs.SHARED,
             phrases=Phrases(
-                "it learns to quote",
-                "it is not shown to learn to quote",
-                "it learns to quote less",
+                "an AV that was taught not to quote learns to copy words by reinforcement",
+                "an AV that was taught not to quote is not shown to learn to copy words",
+                "an AV that was taught not to quote copies even fewer words after reinforcement",
             ),
+            remark="Nobody taught this AV to quote: its teacher describes the last words.",
         ),
+        compares("Quotes come back", FROM_UNQUOTED, LAST_WORD, GREATER),
+        compares(
+            "An AV that does not quote names more of what is known",
+            BESIDE_CONTROL,
+            CONTENT,
+            GREATER,
+        ),
+        compares(
+            "An AV that does not quote says as much beyond the last token",
+            BESIDE_CONTROL,
+            Fve("av", beyond=1),
+            Direction(-0.02, float("inf")),
+        ),
+        Clause("What it costs not to quote", BESIDE_CONTROL, ROUND_TRIP),
     ),
 )

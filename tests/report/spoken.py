@@ -5,15 +5,36 @@ import polars as pl
 
 from common.report.results import MEASURES_SCHEMA, ROWS_SCHEMA, Results
 from common.schema import AV, AV_NEUTRAL_AR, AV_UNTRAINED_AR, TEACHER
-from tests.report.synthetic import DOCUMENTS, POSITIONS, VARIANCE, block, generator
+from tests.report.synthetic import (
+    COPIED_ROWS,
+    DOCUMENTS,
+    POSITIONS,
+    VARIANCE,
+    VARIANCES,
+    block,
+    generator,
+)
 
 ARMS = {"control": 0.43, "frozen_ar": 0.42, "frozen_av": 0.34, "warm_start": 0.33}
-SEEDS = {"control": (0, 1, 2), "frozen_ar": (0,), "frozen_av": (0,), "warm_start": (0, 1, 2)}
-READ = {TEACHER: 1.3, AV: 1.0, AV_NEUTRAL_AR: 0.5, AV_UNTRAINED_AR: 0.95}
-FLOORS = {"mean_direction": -0.15, "tfidf_ridge": 0.05, "own_blocks": 1.0}
+ARMS |= {"unquoted": 0.3, "unquoted_warm_start": 0.22}
+SEEDS = {"frozen_ar": (0,), "frozen_av": (0,)}
+EVERY_SEED = (0, 1, 2)
+NEUTRAL = {f"{AV_NEUTRAL_AR}_{number}": 0.5 + 0.02 * number for number in range(3)}
+READ = {TEACHER: 1.3, AV: 1.0, **NEUTRAL, AV_UNTRAINED_AR: 0.95}
+FLOORS = {"mean_direction": -0.15, "last_token": 0.2, "next_tokens": 0.12, "look_up": 0.31}
+FLOORS |= {"nearest_words": 0.02, "nearest_text": 0.35, "tfidf_ridge": 0.05, "own_blocks": 1.0}
+FLOORS |= COPIED_ROWS
 TRANSFORMS = {"original": 1.0, "shuffled": -1.2, "quotes_only": 0.7, "quotes_stripped": -0.3}
 TRANSFORMS |= {"random_stripped": 0.4, "verbatim_stripped": 0.1, "prefix_8": 0.4, "prefix_16": 0.8}
-MEASURES = {"tokens": 49.0, "quote_share": 0.17, "verbatim_4gram_share": 0.01, "splice_kl": 0.8}
+TRANSFORMS |= {"swap_last_word": -0.4, "swap_quote": -0.5, "swap_all_but_quote": 0.6}
+TRANSFORMS |= {"swap_topic": 0.9, "swap_next": 0.8}
+MEASURES = {"tokens": 49.0, "quote_share": 0.17, "longest_run": 1.8, "splice_kl": 0.8}
+MEASURES |= {f"suffix_{k}": 0.5**k for k in range(1, 5)} | {"invented": 0.7}
+MEASURES |= {f"suffix_excess_{k}": 0.48**k for k in range(1, 5)}
+MEASURES |= {"content": 0.2, "content_next_top1": 0.3, "content_next_top5": 0.35}
+MEASURES |= {"content_title": 0.05, "content_topic": 0.3, "content_syntax": 0.1}
+MEASURES |= {"decodable": 0.4, "decodable_topic": 0.3, "decodable_topic_shuffled": 0.1}
+MEASURES |= {"decodable_topic_own_activation": 0.6, "decodable_topic_source_text": 0.5}
 MEASURES |= {"splice_kl_mean_direction": 3.0, "best_of_1": 0.6, "best_of_2": 0.5, "sampled_kl": 0.1}
 SENTENCE = (
     'The text stops at "{quote}". Perhaps "which" or "and" follows. Text on {topic}: {title}, in'
@@ -28,7 +49,7 @@ def spoken_results(documents: int = DOCUMENTS) -> Results:
         block((source, arm, seed, transform), level * strength * factor)
         for source, strength in READ.items()
         for arm, level in ARMS.items()
-        for seed in SEEDS[arm]
+        for seed in SEEDS.get(arm, EVERY_SEED)
         for transform, factor in (TRANSFORMS if source == AV else {"original": 1.0}).items()
     ]
     frames += [
@@ -38,7 +59,13 @@ def spoken_results(documents: int = DOCUMENTS) -> Results:
     ]
     facts = {"profile": "laptop", "experiment": "baseline", "arms": arms, "resamples": 500}
     facts |= {"floors": list(FLOORS), "ceilings": ["own_blocks"], "variance": VARIANCE}
-    facts |= {"untrained": ["warm_start"], "distractors": 7, "layer": 15, "target": "a_model"}
+    facts |= {"variances": VARIANCES, "pairs": 3}
+    facts |= {
+        "untrained": ["warm_start", "unquoted_warm_start"],
+        "distractors": 7,
+        "layer": 15,
+        "target": "a_model",
+    }
     facts |= {"commit": ["0123abc"], "device": ["CPU, 2 threads"], "raw_variance": 40000.0}
     results = Results(
         facts,
@@ -83,10 +110,10 @@ def _of_all_sources(rows: pl.DataFrame, source: str) -> pl.DataFrame:
 def _measures() -> pl.DataFrame:
     rows = []
     for arm in ARMS:
-        for seed in SEEDS[arm]:
+        for seed in SEEDS.get(arm, EVERY_SEED):
             for name, level in MEASURES.items():
                 noise = generator(arm, str(seed), name).normal(1, 0.1, (DOCUMENTS, 2))
-                more = 1.2 if arm == "control" and "share" in name else 1.0
+                more = 1.2 if arm == "control" and name[:6] in ("suffix", "conten") else 1.0
                 rows += [
                     (arm, seed, f"{named}:{position}", named, name, level * more * noise[at, place])
                     for at in range(DOCUMENTS)
@@ -100,10 +127,10 @@ def _runs() -> pl.DataFrame:
     costs = {"trainable_parameters": 61_858_368, "parameters": 224_684_928, "skipped_steps": 0}
     return pl.DataFrame(
         [
-            {"arm": arm, "seed": seed, "train_seconds": 30.0 if arm == "warm_start" else 1100.0}
+            {"arm": arm, "seed": seed, "train_seconds": 30.0 if "warm_start" in arm else 1100.0}
             | costs
             for arm in ARMS
-            for seed in (SEEDS[arm] if arm != "warm_start" else (0,))
+            for seed in (SEEDS.get(arm, EVERY_SEED) if "warm_start" not in arm else (0,))
         ]
     )
 
@@ -112,8 +139,8 @@ def _curves() -> pl.DataFrame:
     rows = [
         (arm, seed, step, metric, level + 0.001 * step)
         for arm in ARMS
-        for seed in (SEEDS[arm] if arm != "warm_start" else (0,))
-        for step in (range(0, 40, 10) if arm != "warm_start" else (0,))
+        for seed in (SEEDS.get(arm, EVERY_SEED) if "warm_start" not in arm else (0,))
+        for step in (range(0, 40, 10) if "warm_start" not in arm else (0,))
         for metric, level in (("dev_fve", ARMS[arm]), ("rl_reward", -0.4), ("dev_kl_greedy", 0.1))
     ]
     return pl.DataFrame(rows, schema=["arm", "seed", "step", "metric", "value"], orient="row")

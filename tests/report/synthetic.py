@@ -102,8 +102,9 @@ def block(identity: tuple[str, str, int, str], fve: float) -> pl.DataFrame:
     every = UNAPPLIED.get(transform, 10**9)
     keys = [(document, position) for document in range(DOCUMENTS) for position in POSITIONS]
     applied = [index % every != every - 1 for index in range(len(keys))]
+    spread = relative.ravel().clip(min=0)
     beyond = {
-        f"error_beyond_{k}": VARIANCES[f"beyond_{k}"] * (1 - share * fve) * error / error.mean()
+        f"error_beyond_{k}": VARIANCES[f"beyond_{k}"] * (1 - share * fve) * spread
         for k, share in LEFT.items()
     }
     rank = 1 + (error > VARIANCE * 0.5).astype(int) + (error > VARIANCE * 0.8).astype(int)

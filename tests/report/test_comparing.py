@@ -197,14 +197,17 @@ def test_seeds_of_one_pair_count_once():
         (Fve(AV_NEUTRAL_AR, 4), "FVE beyond the last four tokens under the neutral ARs"),
         (Fve(AV, 0), "FVE under its own AR at the answer's best length"),
         (Fve(AV, 1, "on AV text"), "FVE beyond the last token on AV text"),
-        (Swapped(AV, "swap_last_word"), "FVE lost under its own AR by swapping the last quoted word"),
+        (
+            Swapped(AV, "swap_last_word"),
+            "FVE lost under its own AR by swapping the last quoted word",
+        ),
         (
             SwapShare("teacher", "swap_all_but_quote"),
-            "loss on teacher text by swapping all but the quote, as a share of that by swapping all",
+            "FVE lost on teacher text by swapping all but the quote (all: 1)",
         ),
         (
             GainBeyond(AV),
-            "share of the gain in FVE under its own AR that lies beyond the last token",
+            "share beyond the last token of the gain in FVE under its own AR",
         ),
         (MeanOf("content", "content"), "content"),
     ],

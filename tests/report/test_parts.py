@@ -4,7 +4,14 @@ from common.report.cost_parts import cost_part
 from common.report.damaged import prefix_table, survival_table, swap_table
 from common.report.fve import UNDEFINED
 from common.report.markdown import ABSENT
-from common.report.parts import arm_parts, arm_remarks, prefix_part, survival_part, text_part
+from common.report.parts import (
+    arm_parts,
+    arm_remarks,
+    prefix_part,
+    survival_part,
+    swap_part,
+    text_part,
+)
 from common.report.results import Results
 from common.report.tables import arm_table
 
@@ -12,8 +19,9 @@ from common.report.tables import arm_table
 def test_retrieval_is_told_with_its_chance(results: Results):
     """Of eight candidates: 1/8, and the mean of 1/1 to 1/8."""
     tables = {"av": arm_table(results, "av")}
-    said = "top-1 and MRR: the own activation among 7 distractors, chance is 0.125 and 0.340."
-    assert arm_remarks(results, tables) == [said]
+    (said,) = arm_remarks(results, tables)
+    assert said.startswith("top-1 and MRR: the own activation among 7 distractors, which share its")
+    assert said.endswith("; chance is 0.125 and 0.340.")
     facts = {name: fact for name, fact in results.facts.items() if name != "distractors"}
     assert arm_remarks(results._replace(facts=facts), tables) == []
 
@@ -21,7 +29,8 @@ def test_retrieval_is_told_with_its_chance(results: Results):
 def test_a_reference_row_that_repeats_is_left_out(results: Results):
     tables = {name: arm_table(results, "av") for name in ("av", "av_neutral_ar")}
     first, second = arm_parts(results, tables)
-    assert first.table.count("*floor*") == 3
+    assert first.table.count("*floor*") == 5
+    assert "own_blocks_last" not in first.table, "a curve of its own"
     assert second.table.count("*floor*") == 0
 
 
@@ -92,3 +101,17 @@ def test_runs_need_no_more_than_an_arm_and_a_seed(results: Results):
     part = cost_part(results._replace(runs=results.runs.select("arm", "seed")))
     assert part
     assert part.sentences == ("The same for all: runs 3.",)
+
+
+def test_a_swap_is_told_with_its_share_and_how_many_it_is_of(results: Results):
+    rows = swap_table(results, "teacher")
+    part = swap_part("teacher", rows)
+    titles, _, control, *_ = part.table.splitlines()
+    assert titles == "| arm | the last quoted word | all but the quote |"
+    assert control.count(" %") == 2
+    said = "Explanations that have it: the last quoted word 91 %, all but the quote 100 %."
+    assert part.sentences == (said,)
+    apart = swap_part("teacher", [rows[0]._replace(coverage=0.5), *rows[1:]])
+    assert len(apart.sentences) == len(results.arms)
+    never = rows[0]._replace(coverage=0.0, loss=UNDEFINED, share=None)
+    assert swap_part("teacher", [never]).table.splitlines()[-1] == "| `control` |"

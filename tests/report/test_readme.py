@@ -18,7 +18,7 @@ from common.report.clauses import (
     not_less,
     within,
 )
-from common.report.measured import ROUND_TRIP, MeanOf, Test
+from common.report.measured import ROUND_TRIP, Fve, MeanOf, Test
 from common.report.rule import Rule
 from common.report.wording import direction_words, joined
 
@@ -40,6 +40,14 @@ RULE = Rule(
         ),
         Clause("It is good", EachArm(0.0), requires=("It reads", "It is longer")),
         Clause("Beside", (Contrast("a", BEST_FLOOR), Contrast("a", 0.5)), ROUND_TRIP),
+        Clause(
+            "It reads for all",
+            (Contrast("a", "b"),),
+            Fve("av_neutral_ar", 1),
+            GREATER,
+            given=("It reads",),
+            each_reader=True,
+        ),
     ),
     "Written before.",
     remark="End.",
@@ -50,7 +58,7 @@ RULE = Rule(
 WORDS = """\
 Written before. Differences are paired on the same sentences. *Shown* means that the whole 95 %
 interval of a difference (bootstrap by topic) lies where its clause says, and that all else which
-the clause asks for holds too.
+the clause asks for holds too. A *pair* is an AV and an AR that were warm-started together.
 
 1. *It reads*: FVE under its own AR of `a`: above zero.
 2. *It is longer*: length in tokens of each arm called `b_...` but `control` and `start`, minus that
@@ -59,6 +67,8 @@ the clause asks for holds too.
 3. *It is good*: a conclusion, for each arm but `control`. Needs 1 and 2.
 4. *Beside*: FVE under its own AR of `a` minus that of the best floor and `a` minus 0.5. Reported
    beside the rest, it decides nothing.
+5. *It reads for all*: FVE beyond the last token under the neutral ARs of `a` minus that of `b`:
+   above zero; the whole interval so under each neutral AR. Says nothing, either way, without 1.
 
 What does not meet a clause is reported as not shown, what cannot be measured as not measured. A
 clause that needs others is shown for an arm where they are shown for that arm, or, if they do not

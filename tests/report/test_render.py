@@ -121,22 +121,98 @@ def test_opens_with_question_answer_and_verdict(report):
 
 def test_the_main_table_of_the_same_texts_for_all(report):
     text = report.read_text()
-    assert "| arm | FVE, teacher's explanations | FVE, AV's explanations | top-1 |" in text
-    assert row(text, "`small`")[4:] == ["20.0 M", "2 min", "3: 0.315 to 0.346"]
-    assert row(text, "*floor* `shuffled`")[1].startswith("-0.8")
+    titles = row(text, "arm")
+    assert titles[1:4] == [
+        f"{what}, AV's explanations"
+        for what in ("FVE", "beyond the last token", "beyond the last four tokens")
+    ]
+    assert titles[4:7] == [
+        "FVE, teacher's explanations",
+        "beyond the last token, teacher's explanations",
+        "top-1",
+    ]
+    assert len(titles) <= 11
+    assert row(text, "`small`")[7:] == ["20.0 M", "2 min", "3: 0.135 to 0.174"]
+    assert row(text, "*floor* `shuffled`")[4].startswith("-0.8")
+    assert "own_blocks_last" not in text
 
 
 def test_the_main_table_of_texts_of_their_own(spoken):
     page, rest = spoken
     titles = row(page, "arm")
-    assert titles[1:5] == ["FVE, own AR", "FVE, neutral AR", "top-1", "tokens"]
+    assert titles[1:] == [
+        "FVE, own AR",
+        "beyond the last token, own AR",
+        "beyond the last four tokens, own AR",
+        "beyond the last token, neutral ARs",
+        "top-1",
+        "last word copied",
+        "content",
+        "tokens",
+        "training",
+        "pairs",
+    ]
     assert "trained parameters" not in titles, "the same in every arm"
-    assert row(page, "`control`")[4] == "49"
-    assert row(page, "`warm_start`")[-1] == "not trained"
+    control = dict(zip(titles, row(page, "`control`"), strict=True))
+    assert control["tokens"] == "49"
+    assert control["last word copied"] == "0.595"
+    assert row(page, "`warm_start`")[-1].startswith("3: ")
     assert row(page, "*ceiling* `own_blocks`")[1] == "1.000 [1.000, 1.000]"
-    assert "`frozen_ar`, `frozen_av` have one training seed" in page
+    assert row(page, "*floor* `look_up`")[4] == ABSENT, "no AR reads for it"
+    assert "`frozen_ar`, `frozen_av` have one pair" in page
     for source in ("teacher's explanations", "AV's explanations, read by the arm's AR as it was"):
         assert f"## FVE on the {source}" in rest
+
+
+def test_without_errors_beyond_tokens_fve_stands_alone(tmp_path):
+    results = spoken_results()
+    rows = results.rows.with_columns(
+        pl.lit(None, pl.Float64).alias(f"error_beyond_{k}") for k in (0, 1, 4)
+    )
+    page = render(results._replace(rows=rows), tmp_path / "older.md", rule=load_rule("baseline"))
+    assert row(page, "arm")[1:4] == ["FVE, own AR", "FVE, neutral ARs", "top-1"]
+    assert "not measured, nothing was measured beyond the last token." in page
+    assert "*beyond the last token*" not in page
+    rest = details(tmp_path / "older.md")
+    assert "best length |" not in rest
+
+
+def test_an_arm_that_only_trains_a_reader_clutters_nothing(tmp_path):
+    results = spoken_results()
+    as_reader = pl.lit("reader_small").alias("arm")
+    added = results._replace(
+        **{
+            name: pl.concat([table, table.filter(arm="frozen_ar").with_columns(as_reader)])
+            for name in ("rows", "runs", "curves")
+            for table in [getattr(results, name)]
+        }
+    )
+    page = render(added, tmp_path / "r.md", rule=load_rule("baseline"))
+    assert "reader_small" not in page
+    assert "11 runs of 7 arms" in page, "its cost counts"
+    assert details(tmp_path / "r.md").count("| `reader_small` |") == 1, "among the costs"
+
+
+def test_notes_on_training_stand_on_the_page(report, spoken):
+    assert "`look_up`, which is fitted in closed form, has more FVE than" in report.read_text()
+    assert "**not trained well enough**" in spoken[0]
+
+
+def test_the_figure_of_copied_tokens_comes_first(report, spoken):
+    for page in (report.read_text(), spoken[0]):
+        assert re.findall(r"/(\w+)\.png", page)[0] == "copied"
+        assert "Worth of the FVE in copied tokens" in page
+
+
+def test_details_hold_swaps_copied_words_and_content(spoken):
+    rest = spoken[1]
+    assert "| arm | the last quoted word | the quote | all but the quote | the topic" in rest
+    copied = rest.partition("## Copied words")[2]
+    last = row(copied, "`control`")[1]
+    assert (last[:5], last[-7:]) == ("0.595", "; 0.576"), "and beyond chance"
+    assert "| arm | content | likeliest next token |" in rest
+    assert "| arm | share | topic |" in rest
+    assert "(0.100, 0.599, 0.505)" in rest, "floor, ceiling and source text"
 
 
 def test_a_reference_row_stands_once(spoken):
@@ -212,7 +288,8 @@ def test_a_floor_that_is_missing_has_its_reason(tmp_path):
 
 def test_figures_in_the_text_are_those_on_disk(report):
     names = {file.name for file in report.with_suffix("").iterdir()}
-    assert names == {"fve.png", "survival.png", "prefix.png", "cost.png", "curves.png"}
+    drawn = {"copied", "fve", "survival", "prefix", "cost", "curves"}
+    assert names == {f"{name}.png" for name in drawn}
     both = report.read_text() + details(report)
     assert all(both.count(f"](report/{name})") == 1 for name in names)
 
@@ -223,7 +300,7 @@ def test_figures_of_the_experiment_come_before_the_usual(tmp_path):
         for name, on_page in (("front", True), ("aside", False))
     ]
     text = render(synthetic_results(), tmp_path / "r.md", [Section("Own", "Words.", tuple(own))])
-    assert re.findall(r"\(r/(\w+)\.png\)", text) == ["fve", "front", "survival"]
+    assert re.findall(r"\(r/(\w+)\.png\)", text) == ["copied", "fve", "front"]
     assert "## Own\n\nWords.\n\n![aside.](r/aside.png)" in details(tmp_path / "r.md")
 
 
@@ -260,7 +337,7 @@ def test_unequal_tuning_and_few_seeds_are_told(results: Results, tmp_path):
     rows = results.rows.filter((pl.col("arm") != "small") | (pl.col("seed") == 0))
     text = render(results._replace(trials=fewer, rows=rows), tmp_path / "report.md")
     assert "Tuning: 3 to 4 trials an arm." in text
-    assert "`small` has one training seed" in text
+    assert "`small` has one pair" in text
     assert "tuning budgets of the arms differ" in details(tmp_path / "report.md")
 
 

@@ -17,8 +17,15 @@ def test_saving_and_loading_gives_the_same_results(results: Results, tmp_path):
 
 def test_control_comes_first_and_floors_are_no_arms(results: Results):
     assert results.arms == ["control", "input_aware", "small"]
-    assert results.floors == ["mean_direction", "tfidf_ridge", "embedding_ridge"]
+    assert results.floors[:3] == ["mean_direction", "tfidf_ridge", "embedding_ridge"]
     assert results.sources == ["teacher", "av"]
+
+
+def test_an_arm_that_trains_an_ar_for_others_is_no_condition(results: Results):
+    runs = results.runs.with_columns(arm=pl.lit("reader_small"))
+    found = results._replace(runs=pl.concat([results.runs, runs]))
+    assert found.arms == results.arms
+    assert found.trained == [*results.arms, "reader_small"]
 
 
 def test_missing_file_is_named(results: Results, tmp_path):

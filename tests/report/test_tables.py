@@ -4,7 +4,13 @@ import polars as pl
 import pytest
 
 from common.report import fve
-from common.report.damaged import ALL_QUOTES, prefix_table, quote_effects, survival_table, swap_table
+from common.report.damaged import (
+    ALL_QUOTES,
+    prefix_table,
+    quote_effects,
+    survival_table,
+    swap_table,
+)
 from common.report.fve import joint_errors
 from common.report.results import ROWS_SCHEMA, Results
 from common.report.tables import arm_table
@@ -240,3 +246,94 @@ def test_few_documents_give_an_estimate_without_bounds(
     [row] = arm_table(small_results(*two), "teacher")
     assert row.fve.estimate == pytest.approx(0.5)
     assert math.isnan(row.fve.low) is not bounded
+
+
+def test_a_swap_by_hand():
+    """Of documents a and b, that have the part: 1.0 and 0.4 lost of a variance of 2."""
+    results = small_results(
+        *[("control", 0, key, "original", 0.0) for key in ("a1", "b1", "c1")],
+        *[("control", 0, key, "shuffled", 2.0) for key in ("a1", "b1", "c1")],
+        ("control", 0, "a1", "swap_quote", 1.0),
+        ("control", 0, "b1", "swap_quote", 0.4),
+        ("control", 0, "c1", "swap_quote", None),
+    )
+    (row,) = swap_table(results, "teacher")
+    assert row.coverage == pytest.approx(2 / 3)
+    assert row.loss.estimate == pytest.approx(0.35)
+    assert row.share == pytest.approx(0.7 / 2.0)
+
+
+def test_a_swap_that_no_text_has_is_counted():
+    results = small_results(
+        *[("control", 0, key, "original", 0.0) for key in ("a1", "b1")],
+        *[("control", 0, key, "swap_quote", None) for key in ("a1", "b1")],
+    )
+    (row,) = swap_table(results, "teacher")
+    assert (row.coverage, row.share) == (0.0, None)
+    assert math.isnan(row.loss.estimate)
+
+
+def test_explanations_that_were_not_to_be_transformed_do_not_count():
+    """Document c was left out to save time, b has no such part."""
+    results = small_results(
+        *[("control", 0, key, "original", 0.0) for key in ("a1", "b1", "c1")],
+        ("control", 0, "a1", "swap_quote", 1.0),
+        ("control", 0, "b1", "swap_quote", None),
+        ("control", 0, "a1", "paraphrase", 1.0),
+        ("control", 0, "b1", "paraphrase", None),
+        ("control", 0, "a1", "prefix_4", 1.0),
+        ("control", 0, "b1", "prefix_4", None),
+    )
+    for table in (swap_table, survival_table, prefix_table):
+        (row,) = table(results, "teacher")
+        assert row.coverage == 0.5
+
+
+def test_fve_beyond_tokens_by_hand():
+    """Errors .3 and .5 of .8, beyond four tokens .1 and .3 of .4; the floor was never measured."""
+    results = small_results(
+        *[("control", 0, key, "original", 1.0) for key in ("a1", "b1")],
+        *[("floor", 0, key, "original", 1.0) for key in ("a1", "b1")],
+    )
+    own = pl.col("arm") == "control"
+    first = pl.col("key") == "a1"
+    rows = results.rows.with_columns(
+        error_beyond_1=pl.when(own & first).then(0.3).when(own).then(0.5),
+        error_beyond_4=pl.when(own & first).then(0.1).when(own).then(0.3),
+    )
+    variances = {"beyond_1": 0.8, "beyond_4": 0.4}
+    found = results._replace(rows=rows, facts=results.facts | {"variances": variances})
+    control, floor = arm_table(found, "teacher")
+    assert control.beyond[1].estimate == pytest.approx(0.5)
+    assert control.beyond[4].estimate == pytest.approx(0.5)
+    assert control.beyond_by_pair == pytest.approx({0: 0.5})
+    assert floor.beyond == {}
+    assert arm_table(results, "teacher")[0].beyond == {}
+
+
+def test_neutral_ars_are_averaged_and_paired_by_reader():
+    rows = [
+        small_results(
+            ("control", 0, key, "original", control), ("arm", 0, key, "original", arm)
+        ).rows.with_columns(source=pl.lit(f"av_neutral_ar_{reader}"))
+        for reader, control, arm in ((0, 1.0, 0.5), (1, 2.0, 1.0))
+        for key in ("a1", "b1")
+    ]
+    found = small_results()._replace(rows=pl.concat(rows))
+    assert found.sources == ["av_neutral_ar"]
+    control, arm = arm_table(found, "av_neutral_ar")
+    assert control.fve.estimate == pytest.approx(1 - 1.5 / 2)
+    assert arm.difference.estimate == pytest.approx(0.75 / 2)
+    assert (control.activations, control.pairs) == (2, pytest.approx({0: 0.25}))
+
+
+def test_seeds_of_one_pair_are_one_point():
+    rows = [
+        ("control", seed, key, "original", float(seed))
+        for seed in (0, 1, 2)
+        for key in ("a1", "b1")
+    ]
+    results = small_results(*rows)
+    found = results._replace(facts=results.facts | {"pairs": 2})
+    assert arm_table(results, "teacher")[0].pairs == pytest.approx({0: 1.0, 1: 0.5, 2: 0.0})
+    assert arm_table(found, "teacher")[0].pairs == pytest.approx({0: 0.5, 1: 0.5})
