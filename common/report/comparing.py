@@ -13,7 +13,6 @@ from common.errors import NlaError
 from common.metrics.auroc import Resampled, mean_of, resampled_auroc
 from common.metrics.statistics import ratio_difference
 from common.report.fve import BEST_LENGTH, ORIGINAL, Scale, by_pair, scale_of
-from common.report.markdown import code
 from common.report.measured import (
     NUMBERS,
     Auroc,

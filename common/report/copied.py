@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from common.metrics.statistics import Interval
@@ -77,7 +78,7 @@ def worth(fve: float, curve: Curve) -> str:
         return ABSENT
     if fve < points[0][1]:
         return f"less than {points[0][0]}"
-    for (count, low), (more, high) in zip(points, points[1:], strict=False):
+    for (count, low), (more, high) in pairwise(points):
         if low <= fve < high:
             return f"{count * (more / count) ** ((fve - low) / (high - low)):.1f}"
     return f"more than {points[-1][0]}" if fve > points[-1][1] else f"{points[-1][0]}"

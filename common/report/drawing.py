@@ -118,7 +118,7 @@ def draw_interval(
     if not np.isfinite(interval.estimate):
         return
     below, above = interval.estimate - interval.low, interval.high - interval.estimate
-    bar = np.nan_to_num([[below], [above]])
+    bar = np.nan_to_num([[below], [above]]).clip(min=0)  # rounding may put the estimate outside
     axes.errorbar(
         place if vertical else interval.estimate,
         interval.estimate if vertical else place,

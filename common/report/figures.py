@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from common.metrics.statistics import Interval
-from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
 from common.report.copied import RAW, Panel
 from common.report.damaged import PrefixRow, SurvivalRow
+from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
 from common.report.markdown import label, writer
 from common.report.references import DRAWN, LEGEND, is_copied
 from common.report.tables import ArmRow

@@ -38,8 +38,8 @@ MOST_LINES = 150
 """Lengths of a page; examples are left out to stay within it."""
 MOST_FIGURES = 3
 COPIED = (
-    "FVE in copied tokens: where an arm's level meets a curve, it is worth as many copied tokens. The"
-    " curves are the target's own blocks on the last tokens of the source text alone."
+    "FVE in copied tokens: where an arm's level meets a curve, it is worth as many copied tokens."
+    " The curves are the target's own blocks on the last tokens of the source text alone."
 )
 
 
@@ -117,8 +117,14 @@ def _measure(results: Results, rule: Rule) -> _Measured:
     trained = {source: rows for source, rows in arms.items() if not all(r.is_floor for r in rows)}
     columns = main_table.measured_columns(results, rule)
     main = trained[main_source([*trained])] if trained else []
-    damaged = map(of_each_source, (swap_table, survival_table, prefix_table))
-    return _Measured(trained, *damaged, copied_panels(main), columns)
+    return _Measured(
+        arms=trained,
+        swaps=of_each_source(swap_table),
+        survival=of_each_source(survival_table),
+        prefixes=of_each_source(prefix_table),
+        copied=copied_panels(main),
+        columns=columns,
+    )
 
 
 def _drawings(results: Results, measured: _Measured, own: Sequence[Drawing]) -> list[Drawing]:

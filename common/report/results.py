@@ -103,8 +103,9 @@ class Results(NamedTuple):
     is a writer's explanation of the same activation. `text_metrics` is {writer: {metric: value}}.
     `facts` holds `REQUIRED_FACTS`: `arms` (their order), `resamples` (of the bootstrap); where
     there are rows also `variance` (mean ||n(h) - mu||² of the evaluated split) and `variances`
-    ({`beyond_<k>`: the same about what the last k tokens say}); `pairs` (training seed s starts from
-    pair s modulo pairs; none: each seed has its own); and whatever else is worth keeping: `floors` (arms that are references, not conditions), `ceilings` (floors
+    ({`beyond_<k>`: the same about what the last k tokens say}); `pairs` (training seed s starts
+    from pair s modulo pairs; none: each seed has its own); and whatever else is worth keeping:
+    `floors` (arms that are references, not conditions), `ceilings` (floors
     that are ceilings), `missing_floors` ({floor: why there is none}), `raw_variance` (`variance` on
     the raw scale), commit, device, digests, ...
     """

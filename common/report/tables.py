@@ -101,7 +101,7 @@ def _to_control(results: Results, source: str, arm: str) -> Interval:
     on = TEXT_OF_SEED[:2] if arm in results.floors else TEXT_OF_SEED
     own, control = rows.filter(arm=arm), rows.filter(arm=CONTROL)
     pairs = own.join(control, on=on, suffix="_other", maintain_order="left_right")
-    columns = ["squared_error", "squared_error_other"]
+    columns = ("squared_error", "squared_error_other")
     means = pairs.group_by("key", "doc_id", maintain_order=True).agg(pl.col(columns).mean())
     return difference_of(results, means, *columns)
 

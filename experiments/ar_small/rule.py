@@ -73,10 +73,10 @@ def _of_size(source: str) -> tuple[Clause, ...]:
             pairs=Pairs.SHARED,
             given=given,
             phrases=Phrases(
-                f"of {texts} an AR cut down to {{last}} reads beyond the last token what the control"
-                f" reads, less {MARGIN} at most",
-                f"of {texts} no AR of fewer blocks is shown to read as much beyond the last token as"
-                " the control",
+                f"of {texts} an AR cut down to {{last}} reads beyond the last token what the"
+                f" control reads, less {MARGIN} at most",
+                f"of {texts} no AR of fewer blocks is shown to read as much beyond the last token"
+                " as the control",
                 f"of {texts} every AR of fewer blocks reads less beyond the last token",
             ),
         ),

@@ -20,7 +20,7 @@ Means = dict[str, Interval]
 
 
 def sections(results: Results) -> list[Section]:
-    """The front of words against quotes, measures against the AR's size, and the arms' own texts."""
+    """The front of words against quotes, measures against the AR's size, the arms' own texts."""
     quotes, rows = _means(results, QUOTES.measure), arm_table(results, AV_NEUTRAL_AR)
     words = {row.arm: row.beyond[4] for row in rows if not row.is_floor and 4 in row.beyond}
     points = {arm: (quotes[arm], words[arm]) for arm in words if arm in quotes}

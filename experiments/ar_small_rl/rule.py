@@ -41,10 +41,11 @@ RULE = Rule(
     question="When each AV, which sees the last four activations and can quote, is trained by"
     " reinforcement against its own AR: does a weaker AR make it quote less and say more?",
     written="Written before the first run in which these measures were taken.",
-    remark="Chance, which is subtracted, is the same share for another document's explanation. Known"
-    " facts are the next token, the title, the topic and the syntax of the position. An AV that has learned nothing would look good beside one that has gone astray: that is"
-    " why the AV before reinforcement is asked for. A weaker AR reads less whatever is said, so that"
-    " what an arm's own AR reads decides nothing.",
+    remark="Chance, which is subtracted, is the same share for another document's explanation."
+    " Known facts are the next token, the title, the topic and the syntax of the position. An AV"
+    " that has learned nothing would look good beside one that has gone astray: that is why the AV"
+    " before reinforcement is asked for. A weaker AR reads less whatever is said, so that what an"
+    " arm's own AR reads decides nothing.",
     collapse_counts=False,
     key=QUOTES_LESS,
     clauses=(

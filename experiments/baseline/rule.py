@@ -34,8 +34,8 @@ RULE = Rule(
     question="What does reinforcement learning add to a warm-started NLA: does it say more beyond"
     " the last token of its source, or copy that token more often?",
     written="Written before the first run in which these measures were taken.",
-    remark="Chance, which is subtracted, is the same share for another document's explanation. Known"
-    " facts are the next token, the title, the topic and the syntax of the position.",
+    remark="Chance, which is subtracted, is the same share for another document's explanation."
+    " Known facts are the next token, the title, the topic and the syntax of the position.",
     key=BEYOND,
     clauses=(
         compares("The round trip improves", LEARNED, ROUND_TRIP, GREATER),

@@ -1,53 +1,79 @@
 """Results made by hand, for decision rules that must say shown or not shown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
 from common.report.results import MEASURES_SCHEMA, ROWS_SCHEMA, Results
 from common.report.verdict import Finding, Verdict
+from common.schema import AV, AV_NEUTRAL_AR
 
 DOCUMENTS, SEEDS = 25, (0, 1, 2)
+NEUTRAL = tuple(f"{AV_NEUTRAL_AR}_{number}" for number in range(3))
 
-Values = Callable[[str, int, float], tuple[dict[str, float], dict[str, float]]]
-"""Arm, seed and the document's noise → squared error by source, and measures by name."""
+Error = tuple[float, float]
+"""A squared error, and that beyond the last tokens of the source."""
+Errors = Mapping[tuple[str, str], Error]
+"""{(source, transform): errors}."""
+Values = Callable[[str, int, float], tuple[Errors, dict[str, float]]]
+"""Arm, seed and the document's noise → errors, and measures by name."""
 
 
 def results_of(
     experiment: str, arms: Sequence[str], values: Values, noise: float, resamples: int
 ) -> Results:
-    """One activation a document, variance 1; `noise` is the step between documents."""
+    """One activation a document, variance 1 everywhere; `noise` is the step between documents."""
     rows, measures = [], []
-    fixed = {"transform": "original", "applied": True, "cosine": 0.5}
     for seed in SEEDS:
         for arm in arms:
             for document in range(DOCUMENTS):
                 names = {"arm": arm, "seed": seed, "key": f"{document}:16"}
-                in_rows, in_measures = {"doc_id": str(document)}, {"cluster": str(document)}
+                in_rows = {"doc_id": str(document), "applied": True, "cosine": 0.5}
                 wiggle = noise * ((document * 7 + len(arm)) % 5 - 2)
                 errors, measured = values(arm, seed, wiggle)
                 rows += [
-                    names | in_rows | fixed | {"source": source, "squared_error": error}
-                    for source, error in errors.items()
+                    names | in_rows | {"source": source, "transform": transform} | error_columns(*e)
+                    for (source, transform), e in errors.items()
                 ]
                 measures += [
-                    names | in_measures | {"measure": name, "value": value}
+                    names | {"cluster": str(document), "measure": name, "value": value}
                     for name, value in measured.items()
                 ]
-    facts = {
-        "profile": "test",
-        "experiment": experiment,
-        "floors": [],
-        "variance": 1.0,
-        "resamples": resamples,
-        "arms": list(arms),
-    }
     return Results(
-        facts=facts,
+        facts=facts_of(experiment, arms, resamples),
         text_metrics={},
         rows=pl.DataFrame(rows, schema=ROWS_SCHEMA),
         measures=pl.DataFrame(measures, schema=MEASURES_SCHEMA),
     )
+
+
+def facts_of(experiment: str, arms: Sequence[str], resamples: int) -> dict[str, object]:
+    return {
+        "profile": "test",
+        "experiment": experiment,
+        "floors": [],
+        "variance": 1.0,
+        "variances": {f"beyond_{k}": 1.0 for k in (0, 1, 4)},
+        "resamples": resamples,
+        "arms": list(arms),
+        "pairs": len(SEEDS),
+    }
+
+
+def error_columns(error: float, beyond: float) -> dict[str, float]:
+    """The best length changes nothing; beyond one token and beyond four is the same."""
+    return {
+        "squared_error": error,
+        "error_beyond_0": error,
+        "error_beyond_1": beyond,
+        "error_beyond_4": beyond,
+    }
+
+
+def read_by(fve: float, beyond: float, neutral: float, noise: float = 0.0) -> Errors:
+    """Errors of unchanged texts: FVE under the own AR, and beyond tokens under all ARs."""
+    errors = {(AV, "original"): (1 - fve + noise, 1 - beyond + noise)}
+    return errors | {(one, "original"): (1 - fve + noise, 1 - neutral + noise) for one in NEUTRAL}
 
 
 def statuses(verdict: Verdict, clause: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from common.report.clauses import GREATER, Clause, EachArm, Phrases, Pairs
+from common.report.clauses import GREATER, Clause, EachArm, Pairs, Phrases
 from common.report.measured import ROUND_TRIP
 from common.report.render import render_report
 from common.report.rule import Rule

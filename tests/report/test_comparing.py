@@ -25,7 +25,10 @@ def results(levels: Levels, floors: tuple[str, ...] = (), **facts: object) -> Re
     rows = [
         {"source": source, "arm": arm, "transform": transform, "seed": seed}
         | {"key": f"{document}:16", "doc_id": str(document), "applied": True, "cosine": 0.5}
-        | {name: level + 0.01 * (document % 3 - 1) for name, level in zip(errors, found)}
+        | {
+            name: level + 0.01 * (document % 3 - 1)
+            for name, level in zip(errors, found, strict=False)
+        }
         for (source, arm, transform, seed), found in levels.items()
         for document in range(DOCUMENTS)
     ]

@@ -6,6 +6,7 @@ import pytest
 
 from common.metrics.statistics import Interval
 from common.report.copied import MAPPED, RAW, copied_panels, copied_table, worth, worth_line
+from common.report.markdown import ABSENT
 from common.report.results import Results
 from common.report.tables import arm_table
 
@@ -27,7 +28,7 @@ CURVE = {1: sure(0.2), 2: sure(0.4), 4: sure(0.6), 16: sure(0.8)}
         (0.7, "8.0"),
         (0.8, "16"),
         (0.9, "more than 16"),
-        (nan, "–"),
+        (nan, ABSENT),
     ],
 )
 def test_worth(fve: float, told: str):

@@ -62,8 +62,8 @@ def test_references_read_the_texts_of_the_control_where_each_arm_has_its_own():
     (told,) = training_notes(results(levels, floors=("look_up",)), [AV, AV_NEUTRAL_AR])
     assert told == (
         "On the explanations of `control` (-0.200 [-0.200, -0.200]), `look_up`, which is fitted in"
-        " closed form, has more FVE than the neutral ARs: these are **not trained well enough**, and"
-        " what they read of any arm is too little."
+        " closed form, has more FVE than the neutral ARs: these are **not trained well enough**,"
+        " and what they read of any arm is too little."
     )
 
 
