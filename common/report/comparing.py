@@ -3,7 +3,6 @@
 A new kind of measure is a class in measured.py and a function here.
 """
 
-from collections.abc import Callable, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -13,6 +12,7 @@ from common.errors import NlaError
 from common.metrics.auroc import Resampled, mean_of, resampled_auroc
 from common.metrics.statistics import ratio_difference
 from common.report.fve import BEST_LENGTH, ORIGINAL, Scale, by_pair, scale_of
+from common.report.markdown import code
 from common.report.measured import (
     NUMBERS,
     Auroc,
@@ -57,11 +57,12 @@ def gain(measure: Any, results: Results, arm: str, other: str | float) -> Paired
 def _(measure: Fve, results: Results, arm: str, other: str | float) -> PairedGain:
     scale = _scale(results, measure.beyond)
 
-    def compare(readers: list[str]) -> PairedGain:
-        rows = _errors(results, readers, (ORIGINAL,), scale.column).rename({ORIGINAL: "value"})
+    def compare(source: str) -> PairedGain:
+        rows = _errors(results, source, (ORIGINAL,), scale.column).rename({ORIGINAL: "value"})
         return gain_of_means(results, Items(rows, -1 / scale.variance, 1.0), arm, other)
 
-    return _under_each(results, measure.source, compare)
+    found, readers = compare(measure.source), results.readers(measure.source)
+    return found._replace(by_reader={reader: compare(reader).difference for reader in readers})
 
 
 @gain.register
@@ -75,18 +76,15 @@ def _(measure: MeanOf, results: Results, arm: str, other: str | float) -> Paired
 def _(measure: Swapped, results: Results, arm: str, other: str | float) -> PairedGain:
     scale = _scale(results, measure.beyond)
 
-    def compare(readers: list[str]) -> PairedGain:
-        rows = _errors(results, readers, (ORIGINAL, measure.transform), scale.column)
-        rows = rows.with_columns(value=pl.col(measure.transform) - pl.col(ORIGINAL))
-        return gain_of_means(results, Items(rows, 1 / scale.variance), arm, other)
-
-    return _under_each(results, measure.source, compare)
+    rows = _errors(results, measure.source, (ORIGINAL, measure.transform), scale.column)
+    rows = rows.with_columns(value=pl.col(measure.transform) - pl.col(ORIGINAL))
+    return gain_of_means(results, Items(rows, 1 / scale.variance), arm, other)
 
 
 @gain.register
 def _(measure: SwapShare, results: Results, arm: str, other: str | float) -> PairedGain:
     transforms = (ORIGINAL, measure.transform, SHUFFLED)
-    rows = _errors(results, results.readers(measure.source), transforms).select(
+    rows = _errors(results, measure.source, transforms).select(
         "arm",
         *SEED_ITEM,
         part=pl.col(measure.transform) - pl.col(ORIGINAL),
@@ -102,10 +100,9 @@ def _(measure: SwapShare, results: Results, arm: str, other: str | float) -> Pai
 @gain.register
 def _(measure: GainBeyond, results: Results, arm: str, other: str | float) -> PairedGain:
     assert isinstance(other, str), "a gain is one over another arm"
-    readers = results.readers(measure.source)
     columns = {"part": measure.beyond, "whole": BEST_LENGTH}
     frames = [
-        _errors(results, readers, (ORIGINAL,), _scale(results, beyond).column).rename(
+        _errors(results, measure.source, (ORIGINAL,), _scale(results, beyond).column).rename(
             {ORIGINAL: name}
         )
         for name, beyond in columns.items()
@@ -151,39 +148,16 @@ def _scale(results: Results, beyond: int | None = None) -> Scale:
     return scale
 
 
-def _under_each(
-    results: Results, source: str, compare: Callable[[list[str]], PairedGain]
-) -> PairedGain:
-    """The mean over the readers of a source, and the difference under each."""
-    readers = results.readers(source)
-    found = compare(readers)
-    alone = [found] if len(readers) == 1 else [compare([reader]) for reader in readers]
-    differences = [one.difference for one in alone]
-    return found._replace(by_reader=dict(zip(readers, differences, strict=True)))
-
-
 def _errors(
-    results: Results,
-    readers: Sequence[str],
-    transforms: tuple[str, ...],
-    column: str = "squared_error",
+    results: Results, source: str, transforms: tuple[str, ...], column: str = "squared_error"
 ) -> pl.DataFrame:
-    """arm, seed, key, cluster and errors in a column for each transform, all applied.
-
-    Averaged over the readers.
-    """
+    """arm, seed, key, cluster and errors in a column for each transform, all applied."""
     rows = results.rows.filter(
-        "applied", pl.col("transform").is_in(transforms), pl.col("source").is_in(readers)
+        "applied", pl.col("transform").is_in(transforms), source=source
     ).rename({DOC_ID: CLUSTER})
-    wide = rows.pivot(
-        on="transform",
-        index=["arm", *SEED_ITEM],
-        values=column,
-        aggregate_function="mean",
-        maintain_order=True,
-    )
+    wide = rows.pivot(on="transform", index=["arm", *SEED_ITEM], values=column)
     if lacking := [name for name in transforms if name not in wide.columns]:
-        raise NotMeasuredError(f"no {listed(lacking)} was read")
+        raise NotMeasuredError(f"{code(source)} has no {listed(lacking)}")
     return wide.drop_nulls(list(transforms)).sort("arm", KEY, "seed")
 
 

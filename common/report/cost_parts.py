@@ -24,7 +24,7 @@ def cost_part(results: Results) -> Part | None:
         row.pop("arm"): {"runs": row.pop("len")} | row
         for row in numbers.group_by("arm").agg(pl.len(), *totals).to_dicts()
     }
-    arms = [arm for arm in results.trained if arm in means]
+    arms = [arm for arm in results.arms if arm in means]
     columns = {
         label(name): [amount(means[arm][name]) for arm in arms]
         for name in ("runs", *numbers.columns[1:])
@@ -41,7 +41,7 @@ def cost_part(results: Results) -> Part | None:
 
 def tuning_part(results: Results) -> Part | None:
     """Number of trials of each arm by how they ended, and the best; warns when budgets differ."""
-    studies = {arm: results.trials.filter(arm=arm) for arm in results.trained}
+    studies = {arm: results.trials.filter(arm=arm) for arm in results.arms}
     studies = {arm: trials for arm, trials in studies.items() if trials.height}
     if not studies:
         return None

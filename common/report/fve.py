@@ -1,4 +1,4 @@
-"""Squared errors of arms, averaged over seeds and readers, and FVE of them with intervals.
+"""Squared errors of arms, averaged over seeds, and FVE of them with intervals.
 
 Errors are averaged for each activation first: an interval is about documents, and the range over
 pairs is given beside it.
@@ -22,8 +22,7 @@ UNDEFINED = Interval(math.nan, math.nan, math.nan)
 BEST_LENGTH, BEYOND = 0, (1, 4)
 """The numbers of last source tokens beyond which FVE is told; beyond none of them it is FVE with
 the answer's best length."""
-TEXT_OF_SEED = ["key", "doc_id", "seed", "source"]
-"""What makes a row of an arm and a transform unique: the text, and who read it."""
+TEXT_OF_SEED = ["key", "doc_id", "seed"]
 
 
 class Scale(NamedTuple):
@@ -63,12 +62,12 @@ def scales_of(results: Results) -> dict[int, Scale]:
 
 
 def mean_errors(results: Results, source: str) -> Errors:
-    """Errors averaged over seeds and readers for each activation; rows not applied are left out."""
+    """Errors averaged over seeds for each activation; rows not applied are left out."""
     measures = ["squared_error", "cosine", "raw_squared_error"]
     measures += [scale.column for scale in scales_of(results).values()]
     frame = (
-        results.rows.filter("applied", pl.col("source").is_in(results.readers(source)))
-        .sort("transform", "arm", *TEXT_OF_SEED)
+        results.rows.filter("applied", source=source)
+        .sort("transform", "arm", "key", "seed")
         .group_by("transform", "arm", "key", "doc_id", maintain_order=True)
         .agg(pl.col(measures).mean())
     )
@@ -78,8 +77,7 @@ def mean_errors(results: Results, source: str) -> Errors:
 
 def rows_by_arm(results: Results, source: str) -> list[pl.DataFrame]:
     """The rows of each arm that has originals on this source."""
-    readers = pl.col("source").is_in(results.readers(source))
-    frames = [results.rows.filter(readers, arm=arm) for arm in results.arms]
+    frames = [results.rows.filter(source=source, arm=arm) for arm in results.arms]
     return [rows for rows in frames if ORIGINAL in rows["transform"]]
 
 

@@ -198,7 +198,6 @@ def _mean_cell(title: str, mean: Interval, beside_fve: bool) -> str:
 def _cost_columns(results: Results) -> Columns:
     """Means over seeds; parameters only where arms differ in them."""
     sizes, seconds = _means(results, "trainable_parameters"), _means(results, "train_seconds")
-    sizes = {arm: size for arm, size in sizes.items() if arm in results.arms}
     columns: Columns = {}
     if len({*sizes.values()}) > 1:
         columns["trained parameters"] = {

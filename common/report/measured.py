@@ -174,7 +174,7 @@ Measure = Fve | GainBeyond | MeanOf | Swapped | SwapShare | Auroc
 
 A new kind of measure is a class in measured.py and a function here.
 """
-OF_READERS = (Fve, Swapped)
+OF_READERS = (Fve,)
 """Measures that may be asked of each of several neutral ARs."""
 
 

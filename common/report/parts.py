@@ -81,8 +81,7 @@ def _arm_part(results: Results, source: str, rows: Sequence[ArmRow]) -> Part:
         for row in rows
     ]
     sentences = [f"Activations evaluated: {'; '.join(counts)}."]
-    readers = pl.col("source").is_in(results.readers(source))
-    lost = results.rows.filter(~pl.col("applied"), readers, transform=ORIGINAL).height
+    lost = results.rows.filter(~pl.col("applied"), source=source, transform=ORIGINAL).height
     if lost:
         sentences.append(f"Rows without an explanation to evaluate, left out: {lost}.")
     return Part(writer(source), table(cells), tuple(sentences))

@@ -9,16 +9,20 @@ COPIED, LINEAR = "own_blocks_last_", "_linear"
 map, are called `own_blocks_last_<k>` and `own_blocks_last_<k>_linear`."""
 TEXT_READERS = (LOOK_UP, "nearest_words", "tfidf_ridge", "embedding_ridge")
 """References that read an explanation, as an AR does, and are fitted in closed form."""
+KNOW_MORE = (LAST_TOKEN, "last_token_few", "next_tokens", "next_tokens_text", "nearest_text")
+"""References that know the source text, or the activation itself."""
 DRAWN = ("mean_direction", LAST_TOKEN, LOOK_UP, "own_blocks")
 """References that stand as lines in a figure, where all would hide it."""
 LEGEND = {
     "mean_direction": "always answers the mean activation",
     LAST_TOKEN: "a ridge on the embedding of the source text's true last token",
+    "last_token_few": "the same, fitted to as few activations as an AR has read texts of",
     "next_tokens": "a ridge on the target's own five likeliest next tokens",
     LOOK_UP: "linear maps of the last quoted word, the quoted next tokens and the other words of"
     " the text",
     "nearest_words": "the activation of the training text whose words are nearest",
-    "nearest_text": "the AR reads the teacher's text of the nearest training activation",
+    "nearest_text": f"`{CONTROL}`'s AR reads the teacher's text of the nearest training activation",
+    "next_tokens_text": f"`{CONTROL}`'s AR reads a list of these next tokens",
     "tfidf_ridge": "a ridge on the words of the text",
     "embedding_ridge": "a ridge on a sentence embedding of the text",
     "own_blocks": "the target's own blocks on the whole source text",
@@ -29,8 +33,7 @@ LEGEND = {
 
 def knows_more(name: str) -> bool:
     """Whether a reference knows more than the text: its source, or the activation itself."""
-    known = (LAST_TOKEN, "next_tokens", "nearest_text")
-    return name in known or name.startswith("own_blocks")
+    return name in KNOW_MORE or name.startswith("own_blocks")
 
 
 def is_copied(name: str) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.report import cost_parts, drawing, figures, main_table, page, parts
@@ -151,9 +150,8 @@ def _drawings(results: Results, measured: _Measured, own: Sequence[Drawing]) -> 
     cost = figures.cost_figure(measured.arms[main], results.runs, every) if main else None
     caption = f"FVE ({writer(main)}) against cost."
     drawn.append(Drawing("cost", caption, cost) if cost else None)
-    curves = results.curves.filter(pl.col("arm").is_in(every))
-    if curves.height:
-        figure = figures.curves_figure(curves, every)
+    if results.curves.height:
+        figure = figures.curves_figure(results.curves, every)
         drawn.append(Drawing("curves", "Training curves, a line per seed.", figure, on_page=False))
     return [one for one in drawn if one]
 

@@ -59,8 +59,9 @@ RUNS_SCHEMA = pl.Schema(
 TRIALS_SCHEMA = pl.Schema(
     {"arm": pl.String, "number": pl.Int64, "state": pl.String, "value": pl.Float64}
 )
-PARTNERS = "reader_"
-"""How the names of arms begin that only train an AR for others; they write nothing."""
+ONE_OF = f"{AV_NEUTRAL_AR}_"
+"""How sources begin that hold what one of several neutral ARs reads; `av_neutral_ar` holds the
+means of them all."""
 FAILED = "fail"
 """State of a trial that raised: another trial replaced it, so it does not count in the budget."""
 CURVES_SCHEMA = pl.Schema(
@@ -138,11 +139,6 @@ class Results(NamedTuple):
     @property
     def arms(self) -> list[str]:
         """The conditions that were trained or evaluated: control first, then as `facts["arms"]`."""
-        return [arm for arm in self.trained if not arm.startswith(PARTNERS)]
-
-    @property
-    def trained(self) -> list[str]:
-        """The arms, and those that only train an AR for others."""
         tables = (self.rows, self.runs, self.curves, self.measures)
         named = {arm for table in tables for arm in table["arm"].unique()}
         present = named - set(self.facts.get("floors", []))
@@ -151,25 +147,20 @@ class Results(NamedTuple):
 
     @property
     def sources(self) -> list[str]:
-        """The writers of the explanations that were evaluated, the teacher first.
-
-        Several neutral ARs, `av_neutral_ar_0` and so on, are one source.
-        """
-        present = {source_of(reader) for reader in self.rows["source"].unique()}
+        """The writers of the explanations that were evaluated, the teacher first."""
+        present = [one for one in self.rows["source"].unique() if not one.startswith(ONE_OF)]
         return sorted(present, key=lambda source: (source != TEACHER, source))
 
     def readers(self, source: str) -> list[str]:
-        """The values in column `source` that belong to a source: one, or each neutral AR."""
-        return sorted(one for one in self.rows["source"].unique() if source_of(one) == source)
+        """The neutral ARs of whose answers a source holds the means, if any; else the source."""
+        every = sorted(self.rows["source"].unique())
+        return [one for one in every if one.startswith(ONE_OF) and source == AV_NEUTRAL_AR] or [
+            source
+        ]
 
     def pair_of(self, seed: int) -> int:
         """The warm-started pair from which a training seed goes on."""
         return seed % self.facts["pairs"] if self.facts.get("pairs") else seed
-
-
-def source_of(reader: str) -> str:
-    """`av_neutral_ar` for `av_neutral_ar_<n>`; every other name is its own source."""
-    return AV_NEUTRAL_AR if reader.startswith(f"{AV_NEUTRAL_AR}_") else reader
 
 
 def save_results(folder: Path, results: Results) -> None:

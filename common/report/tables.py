@@ -86,8 +86,7 @@ def _arm_row(
 
 
 def _originals(results: Results, source: str) -> pl.DataFrame:
-    readers = pl.col("source").is_in(results.readers(source))
-    return results.rows.filter("applied", readers, transform=ORIGINAL).sort(TEXT_OF_SEED)
+    return results.rows.filter("applied", source=source, transform=ORIGINAL).sort(TEXT_OF_SEED)
 
 
 def _beyond_by_pair(results: Results, rows: pl.DataFrame) -> dict[int, float]:

@@ -32,8 +32,7 @@ def _against_size(
     results: Results, quotes: Means, words: Means, rows: list[ArmRow]
 ) -> list[Section]:
     """Empty unless ARs of different sizes were measured."""
-    every = {a: n for a, n in results.facts.get("ar_parameters", {}).items() if a != WARM_START}
-    sizes = {arm: size for arm, size in every.items() if arm in results.arms}
+    sizes = {a: n for a, n in results.facts.get("ar_parameters", {}).items() if a != WARM_START}
     if len(set(sizes.values())) < 2 or not quotes:
         return []
     measures = {

@@ -73,7 +73,8 @@ def error_columns(error: float, beyond: float) -> dict[str, float]:
 def read_by(fve: float, beyond: float, neutral: float, noise: float = 0.0) -> Errors:
     """Errors of unchanged texts: FVE under the own AR, and beyond tokens under all ARs."""
     errors = {(AV, "original"): (1 - fve + noise, 1 - beyond + noise)}
-    return errors | {(one, "original"): (1 - fve + noise, 1 - neutral + noise) for one in NEUTRAL}
+    readers = (AV_NEUTRAL_AR, *NEUTRAL)
+    return errors | {(one, "original"): (1 - fve + noise, 1 - neutral + noise) for one in readers}
 
 
 def statuses(verdict: Verdict, clause: str) -> dict[str, str]:

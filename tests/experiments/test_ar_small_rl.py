@@ -167,13 +167,6 @@ def test_nothing_is_measured_without_other_arms():
     assert verdict.sentence.startswith("Whether weakening the AR to any of the arms makes the AV")
 
 
-def test_an_arm_that_trains_an_ar_for_others_is_not_judged():
-    found = results()
-    reader = found.rows.filter(arm="blocks_1").with_columns(arm=pl.lit("reader_blocks_1"))
-    with_reader = found._replace(rows=pl.concat([found.rows, reader]))
-    assert RULE.judge(with_reader) == RULE.judge(found)
-
-
 def test_the_front_leaves_out_what_another_arm_beats(tmp_path):
     front, *_ = sections(results(beyond=RICHER))
     assert front.markdown.endswith("several): `blocks_1`.")
@@ -186,7 +179,6 @@ def test_the_front_leaves_out_what_another_arm_beats(tmp_path):
 def test_arms_stand_by_the_size_of_their_ar(tmp_path: Path):
     found = results()
     sizes = {"bag_of_words": 10, "control": 1000, "blocks_1": 100, "warm_start": 1000}
-    sizes |= {"reader_blocks_1": 100}
     sized = found._replace(facts=found.facts | {"ar_parameters": sizes})
     (section,) = [s for s in sections(sized) if s.title == "Against the size of the AR"]
     rows = [line.split(" | ") for line in section.markdown.splitlines() if line.startswith("| `")]

@@ -132,13 +132,15 @@ def test_a_swap_as_a_share_of_the_whole_explanation():
     assert more.by_pair == pytest.approx({0: 0.3})
 
 
+READ = {"_0": 0.8, "_1": 0.9, "_2": 1.05, "": 2.75 / 3}
+"""By what follows the name of the source: three neutral ARs, and their mean."""
 NEUTRAL = results(
     {
         key: errors
-        for number, (control, other) in enumerate([(0.8, 1.0), (0.9, 1.0), (1.05, 1.0)])
+        for end, level in READ.items()
         for key, errors in (
-            of("control", control, control, control, 1.0, source=f"{AV_NEUTRAL_AR}_{number}")
-            | of("other", other, other, other, 1.0, source=f"{AV_NEUTRAL_AR}_{number}")
+            of("control", level, level, level, 1.0, source=f"{AV_NEUTRAL_AR}{end}")
+            | of("other", 1.0, 1.0, 1.0, 1.0, source=f"{AV_NEUTRAL_AR}{end}")
         ).items()
     }
 )
@@ -167,7 +169,7 @@ def test_a_clause_may_ask_for_it_under_each_neutral_ar(each: bool, status: str):
 
 
 def test_one_neutral_ar_is_enough_to_be_each():
-    rows = NEUTRAL.rows.filter(source=f"{AV_NEUTRAL_AR}_0")
+    rows = NEUTRAL.rows.filter(source=AV_NEUTRAL_AR)
     clause = Clause(
         "c", (Contrast("control", "other"),), Fve(AV_NEUTRAL_AR), GREATER, each_reader=True
     )

@@ -177,22 +177,6 @@ def test_without_errors_beyond_tokens_fve_stands_alone(tmp_path):
     assert "best length |" not in rest
 
 
-def test_an_arm_that_only_trains_a_reader_clutters_nothing(tmp_path):
-    results = spoken_results()
-    as_reader = pl.lit("reader_small").alias("arm")
-    added = results._replace(
-        **{
-            name: pl.concat([table, table.filter(arm="frozen_ar").with_columns(as_reader)])
-            for name in ("rows", "runs", "curves")
-            for table in [getattr(results, name)]
-        }
-    )
-    page = render(added, tmp_path / "r.md", rule=load_rule("baseline"))
-    assert "reader_small" not in page
-    assert "11 runs of 7 arms" in page, "its cost counts"
-    assert details(tmp_path / "r.md").count("| `reader_small` |") == 1, "among the costs"
-
-
 def test_notes_on_training_stand_on_the_page(report, spoken):
     assert "`look_up`, which is fitted in closed form, has more FVE than" in report.read_text()
     assert "**not trained well enough**" in spoken[0]

@@ -21,11 +21,16 @@ def test_control_comes_first_and_floors_are_no_arms(results: Results):
     assert results.sources == ["teacher", "av"]
 
 
-def test_an_arm_that_trains_an_ar_for_others_is_no_condition(results: Results):
-    runs = results.runs.with_columns(arm=pl.lit("reader_small"))
-    found = results._replace(runs=pl.concat([results.runs, runs]))
-    assert found.arms == results.arms
-    assert found.trained == [*results.arms, "reader_small"]
+def test_neutral_ars_are_one_source_and_several_readers(results: Results):
+    parts = [
+        results.rows.with_columns(source=pl.lit(f"av_neutral_ar{end}")) for end in ("", "_0", "_1")
+    ]
+    found = results._replace(rows=pl.concat([results.rows, *parts]))
+    assert found.sources == ["teacher", "av", "av_neutral_ar"]
+    assert found.readers("av_neutral_ar") == ["av_neutral_ar_0", "av_neutral_ar_1"]
+    assert found.readers("av") == ["av"]
+    alone = results._replace(rows=parts[0])
+    assert alone.readers("av_neutral_ar") == ["av_neutral_ar"]
 
 
 def test_missing_file_is_named(results: Results, tmp_path):

@@ -234,13 +234,13 @@ def test_results_without_fve_have_none():
         assert "there is no variance to measure FVE against" in verdict.notes[0]
         given = found._replace(facts=found.facts | {"variance": 1.0})
         verdict = judge(given, Clause("c", TO_CONTROL, measure, GREATER))
-        assert "not measured, no `original`" in verdict.notes[0]
+        assert "not measured, `av` has no `original`" in verdict.notes[0]
     for measure in (Fve("av", beyond=1), Swapped("av", "swap_quote", 1), GainBeyond("av")):
         verdict = judge(found, Clause("c", TO_CONTROL, measure, GREATER))
         said = "not measured, nothing was measured beyond the last token."
         assert verdict.notes[0].endswith(said)
     verdict = judge(found, Clause("c", TO_CONTROL, SwapShare("av", "swap_quote"), GREATER))
-    assert "no `original`, `swap_quote` and `shuffled` was read" in verdict.notes[0]
+    assert "`av` has no `original`, `swap_quote` and `shuffled`" in verdict.notes[0]
 
 
 def test_the_sentence_has_a_phrase_for_each_outcome():

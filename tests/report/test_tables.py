@@ -311,22 +311,6 @@ def test_fve_beyond_tokens_by_hand():
     assert arm_table(results, "teacher")[0].beyond == {}
 
 
-def test_neutral_ars_are_averaged_and_paired_by_reader():
-    rows = [
-        small_results(
-            ("control", 0, key, "original", control), ("arm", 0, key, "original", arm)
-        ).rows.with_columns(source=pl.lit(f"av_neutral_ar_{reader}"))
-        for reader, control, arm in ((0, 1.0, 0.5), (1, 2.0, 1.0))
-        for key in ("a1", "b1")
-    ]
-    found = small_results()._replace(rows=pl.concat(rows))
-    assert found.sources == ["av_neutral_ar"]
-    control, arm = arm_table(found, "av_neutral_ar")
-    assert control.fve.estimate == pytest.approx(1 - 1.5 / 2)
-    assert arm.difference.estimate == pytest.approx(0.75 / 2)
-    assert (control.activations, control.pairs) == (2, pytest.approx({0: 0.25}))
-
-
 def test_seeds_of_one_pair_are_one_point():
     rows = [
         ("control", seed, key, "original", float(seed))
