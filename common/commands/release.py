@@ -1,19 +1,23 @@
 """Release a finished run: small files, and a model card with what was measured on them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.commands.card import goodness, report_of, told_by_report
 from common.commands.pair import arm_of, load_pair, round_trip, standing_with, tests_of
 from common.device import best_device
+from common.evaluation.conditions import ORIGINAL
+from common.evaluation.domains import CHUNK, POSITIONS, Domain, by_domain, own_texts
 from common.evaluation.test_set import TestSet
 from common.files import replace_text
 from common.lifecycle.check import check_current
-from common.metrics.fve import cosines, squared_errors
-from common.metrics.statistics import Interval, fve_interval
+from common.metrics.statistics import fve_interval
 from common.profile import Profile
 from common.release.released import (
     CARD,
@@ -23,9 +27,9 @@ from common.release.released import (
     save_released,
     save_standing,
 )
-from common.report.markdown import bounds, percent, plain
+from common.report.markdown import bounds, percent, plain, table
 from common.report.render import fill_template
-from common.rollout.reading import reconstruct
+from common.rollout.reading import reader_of
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
 from common.schema import AR_SFT, AV, DOC_ID, EXPLANATION, KEY, RL, SPLIT, TEXT, readings_of
@@ -41,10 +45,12 @@ def release(folder: RunFolder, out: Path, profile: Profile) -> None:
     """Write a release from a run; NlaError names what it lacks.
 
     The card's FVE, and what `nla explain` compares with, are those of the released files, read
-    back, on the test activations.
+    back, on the test activations and on other kinds of text. What else the card tells is that of
+    the run, from the experiment's collected or published results, if there are any.
     """
     arm = arm_of(folder, profile)
     check_current(arm, folder.seed)
+    belongs = report_of(folder)
     tests = tests_of(folder, arm)
     trunk = tests.trunk
     pair = load_pair(trunk, folder.path)
@@ -64,23 +70,29 @@ def release(folder: RunFolder, out: Path, profile: Profile) -> None:
     result = _test(tests, found)
     settings = profile.activations
     reads = {"min_position": settings.min_position, "max_tokens": settings.max_tokens}
-    save_standing(out, standing_with(tests, result.cosines, result.fve.estimate), reads=reads)
-    rows, resamples = round_trip(folder), profile.evaluation.resamples
-    of_run = fve_interval(rows["squared_error"].to_numpy(), rows[DOC_ID], pair.variance, resamples)
+    fve = 1 - float(result.rows["squared_error"].to_numpy().mean()) / pair.variance
+    cosines = torch.tensor(result.rows["cosine"].to_list())
+    save_standing(out, standing_with(tests, cosines, fve), reads=reads)
+    resamples, known = profile.evaluation.resamples, tests.denominators
+    both = {"these files": result.rows, "the run before factoring": round_trip(folder)}
+    measured = [goodness(name, rows, known, resamples) for name, rows in both.items()]
     card = (
         _facts(tests, folder, found.manifest)
         | _of_test(tests, result)
-        | {"release": out.name, "profile": profile.name, "fve_of_run": bounds(of_run)}
+        | _of_domains(result.domains, resamples)
+        | told_by_report(belongs)
+        | {"release": out.name, "profile": profile.name, "goodness": table(measured)}
     )
     replace_text(out / CARD, fill_template("card.md.j2", **card))
 
 
 class Result(NamedTuple):
-    """The round trip of the released files on the test activations."""
+    """The round trip of the released files on the test activations, and by domain."""
 
     texts: list[str]
-    cosines: Float[Tensor, " rows"]
-    fve: Interval
+    rows: pl.DataFrame
+    """As those of a run, in the order of the test's table."""
+    domains: dict[str, Domain]
 
 
 def _spoken(tests: TestSet, folder: RunFolder) -> Spoken:
@@ -94,28 +106,43 @@ def _spoken(tests: TestSet, folder: RunFolder) -> Spoken:
 
 
 def _test(tests: TestSet, found: Released) -> Result:
-    profile, table = tests.profile, tests.table
-    precision, variance = profile.trainer.precision, found.manifest["variance"]
+    profile = tests.profile
+    precision = profile.trainer.precision
     for model in (found.verbalizer, found.reconstructor):
         model.to(best_device())
-    inputs, vectors = tests.trunk.inputs[tests.keys], tests.judge.activations
-    greedy = profile.rollout.replace(temperature=0.0)
-    texts = sample_explanations(found.verbalizer, inputs, greedy, precision=precision)
-    size, readings = profile.evaluation.batch_size, readings_of(texts)
-    read = reconstruct(found.reconstructor, readings, size, precision)
-    errors = squared_errors(read, vectors).numpy()
-    fve = fve_interval(errors, table[DOC_ID].to_list(), variance, profile.evaluation.resamples)
-    return Result(texts, cosines(read, vectors), fve)
+    greedy, inputs = profile.rollout.replace(temperature=0.0), tests.trunk.inputs
+
+    def write(activations: Float[Tensor, "rows d_model"]) -> list[str]:
+        return sample_explanations(found.verbalizer, activations, greedy, precision=precision)
+
+    keys = tests.keys, tests.dev[KEY].to_list()
+    texts, dev = (write(inputs[asked]) for asked in keys)
+    read = reader_of(found.reconstructor, profile)
+    rows = tests.judge.rows(read, {ORIGINAL: [*texts]}, AV, dev=dev)
+    return Result(texts, rows, by_domain(tests.trunk, own_texts(tests.trunk), write, read))
+
+
+def _of_domains(domains: Mapping[str, Domain], resamples: int) -> dict[str, Any]:
+    """The table of kinds of text."""
+    rows = [
+        {
+            "texts": name,
+            "FVE": bounds(fve_interval(one.errors, one.chunks, one.variance, resamples)),
+            "activations": str(len(one.chunks)),
+        }
+        for name, one in domains.items()
+        if len({*one.chunks}) > 1
+    ]
+    return {"domains": table(rows), "domain_positions": POSITIONS, "domain_chunk": CHUNK}
 
 
 def _of_test(tests: TestSet, result: Result) -> dict[str, Any]:
     """The test results for the card, and some examples."""
-    table = tests.table
-    shown = list(zip(table[TEXT], result.texts, result.cosines.tolist(), strict=True))
+    held_out = tests.table
+    shown = list(zip(held_out[TEXT], result.texts, result.rows["cosine"], strict=True))
     return {
-        "fve": bounds(result.fve),
-        "activations": table.height,
-        "documents": table[DOC_ID].n_unique(),
+        "activations": held_out.height,
+        "documents": held_out[DOC_ID].n_unique(),
         "examples": [
             {"source": plain(source[-SOURCE_CHARACTERS:]), "text": plain(text), "cosine": cosine}
             for source, text, cosine in shown[:: max(1, len(shown) // EXAMPLES)][:EXAMPLES]

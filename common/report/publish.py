@@ -35,6 +35,15 @@ def report_results(profile: str, experiment: str) -> Results:
     return exact(load_results(published, experiment, remedy))
 
 
+def known_results(profile: str, experiment: str) -> Results | None:
+    """The collected results, else the published ones; None without either. Nothing is written."""
+    collected = results_folder(profile, experiment)
+    if collected.exists():
+        return load_results(collected)
+    published = published_folder(report_file(profile, experiment))
+    return exact(load_results(published, experiment)) if published.exists() else None
+
+
 def compact(results: Results) -> Results:
     """The same numbers in fewer bytes, without numbers that no report reads."""
     original = pl.when(pl.col("transform") == ORIGINAL)

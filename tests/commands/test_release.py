@@ -23,6 +23,8 @@ def test_a_run_is_released_and_explains(
     release(named_run(two_steps.name, run), folder, two_steps)
     card = (folder / "README.md").read_text()
     assert "| these files |" in card
+    assert "| prose of the corpus, test documents |" in card
+    assert "this report" not in card, "nothing is collected"
     assert f"--ar {folder}" in card
     explain_text("The quiet river crosses the plain. " * 4, -1, folder, two_steps)
     told = capsys.readouterr().out
