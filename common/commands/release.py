@@ -32,7 +32,7 @@ from common.report.render import fill_template
 from common.rollout.reading import reader_of
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
-from common.schema import AR_SFT, AV, DOC_ID, EXPLANATION, KEY, RL, SPLIT, TEXT, readings_of
+from common.schema import AR_SFT, AV, DOC_ID, EXPLANATION, KEY, RL, SPLIT, TEXT
 from common.tracking.note import commit_of
 
 EXAMPLES, SOURCE_CHARACTERS = 5, 200
