@@ -8,20 +8,25 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from common.data.offline_teacher import PHRASES
+from common.data import offline_teacher, unquoted
 from common.metrics.quotes import Spans, quotations
 
-QUOTE, NEXT, TOPIC, SYNTAX, OTHER = "quote", "next", "topic", "syntax", "other"
+QUOTE, END, NEXT, TOPIC = "quote", "end", "next", "topic"
+SYNTAX, OTHER = "syntax", "other"
 
-FORMATS: tuple[Mapping[str, Sequence[str]], ...] = (PHRASES,)
+FORMATS: tuple[Mapping[str, Sequence[str]], ...] = (
+    offline_teacher.PHRASES,
+    unquoted.PHRASES,
+)
 """Phrases of the offline formats, by name."""
 KINDS = {
     "quote": QUOTE,
+    **dict.fromkeys(("end", "end_behind"), END),
     **dict.fromkeys(("surely", "probably", "perhaps", "open", "guess"), NEXT),
     **dict.fromkeys(("topic", "subject", "salient"), TOPIC),
     "syntax": SYNTAX,
 }
-"""Name of phrases in `FORMATS` → kind of the statements that they make."""
+"""Name of phrases in `FORMATS` → kind of the statements that they make; `END` describes words."""
 
 _FIELD = re.compile(r"\{(\w+)\}")
 _NEXT_TOKEN = r'(?:"[^"]*"|[^"]{1,16}?)'

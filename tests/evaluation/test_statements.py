@@ -16,6 +16,8 @@ WORDS = {
     "first": '"second"',
     "second": "a line break",
     "third": '"."',
+    "last": "a noun like river, five letters",
+    "before": "a preposition",
     "topic": "biology and health",
     "subject": "St. Louis, Town (pop. 300) by A. B. Smith",
     "words": "river, bridge, arch",
@@ -28,15 +30,19 @@ PHRASES = [
     for name, templates in phrases.items()
     for phrase in templates
 ]
-"""Each phrase of the offline teacher, its fields filled, with its kind."""
+"""Each phrase of the offline formats, its fields filled, with its kind."""
 
 
 def kinds(text: str) -> list[tuple[str, str]]:
     return [(kind, text[start:end]) for kind, start, end in outline(text).statements]
 
 
+def test_every_phrase_of_an_offline_format_has_a_name_with_a_kind():
+    assert {name for phrases in FORMATS for name in phrases} == KINDS.keys()
+
+
 @pytest.mark.parametrize("phrase", PHRASES)
-def test_every_phrase_of_the_offline_teacher_is_known(phrase: tuple[str, str]):
+def test_every_phrase_of_the_offline_formats_is_known(phrase: tuple[str, str]):
     before, after = (QUOTE, 'Ends with "It is".'), (SYNTAX, "Here after a name, first sentence.")
     text = f"{before[1]} {phrase[1]} {after[1]}"
     assert kinds(text) == [before, phrase, after]
