@@ -37,7 +37,7 @@ COUNTS = (1, 2, 4, 8, 16)
 MOST_ROWS = 3000
 """Training activations to which a linear map after the target's blocks is fitted: reading all
 would take longer than all else here, and gain little."""
-LAST_TOKEN, NEXT = "last_token", "next_tokens"
+LAST_TOKEN, NEXT, OWN_BLOCKS = "last_token", "next_tokens", "own_blocks"
 BASES = {1: LAST_TOKEN, 4: "own_blocks_last_4_linear"}
 """Number of last tokens that are known → the best reader of them: the bases of FVE beyond them."""
 
@@ -46,7 +46,8 @@ def tails(trunk: Trunk) -> tuple[pl.DataFrame, dict[str, int]]:
     """Every reader's answers for the dev and test activations, and the rows each was fitted to.
 
     Columns key, split and one vector of each reader: `last_token`, `next_tokens` (where the
-    activations' table has them), `own_blocks_last_<k>`, `own_blocks_last_<k>_linear`.
+    activations' table has them), `own_blocks_last_<k>`, `own_blocks_last_<k>_linear`, and, from all
+    tokens, `own_blocks`, the ceiling.
     """
     columns = [KEY, DOC_ID, SPLIT, TOKEN_IDS, NEXT_TOKENS, NEXT_PROBS]
     table = trunk.activations(columns=columns)
@@ -62,11 +63,14 @@ def tails(trunk: Trunk) -> tuple[pl.DataFrame, dict[str, int]]:
     }
     rows = dict.fromkeys(features, training.height)
     some = _some(training)
-    for count, (states, learned) in _own_states(trunk, [asked, some]).items():
-        name = f"own_blocks_last_{count}"
+    low = trunk.profile.activations.precision == "bfloat16"
+    whole = own_blocks(trunk.target, trunk.layer, asked[TOKEN_IDS].to_list(), low)
+    for count, (states, learned) in _own_states(trunk, [asked, some], low).items():
+        name = f"{OWN_BLOCKS}_last_{count}"
         read = fitted(trunk, some, normalize(learned))
         answers |= {name: normalize(states), f"{name}_linear": read(normalize(states))}
         rows |= {f"{name}_linear": some.height}
+    answers[OWN_BLOCKS] = normalize(whole)
     shape = pl.Array(pl.Float16, trunk.mean.shape[0])
     series = [pl.Series(name, found.half().numpy(), dtype=shape) for name, found in answers.items()]
     return asked.select(KEY, SPLIT).with_columns(series), rows
@@ -146,12 +150,11 @@ def _some(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _own_states(
-    trunk: Trunk, tables: Sequence[pl.DataFrame]
+    trunk: Trunk, tables: Sequence[pl.DataFrame], low: bool
 ) -> dict[int, list[Float[Tensor, "_rows d_model"]]]:
     """{number of last tokens: the own blocks' state for each table's rows}; all read at once."""
     ids = [ids for table in tables for ids in table[TOKEN_IDS].to_list()]
     windows = [row for count in COUNTS for row in last_tokens(trunk.target, ids, count)]
-    low = trunk.profile.activations.precision == "bfloat16"
     states = own_blocks(trunk.target, trunk.layer, windows, low).split(len(ids))
     heights = [table.height for table in tables]
     return {count: [*part.split(heights)] for count, part in zip(COUNTS, states, strict=True)}

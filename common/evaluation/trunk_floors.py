@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from common.data.batches import Example
-from common.device import best_device
 from common.evaluation.conditions import ORIGINAL
 from common.evaluation.embedder import Embedder
 from common.evaluation.floors import (
@@ -21,16 +20,14 @@ from common.evaluation.floors import (
 from common.evaluation.last_tokens import Answers, last_token_features
 from common.evaluation.look_up import look_up
 from common.evaluation.nearest import nearest_words
-from common.evaluation.own_blocks import own_blocks
 from common.evaluation.test_set import TestSet, Texts
 from common.evaluation.word_vectors import WordVectors
 from common.manifest import digest_of
-from common.schema import DEV, DOC_ID, KEY, TEST, TOKEN_IDS, Reader
+from common.schema import DOC_ID, KEY, TOKEN_IDS, Reader
 from common.trunk.artefacts import Trunk
 
 LAST_TOKEN_FEW = "last_token_few"
 """`last_token` fitted to no more activations than those whose explanations an AR has read."""
-OWN_BLOCKS = "own_blocks"
 
 
 class References(NamedTuple):
@@ -46,15 +43,15 @@ class References(NamedTuple):
 def fit_references(tests: TestSet, examples: list[Example]) -> References:
     """Readers of explanations, fitted to some, and readers of the source.
 
-    The latter are those of stage `last_tokens`, `last_token` fitted to the activations of these
-    explanations alone, and the ceiling.
+    The latter are those of stage `last_tokens`, with the ceiling, and `last_token` fitted to the
+    activations of these explanations alone.
     """
     of_texts = fit_floors(tests.trunk, examples)
     keys = sorted({example.key for example in examples})
     few = fit_all({LAST_TOKEN_FEW: lambda: _last_token_few(tests, keys)})
     of_sources = {name: tests.tails.reader(name) for name in tests.tails.vectors}
-    of_sources |= {**few.readers, OWN_BLOCKS: _ceiling(tests)}
-    return References(of_texts.readers, of_sources, of_texts.missing | few.missing)
+    missing = of_texts.missing | few.missing
+    return References(of_texts.readers, of_sources | few.readers, missing)
 
 
 def fit_floors(trunk: Trunk, examples: list[Example]) -> Floors:
@@ -119,13 +116,3 @@ def _last_token_few(tests: TestSet, keys: list[str]) -> Reader:
     asked = rows.filter(pl.col(KEY).is_in([*tests.keys, *tests.dev[KEY]]))
     answers = read(last_token_features(vectors, asked))
     return Answers.of(asked[KEY].to_list(), {LAST_TOKEN_FEW: answers}).reader(LAST_TOKEN_FEW)
-
-
-def _ceiling(tests: TestSet) -> Reader:
-    """The target's own first blocks on the whole source text."""
-    trunk = tests.trunk
-    trunk.target.model.to(best_device())
-    asked = trunk.activations([DEV, TEST], [KEY, TOKEN_IDS])
-    low = trunk.profile.activations.precision == "bfloat16"
-    states = own_blocks(trunk.target, trunk.layer, asked[TOKEN_IDS].to_list(), low)
-    return Answers.of(asked[KEY].to_list(), {OWN_BLOCKS: states}).reader(OWN_BLOCKS)

@@ -29,13 +29,15 @@ from tests.families import tiny_family
 
 BLOCKS = {f"own_blocks_last_{count}{kind}" for count in COUNTS for kind in ("", "_linear")}
 
+READERS = {"last_token", "next_tokens", "own_blocks"} | BLOCKS
+
 
 def test_every_dev_and_test_activation_is_answered_by_every_reader(trunk: Trunk):
     table = trunk.last_tokens
     asked = trunk.activations([DEV, TEST], [KEY, SPLIT])
     assert table.select(KEY, SPLIT).sort(KEY).equals(asked.sort(KEY))
-    assert set(table.columns) == {KEY, SPLIT, "last_token", "next_tokens"} | BLOCKS
-    for name in {"last_token", "next_tokens"} | BLOCKS:
+    assert set(table.columns) == {KEY, SPLIT} | READERS
+    for name in READERS:
         assert table.schema[name] == pl.Array(pl.Float16, 64)
     rows = read_manifest(trunk.places.last_tokens, "last_tokens")["fitted_to"]
     assert rows["last_token"] == rows["own_blocks_last_4_linear"] == len(trunk.training_activations)
@@ -50,6 +52,7 @@ def test_more_tokens_tell_more_and_all_in_units_of_directions(trunk: Trunk):
         scores[name] = fve(errors, variance(truth, trunk.mean))
     raw = [scores[f"own_blocks_last_{count}"] for count in COUNTS]
     assert max(raw[:-1]) < raw[-1], "random blocks forget little"
+    assert scores["own_blocks"] > 0.999
     for count in COUNTS:
         own = answers.for_keys(f"own_blocks_last_{count}", keys)
         assert torch.allclose(own.norm(dim=1), torch.full((len(keys),), 8.0), atol=0.01)

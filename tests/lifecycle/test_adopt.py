@@ -83,6 +83,7 @@ def test_what_the_runs_stand_on_is_stamped_too(golden: list[str], newer: Any, tw
     choice = choose_trunk(two_steps)
     places = choice.places
     tables = [places.av_text(0), places.av_text(1), places.floors(0), places.floors(1)]
+    tables.append(places.last_tokens)
     before = {file: json.loads(manifest_file(file).read_text()) for file in tables}
     newer()
     stamped = adopt([reader(two_steps)], REASON)
