@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from common.arms.reconstructor import ReconstructorArm
-from common.config import Config
+from common.config_base import Config
 from common.errors import NlaError
 from common.evaluation.ridge import ridge_by_document
 from common.metrics.fve import normalize

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("common", "ar_variants", "decomposition", "experiments")
 NO_NUMBERS = {
     "common.config": "settings: each run keeps the values that it was made with",
+    "common.config_base": "settings",
     "common.config_file": "settings",
     "common.params": "settings",
     "common.profile": "settings",

@@ -1,35 +1,12 @@
 """Typed, frozen settings of every part; a profile (common/profile.py) holds one of each."""
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from common.config_base import Config
 from common.manifest import digest_of
-
-ConfigT = TypeVar("ConfigT", bound="Config")
-
-
-class Config(BaseModel):
-    """Frozen settings; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    operational: ClassVar[frozenset[str]] = frozenset()
-    """Keys that change how fast a result is made, but not the result."""
-
-    def decisive(self) -> dict[str, Any]:
-        """All values but those of operational keys."""
-        return self.model_dump(mode="json", exclude={*self.operational})
-
-    def digest(self) -> str:
-        """12 hex digits that change when any value changes, except those of operational keys."""
-        return digest_of(self.decisive())
-
-    def replace(self: ConfigT, **values: object) -> ConfigT:
-        """A validated copy with some values changed."""
-        return type(self).model_validate(self.model_dump() | values)
-
 
 SPLIT_NAMES = ("av_sft", "ar_sft", "rl", "dev", "test")
 """`SPLITS` of common/schema.py, which is not read here because it imports torch."""
@@ -64,13 +41,9 @@ class CorpusConfig(Config):
     `package:<name>==<version>/<path>`."""
     sha256: str | None = None
     min_characters: int = Field(default=200, ge=0)
-    fractions: dict[Split, float] = {
-        "av_sft": 0.22,
-        "ar_sft": 0.22,
-        "rl": 0.46,
-        "dev": 0.04,
-        "test": 0.06,
-    }
+    fractions: dict[Split, float] = Field(
+        default={"av_sft": 0.22, "ar_sft": 0.22, "rl": 0.46, "dev": 0.04, "test": 0.06}
+    )
     """Share of the documents in each split (sums to 1)."""
 
 
@@ -79,7 +52,7 @@ class ActivationsConfig(Config):
 
     layers: tuple[int, ...] = ()
     """Blocks after which the residual stream is read, the main one first. Empty: 2/3 depth."""
-    documents: dict[Split, int] = {}
+    documents: dict[Split, int] = Field(default_factory=dict)
     """Maximum number of documents per split; a split that is not named is used whole."""
     positions_per_document: int = Field(default=2, ge=1)
     min_position: int = Field(default=16, ge=1)

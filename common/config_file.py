@@ -8,7 +8,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from common.config import Config, ConfigT
+from common.config_base import Config, ConfigT
 from common.errors import NlaError
 
 MISSING, UNKNOWN = "missing", "extra_forbidden"

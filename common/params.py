@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from common.config import ARConfig, AVConfig, Config, RLConfig
+from common.config import ARConfig, AVConfig, RLConfig
+from common.config_base import Config
 from common.config_file import load_config
 from common.errors import NlaError
 from common.paths import EXPERIMENTS

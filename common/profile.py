@@ -9,7 +9,6 @@ from common.config import (
     ActivationsConfig,
     ARConfig,
     AVConfig,
-    Config,
     CorpusConfig,
     EvaluationConfig,
     RLConfig,
@@ -19,6 +18,7 @@ from common.config import (
     TrainerConfig,
     TuningConfig,
 )
+from common.config_base import Config
 from common.config_file import load_config
 from common.errors import NlaError
 from common.files import replace_text

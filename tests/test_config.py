@@ -5,7 +5,8 @@ import yaml
 from pydantic import ValidationError
 
 from common import profile
-from common.config import SPLIT_NAMES, AVConfig, Config
+from common.config import SPLIT_NAMES, AVConfig
+from common.config_base import Config
 from common.config_file import load_config
 from common.errors import NlaError
 from common.paths import PROFILES

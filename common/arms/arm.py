@@ -13,7 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import polars as pl
 
-from common.config import Config, TrainingConfig
+from common.config import TrainingConfig
+from common.config_base import Config
 from common.errors import NlaError
 from common.params import SearchSpace
 from common.paths import run_folder

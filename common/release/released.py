@@ -20,6 +20,7 @@ from common.release.deltas import Deltas, apply, factor
 from common.release.sensitivity import sensitivities
 from common.schema import readings_of
 from common.target.load import Target
+from decomposition.protocol import Decomposition
 from decomposition.repeat import Repeat
 from decomposition.single import Single
 
@@ -74,17 +75,9 @@ def save_released(
         kind = type(reconstructor).__name__
         remedy = "release a run whose AR is made of the target's blocks"
         raise NlaError(f"an AR of the kind {kind}", where=folder, remedy=remedy)
-    decomposition = verbalizer.decomposition
-    if decomposition.window > 1:
-        what = f"an AV that reads the activations of {decomposition.window} positions"
-        remedy = "release a run of a trunk without activations.window"
-        raise NlaError(what, where=folder, remedy=remedy)
-    if type(decomposition) not in (Single, Repeat):
-        kind = type(decomposition).__name__
-        remedy = "release a run whose AV has the same vector in every slot"
-        raise NlaError(f"an AV with the decomposition {kind}", where=folder, remedy=remedy)
+    _check_decomposition(verbalizer.decomposition, folder)
     writes = {name: getattr(verbalizer.config, name) for name in WRITES}
-    writes["slots"] = decomposition.slots
+    writes["slots"] = verbalizer.decomposition.slots
     reads = {
         "blocks": len(reconstructor.decoder.layers),
         "max_explanation_tokens": reconstructor.max_explanation_tokens,
@@ -110,6 +103,19 @@ def save_released(
         **facts,
     )
     return pairs
+
+
+def _check_decomposition(decomposition: Decomposition, folder: Path) -> None:
+    """NlaError for what a manifest of a release could not describe."""
+    what, remedy = "", ""
+    if decomposition.window > 1:
+        what = f"an AV that reads the activations of {decomposition.window} positions"
+        remedy = "release a run of a trunk without activations.window"
+    elif type(decomposition) not in (Single, Repeat):
+        what = f"an AV with the decomposition {type(decomposition).__name__}"
+        remedy = "release a run whose AV has the same vector in every slot"
+    if what:
+        raise NlaError(what, where=folder, remedy=remedy)
 
 
 def _write(folder: Path, pairs: dict[str, Deltas], **facts: Any) -> None:

@@ -32,7 +32,7 @@ COLORS = [
 ]  # fmt: skip
 """Colours of arms, also for most colour-blind readers, and none near the control's grey."""
 MARKERS = "sD^vPX*"
-SALT = 16
+SALT = 60
 """Seed; when it was chosen, no two arms of one experiment drew the same colour."""
 STYLE: dict[Any, Any] = {
     **sns.axes_style("whitegrid", {"axes.edgecolor": "0.6", "grid.color": "0.92"}),

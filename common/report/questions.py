@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common.config import Config
+from common.config_base import Config
 from common.config_file import load_config
 
 FILE = "questions.yaml"

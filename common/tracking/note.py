@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Literal
 
-from common.config import Config
+from common.config_base import Config
 from common.errors import NlaError
 from common.files import replace_text
 from common.manifest import read_json

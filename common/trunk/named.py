@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from common.config import Config
+from common.config_base import Config
 from common.config_file import validated
 from common.errors import NlaError
 from common.params import load_params

@@ -12,7 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from common.config import Config
+from common.config_base import Config
 from common.errors import NlaError
 from common.manifest import digest_of
 from common.params import SearchSpace

@@ -17,7 +17,8 @@ from common.arms.neutral import NeutralAR
 from common.arms.partner import Partner, finished, warm_started
 from common.arms.policy import PolicyArm
 from common.arms.reconstructor import WarmStartAR
-from common.config import Config, RLConfig
+from common.config import RLConfig
+from common.config_base import Config
 from common.experiment import Experiment
 
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from common.arms.neutral import NeutralAR
 from common.arms.policy import PolicyArm
-from common.config import Config, RLConfig
+from common.config import RLConfig
+from common.config_base import Config
 from common.experiment import Experiment
 
 PUBLISHED = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.arms.reconstructor import ReconstructorArm, load_ar, warm_start_ar
-from common.config import Config
+from common.config_base import Config
 from common.errors import NlaError
 from common.evaluation.test_set import TestSet
 from common.lifecycle.check import check_current
