@@ -18,7 +18,7 @@ from common.data.offline_teacher import MAX_TOKENS, compose
 from common.data.unquoted import PHRASES, End, Unquoted
 from common.data.word_classes import GLOSSES, last_pieces, length
 from common.errors import NlaError
-from common.evaluation.statements import NEXT, OTHER, outline
+from common.evaluation.statements import END, NEXT, outline
 from common.paths import TrunkPlaces
 from common.schema import DESCRIPTION, DOC_ID, NEXT_PROBS, NEXT_TOKENS, POSITION, TEXT, TITLE, TOPIC
 from common.target.text import encode
@@ -167,7 +167,7 @@ class TestUnquoted:
         for one in rows[::5]:
             found = outline(write(one, write.words.tokenizer))
             assert found.quotations == [], found.text
-            assert found.statements[0].kind == OTHER, found.text
+            assert found.statements[0].kind == END, found.text
             assert found.of_kind(NEXT), found.text
 
     def test_it_is_as_long_as_a_teacher_that_quotes_and_says_as_much(
