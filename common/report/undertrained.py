@@ -88,8 +88,8 @@ def _last_token_note(results: Results, source: str) -> list[str]:
     found = beaten(results, source, LAST_TOKEN, results.arms)
     if not found:
         return []
-    words = "its words tell" if len(found) == 1 else "their words tell"
+    words = "its words" if len(found) == 1 else "their words"
     return [
         f"{code(LAST_TOKEN)}, which knows the true last token and nothing else, has more FVE than"
-        f" {listed([*found])}: {words} less than that one token."
+        f" {listed([*found])}: what is read from {words} is less than this one token tells."
     ]

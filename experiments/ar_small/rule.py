@@ -73,11 +73,11 @@ def _of_size(source: str) -> tuple[Clause, ...]:
             pairs=Pairs.SHARED,
             given=given,
             phrases=Phrases(
-                f"of {texts} an AR cut down to {{last}} reads beyond the last token what the"
-                f" control reads, less {MARGIN} at most",
-                f"of {texts} no AR of fewer blocks is shown to read as much beyond the last token"
+                f"an AR cut down to {{last}} reads as much of {texts} beyond the last token as the"
+                f" control, within {MARGIN}",
+                f"no AR of fewer blocks is shown to read as much of {texts} beyond the last token"
                 " as the control",
-                f"of {texts} every AR of fewer blocks reads less beyond the last token",
+                f"every AR of fewer blocks reads less of {texts} beyond the last token",
             ),
         ),
         Clause(
@@ -88,9 +88,9 @@ def _of_size(source: str) -> tuple[Clause, ...]:
             pairs=Pairs.SHARED,
             given=given,
             phrases=Phrases(
-                "an AR made small in another way, {arms}, does",
-                "no AR made small in another way is shown to",
-                "each AR made small in another way reads less",
+                f"an AR made small in another way ({{arms}}) reads as much of {texts}",
+                f"no AR made small in another way is shown to read as much of {texts}",
+                f"each AR made small in another way reads less of {texts}",
             ),
             remark="Each is a question of its own." * (source == "av"),
         ),
@@ -137,7 +137,7 @@ RULE = Rule(
     clauses=(
         *_of_size("av"),
         *_of_size("teacher"),
-        *(_uses(source, part) for part in (LAST_WORD, THE_REST) for source in TEXTS),
+        *(_uses("av", part) for part in (LAST_WORD, THE_REST)),
         *(_leans(source, part) for part in (LAST_WORD, THE_REST) for source in TEXTS),
     ),
 )

@@ -99,8 +99,8 @@ def test_the_smallest_arm_within_the_margin_is_named():
     found = RULE.judge(results(beyond={"blocks_4": 0.29, "blocks_1": 0.285}))
     assert statuses(found, FEWER_BLOCKS) == {"blocks_4": SHOWN, "blocks_1": SHOWN}
     assert found.sentence.startswith(
-        "Of AV text an AR cut down to `blocks_1` reads beyond the last token what the control"
-        " reads, less 0.02 at most;"
+        "An AR cut down to `blocks_1` reads as much of AV text beyond the last token as the"
+        " control, within 0.02;"
     )
     assert found.key == row_of(found, FEWER_BLOCKS, "blocks_1")
     assert found.key.difference
@@ -119,7 +119,7 @@ def test_arms_below_the_first_that_fails_are_not_tested():
     untested = f"*{FEWER_BLOCKS}*, `blocks_1` - `control`: not shown, not tested after `blocks_4`."
     assert untested in notes(found)
     assert RULE.judge(found).sentence.startswith(
-        "Of AV text no AR of fewer blocks is shown to read"
+        "No AR of fewer blocks is shown to read as much of AV"
     )
 
 

@@ -71,10 +71,10 @@ def test_words_that_tell_less_than_the_last_token():
     told = training_notes(found("last_token", 1.2, control=1.0, other=1.4), [AV])
     assert told == [
         "`last_token`, which knows the true last token and nothing else, has more FVE than `other`:"
-        " its words tell less than that one token."
+        " what is read from its words is less than this one token tells."
     ]
     (both,) = training_notes(found("last_token", 0.5, control=1.0, other=1.4), [AV])
-    assert "more FVE than `control` and `other`: their words tell less" in both
+    assert "more FVE than `control` and `other`: what is read from their words is less" in both
 
 
 def test_too_few_documents_say_nothing():
