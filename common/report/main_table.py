@@ -196,10 +196,10 @@ def _mean_cell(title: str, mean: Interval, beside_fve: bool) -> str:
 
 
 def _cost_columns(results: Results) -> Columns:
-    """Means over seeds; parameters only where arms differ in them."""
+    """Means over seeds; parameters only where ARs are compared that differ in them."""
     sizes, seconds = _means(results, "trainable_parameters"), _means(results, "train_seconds")
     columns: Columns = {}
-    if len({*sizes.values()}) > 1:
+    if len({*sizes.values()}) > 1 and not results.has_own_texts:
         columns["trained parameters"] = {
             arm: f"{size / MILLION:.1f} M" if size >= MILLION else amount(round(size))
             for arm, size in sizes.items()

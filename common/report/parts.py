@@ -149,7 +149,7 @@ def swap_part(source: str, rows: Sequence[SwapRow]) -> Part:
 
     And, in sentences, how many explanations have such a part.
     """
-    arms = dict.fromkeys(row.arm for row in rows)
+    arms = dict.fromkeys(row.arm for row in rows if not math.isnan(row.loss.estimate))
     cells: list[dict[str, str]] = [{"arm": code(arm)} for arm in arms]
     for arm, line in zip(arms, cells, strict=True):
         for row in rows:

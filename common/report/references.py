@@ -16,13 +16,13 @@ DRAWN = ("mean_direction", LAST_TOKEN, LOOK_UP, "own_blocks")
 LEGEND = {
     "mean_direction": "always answers the mean activation",
     LAST_TOKEN: "a ridge on the embedding of the source text's true last token",
-    "last_token_few": "the same, fitted to as few activations as an AR has read texts of",
+    "last_token_few": f"`{LAST_TOKEN}`, fitted to no more activations than an AR has read texts of",
     "next_tokens": "a ridge on the target's own five likeliest next tokens",
     LOOK_UP: "linear maps of the last quoted word, the quoted next tokens and the other words of"
     " the text",
     "nearest_words": "the activation of the training text whose words are nearest",
     "nearest_text": f"`{CONTROL}`'s AR reads the teacher's text of the nearest training activation",
-    "next_tokens_text": f"`{CONTROL}`'s AR reads a list of these next tokens",
+    "next_tokens_text": f"`{CONTROL}`'s AR reads a list of the target's five likeliest next tokens",
     "tfidf_ridge": "a ridge on the words of the text",
     "embedding_ridge": "a ridge on a sentence embedding of the text",
     "own_blocks": "the target's own blocks on the whole source text",

@@ -13,6 +13,7 @@ from common.report.verdict import NOT_MEASURED, OTHER_WAY, SHOWN, Finding
 from common.report.wording import joined, listed
 
 ANY_ARM = "any of the arms"
+NO_ARM = "the results hold no arm to speak of"
 
 
 def verdict_sentence(outcomes: Sequence[Outcome]) -> str:
@@ -36,9 +37,11 @@ def key_finding(outcome: Outcome) -> Finding:
 def verdict_notes(outcomes: Sequence[Outcome], results: Results, collapsed: set[str]) -> list[str]:
     """Notes on what sentence and table leave open, a sentence each."""
     stopped = results.facts.get("stopped_early", {})
+    shared = _shared_reasons(outcomes)
     return [
         *_collapse_note(collapsed),
-        *(note for one in outcomes for note in _notes_of(one)),
+        *(note for one in outcomes for note in _notes_of(one, [*shared])),
+        *(f"Not measured, {why}: {joined(clauses)}." for why, clauses in shared.items()),
         *(_least_note(one, results) for one in outcomes if _is_at_least(one, results)),
         *_pairs_note(outcomes),
         *(f"{code(run)} was stopped early: {reason}." for run, reason in stopped.items()),
@@ -58,12 +61,28 @@ def _phrase(outcome: Outcome) -> str:
     return phrases.not_shown
 
 
-def _notes_of(outcome: Outcome) -> list[str]:
-    """Descriptive figures, and the reasons, each with the contrasts that share it."""
+def _shared_reasons(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
+    """{reason: clauses} of what several clauses could not measure, to be told once."""
+    found: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        statuses = {one.status for one in outcome.judged} or {NOT_MEASURED}
+        reasons = {one.reason for one in outcome.judged} or {NO_ARM}
+        if statuses == {NOT_MEASURED} and len(reasons) == 1 and "" not in reasons:
+            found.setdefault(reasons.pop(), []).append(f"*{outcome.clause.name}*")
+    return {reason: clauses for reason, clauses in found.items() if len(clauses) > 1}
+
+
+def _notes_of(outcome: Outcome, told: Sequence[str]) -> list[str]:
+    """Descriptive figures, and the reasons, each with the contrasts that share it.
+
+    Those of `told` are left to another note.
+    """
     name = f"*{outcome.clause.name}*"
     if not outcome.judged:
-        return [f"{name}: {NOT_MEASURED}, the results hold no arm that it speaks of."]
+        return [] if NO_ARM in told else [f"{name}: {NOT_MEASURED}, {NO_ARM}."]
     reasons = list(dict.fromkeys(one.reason for one in outcome.judged if one.reason))
+    if {*reasons} <= {*told} and {one.status for one in outcome.judged} == {NOT_MEASURED}:
+        return []
     notes = [_reason_note(outcome, reason) for reason in reasons]
     if outcome.clause.is_descriptive:
         figures = [f"{one.words} {one.figure}" for one in outcome.judged if one.gain]

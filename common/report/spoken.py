@@ -18,7 +18,7 @@ FORM = ("tokens", "quote_share", "unpaired_marks", "longest_run", "invented")
 """Measures of the texts that stand in one table."""
 SUFFIX, EXCESS = "suffix_", "suffix_excess_"
 """What precedes the number of words in the names of measures."""
-COPIED_WORDS = {1: "last word", 2: "last two", 3: "last three", 4: "last four"}
+COPIED_WORDS = {1: "last word", 2: "last two words", 3: "last three words", 4: "last four words"}
 OF_TEXTS = (*FORM, *(f"{start}{k}" for start in (SUFFIX, EXCESS) for k in COPIED_WORDS))
 BEST = "best_of_"
 """What precedes n in the names of measures."""

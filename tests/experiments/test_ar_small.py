@@ -191,7 +191,7 @@ def test_without_floors_nothing_is_measured_about_size():
     found = results()
     bare = found._replace(rows=found.rows.filter(~pl.col("arm").is_in(found.floors[:2])))
     assert SHOWN not in size(bare).values()
-    assert "not measured, no floor was measured." in notes(bare)
+    assert "Not measured, no floor was measured: *An AR is trained well" in notes(bare)
 
 
 def test_both_kinds_of_text_are_asked():

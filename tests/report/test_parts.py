@@ -114,4 +114,4 @@ def test_a_swap_is_told_with_its_share_and_how_many_it_is_of(results: Results):
     apart = swap_part("teacher", [rows[0]._replace(coverage=0.5), *rows[1:]])
     assert len(apart.sentences) == len(results.arms)
     never = rows[0]._replace(coverage=0.0, loss=UNDEFINED, share=None)
-    assert swap_part("teacher", [never]).table.splitlines()[-1] == "| `control` |"
+    assert swap_part("teacher", [never]).table == ""

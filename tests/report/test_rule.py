@@ -223,7 +223,7 @@ def test_a_rule_of_an_arm_that_is_not_there():
     (row,) = verdict.findings
     assert (row.status, row.difference) == (NOT_MEASURED, None)
     assert verdict.sentence == "Whether any of the arms is longer was not measured."
-    assert verdict.notes == ("*c*: not measured, the results hold no arm that it speaks of.",)
+    assert verdict.notes == ("*c*: not measured, the results hold no arm to speak of.",)
 
 
 def test_results_without_fve_have_none():
@@ -333,3 +333,17 @@ def test_a_rule_that_cannot_be_applied_is_refused():
 def test_an_unknown_experiment_is_refused():
     with pytest.raises(NlaError, match="nosuch"):
         load_rule("nosuch")
+
+
+def test_a_reason_that_clauses_share_is_told_once():
+    found = results({"control": 1.0, "longer": 1.5})
+    lost = [Clause(name, (Contrast("longer", "gone"),), LENGTH, GREATER) for name in ("a", "b")]
+    verdict = judge(found, *lost, Clause("alone", (Contrast("never"),), LENGTH, GREATER))
+    assert verdict.notes == (
+        "*alone*, `never`: not measured, there is nothing of `never`.",
+        "Not measured, there is nothing of `gone`: *a* and *b*.",
+    )
+    no_arm = [Clause(name, EachArm(prefix="x"), LENGTH, GREATER) for name in ("a", "b", "d")]
+    assert judge(found, *no_arm).notes == (
+        "Not measured, the results hold no arm to speak of: *a*, *b* and *d*.",
+    )

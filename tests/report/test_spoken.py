@@ -45,9 +45,9 @@ def test_copied_words_stand_beside_chance(spoken: Results):
     assert (last[:6], last[-7:]) == ("0.595 ", "; 0.576")
     assert list(cells(section, "warm_start"))[1:] == [
         "last word",
-        "last two",
-        "last three",
-        "last four",
+        "last two words",
+        "last three words",
+        "last four words",
     ]
 
 
