@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 
@@ -123,6 +124,7 @@ def test_a_report_is_the_same_byte_for_byte(clone: Clone):
 
 @pytest.mark.slow
 def test_explain_doctor_and_the_module_work_on_what_was_made(clone: Clone):
+    clone.repro("ar")
     clone.run("nla", "doctor")
     told = clone.run("nla", "explain", "The quiet river crosses the Mirel plain. " * 4)
     assert "explanation" in told
@@ -146,7 +148,7 @@ def test_a_killed_reinforcement_learning_run_ends_as_if_it_had_not_been(clone: C
     clone.run(*command)
     for file in ["metrics.jsonl", "samples.jsonl"]:
         assert (run / file).read_text() == (whole / file).read_text()
-    for table in ["rows.parquet", "spoken.parquet"]:
+    for table in ["rows.parquet", "measures.parquet"]:
         assert pl.read_parquet(run / table).equals(pl.read_parquet(whole / table)), table
 
 
@@ -161,7 +163,7 @@ def test_a_killed_reinforcement_learning_run_ends_as_if_it_had_not_been(clone: C
         ),
         (PARAMS, {"only": {"smoke": ["control"]}}, {f"{OWN}-{arm}" for arm in ARMS}),
         (SMOKE, {"tuning": {"trials": 3}}, {f"{OWN}-{arm}" for arm in ARMS}),
-        (SMOKE, {"teacher": {"kind": "api"}}, {"explanations"}),
+        (SMOKE, {"teacher": {"kind": "api"}}, {"explanations", *(f"{OWN}-{arm}" for arm in ARMS)}),
         (SMOKE, {"rollout": {"temperature": 1.0}}, {"av_text"}),
         (SMOKE, {"activations": {"layers": [7]}}, {"activations"}),
     ],
