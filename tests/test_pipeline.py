@@ -1,6 +1,7 @@
 """The pipeline through DVC in a fresh copy of the repository: killed, then to its end."""
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from tests.clone import ROOT, Clone
 PROFILES = sorted(file.stem for file in (ROOT / "common" / "profiles").glob("*.yaml"))
 ARMS = list(yaml.safe_load((ROOT / "experiments/ar_small/params.yaml").read_text())["arms"])
 OWN = "experiments/ar_small/dvc.yaml:ar_small"
+EVERY_ARM = {f"{OWN}-{arm}" for arm in ARMS}
 SMOKE = "common/profiles/smoke.yaml"
 PARAMS = "experiments/ar_small/params.yaml"
 
@@ -82,7 +84,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
     ran = copy.repro("experiments/ar_small")
     assert "activations" not in ran
-    assert {f"{OWN}-{arm}" for arm in ARMS} <= set(ran)
+    assert EVERY_ARM <= set(ran)
     assert finished.items() <= copy.written("runs/smoke/*/*/*/summary.json").items()
     return copy
 
@@ -159,13 +161,13 @@ def test_a_killed_reinforcement_learning_run_ends_as_if_it_had_not_been(clone: C
         (
             PARAMS,
             {"search": {"learning_rate": {"low": 1e-4, "high": 1e-3}}},
-            {f"{OWN}-{arm}" for arm in ARMS},
+            EVERY_ARM,
         ),
-        (PARAMS, {"only": {"smoke": ["control"]}}, {f"{OWN}-{arm}" for arm in ARMS}),
-        (SMOKE, {"tuning": {"trials": 3}}, {f"{OWN}-{arm}" for arm in ARMS}),
-        (SMOKE, {"teacher": {"kind": "api"}}, {"explanations", *(f"{OWN}-{arm}" for arm in ARMS)}),
-        (SMOKE, {"rollout": {"temperature": 1.0}}, {"av_text"}),
-        (SMOKE, {"activations": {"layers": [7]}}, {"activations"}),
+        (PARAMS, {"only": {"smoke": ["control"]}}, EVERY_ARM),
+        (SMOKE, {"tuning": {"trials": 3}}, EVERY_ARM),
+        (SMOKE, {"teacher": {"kind": "api"}}, {"explanations", *EVERY_ARM}),
+        (SMOKE, {"rollout": {"temperature": 1.0}}, {"av_text", *EVERY_ARM}),
+        (SMOKE, {"activations": {"layers": [7]}}, {"activations", "last_tokens"}),
     ],
     ids=["search", "only", "tuning", "teacher", "rollout", "layer"],
 )
@@ -186,6 +188,7 @@ def test_a_changed_key_makes_only_what_reads_it_stale(
 def test_a_changed_arm_runs_alone(clone: Clone):
     runs = clone.written("runs/smoke/*/*/*/summary.json")
     clone.edit(PARAMS, lambda values: values["arms"].update(blocks_1={"blocks": 3}))
+    clone.run("nla", "pipeline")
     ran = set(clone.repro("experiments/ar_small"))
     assert ran == {f"{OWN}-blocks_1", f"{OWN}-results", f"{OWN}-report", "experiments/ar_small"}
     now = clone.written("runs/smoke/*/*/*/summary.json")
