@@ -113,7 +113,7 @@ def test_another_training_begins_afresh(
     elif change == "settings":
         two_steps = two_steps.replace(trainer=two_steps.trainer.replace(precision="bf16-mixed"))
     else:
-        other = dict.fromkeys(one.data, "another")
+        other = dict.fromkeys([*one.data, *one.tested_data], "another")
         monkeypatch.setattr("common.trunk.artefacts.Trunk.digests", lambda _, names: other)
     with pytest.raises(KilledError):
         make_run(arm_named(NAME, two_steps), 0, TUNED)
