@@ -118,10 +118,9 @@ class BagOfWordsReconstructor(ProbedReconstructor):
         with torch.no_grad():
             self.head.bias.copy_(mean)
 
-    def operations(self, readings: Sequence[Reading]) -> float:
+    def uses(self, readings: Sequence[Reading]) -> int:
         """Its parameters are used once for each text."""
-        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        return 6.0 * trained * len(readings)
+        return len(readings)
 
     def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
         """Output of the head for the mixed embeddings."""

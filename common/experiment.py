@@ -49,8 +49,9 @@ class Experiment:
 
     def arms_made_at(self, profile: Profile) -> list[Arm]:
         """Those that others are made from, these, and those whose runs its evaluations make."""
-        arms = self.arms_at(profile)
-        first = [arm for arm in self._arms(profile) if not arm.compared]
+        every = self._arms(profile)
+        first = [arm for arm in every if not arm.compared]
+        arms = [arm for arm in every if arm.compared]
         return [*first, *arms, *(own for each in self.evaluations for own in each.own_arms(arms))]
 
     def _arms(self, profile: Profile) -> list[Arm]:

@@ -186,12 +186,12 @@ class PolicyArm(Arm):
         """Let the AV explain the test activations, and measure how the ARs read the texts."""
         from common.evaluation.conditions import ORIGINAL
         from common.evaluation.references import read_references
-        from common.evaluation.spoken import Spoken, speak, texts_of_test
+        from common.evaluation.spoken import Spoken, speak
         from common.rollout.reading import reader_of
 
         tests = self.test_set(seed)
         written = speak(tests, trained.verbalizer.to(best_device()))
-        texts, dev = texts_of_test(tests, written), tests.written_in(written).dev
+        texts, dev = tests.written_in(written)
         taught = tests.written_by(TEACHER)
         read, judge = reader_of(trained.reconstructor, self.profile), tests.judge
         view = self.partner(seed).view

@@ -13,7 +13,7 @@ from common.config import ARConfig
 from common.data.batches import Example, in_order, plan_batches
 from common.device import best_device
 from common.models.checkpoint import load_trainable, save_trainable
-from common.models.reconstructor import Reconstructor, TruncatedReconstructor
+from common.models.reconstructor import OPERATIONS, Reconstructor, TruncatedReconstructor
 from common.models.sizes import model_sizes
 from common.runs import RunFolder
 from common.schema import AV, TEACHER, Reading, ReconstructionBatch, View, nothing
@@ -199,7 +199,7 @@ def _published(trunk: Trunk, readings: list[Reading]) -> float:
     width = trunk.target.manifest["d_model"]
     trained = sum(p.numel() for block in blocks[: trunk.layer + 1] for p in block.parameters())
     tokens = Reconstructor(trunk.tokenizer, limit).tokens_in(readings)
-    return 6.0 * (trained + width * (width + 1)) * tokens
+    return OPERATIONS * (trained + width * (width + 1)) * tokens
 
 
 def _tokens(model: Reconstructor, batches: list[list[Example]]) -> int:

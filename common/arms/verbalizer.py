@@ -97,18 +97,18 @@ class VerbalizerArm(Arm):
     def test(self, trained: Verbalizer, seed: int) -> Outcome:
         """Greedy explanations of the test activations, and how the warm-started AR reads them."""
         from common.arms.reconstructor import load_ar
-        from common.evaluation.spoken import Spoken, speak, texts_of_test
+        from common.evaluation.spoken import Spoken, speak
         from common.rollout.reading import reader_of
 
         tests = self.test_set(seed)
-        texts = speak(tests, trained.to(best_device()))
+        written = speak(tests, trained.to(best_device()))
+        texts, dev = tests.written_in(written)
         read = reader_of(load_ar(tests.trunk), self.profile)
-        spoken = Spoken(tests, trained, read, texts_of_test(tests, texts), seed, texts)
-        asked, dev = self.test_conditions(tests, spoken.texts), tests.written_in(texts).dev
-        rows = tests.judge.rows(read, asked, AV, dev=dev)
+        spoken = Spoken(tests, trained, read, texts, seed, written)
+        rows = tests.judge.rows(read, self.test_conditions(tests, texts), AV, dev=dev)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
         facts = model_sizes(trained) | tests.denominators
-        return Outcome(rows, measures, texts, facts=facts)
+        return Outcome(rows, measures, written, facts=facts)
 
     def test_measures(self) -> Sequence[Any]:
         """Further measures of the AV's texts: functions of a `Spoken`."""

@@ -49,19 +49,19 @@ class WriterArm(Arm):
     def test(self, trained: Writer, seed: int) -> Outcome:
         """Let the writer explain the test activations, and the pair's AR read the explanations."""
         from common.arms.reconstructor import load_ar
-        from common.evaluation.spoken import Spoken, explained, texts_of_test
+        from common.evaluation.spoken import Spoken, explained
         from common.rollout.reading import reader_of
 
         tests = self.test_set(seed)
         items = explained(tests)
         written = items.with_columns(pl.Series(EXPLANATION, trained.write(items, 1, seed)))
+        texts, dev = tests.written_in(written)
         read = reader_of(load_ar(tests.trunk), self.profile)
-        spoken = Spoken(tests, None, read, texts_of_test(tests, written), seed, written)
-        asked, dev = self.test_conditions(tests, spoken.texts), tests.written_in(written).dev
-        rows = tests.judge.rows(read, asked, AV, dev=dev)
+        spoken = Spoken(tests, None, read, texts, seed, written)
+        rows = tests.judge.rows(read, self.test_conditions(tests, texts), AV, dev=dev)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
-        texts = written.select("key", "doc_id", "split", EXPLANATION)
-        return Outcome(rows, measures, texts, facts=tests.denominators)
+        kept = written.select("key", "doc_id", "split", EXPLANATION)
+        return Outcome(rows, measures, kept, facts=tests.denominators)
 
     def test_measures(self) -> Sequence[Any]:
         """Further measures of the writer's texts: functions of a `Spoken`."""

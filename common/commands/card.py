@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from common.errors import NlaError
+from common.metrics.beyond import beyond_name, error_column
 from common.metrics.statistics import fve_interval
 from common.paths import report_file
 from common.report.damaged import swap_table
@@ -89,7 +90,7 @@ def goodness(
 def _scales(denominators: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
     """{title: column of errors and its denominator}."""
     beyond = {
-        title: (f"error_beyond_{k}", denominators["variances"][f"beyond_{k}"])
+        title: (error_column(k), denominators["variances"][beyond_name(k)])
         for k, title in TITLES.items()
     }
     return {"FVE": ("squared_error", denominators["variance"]), **beyond}

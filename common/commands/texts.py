@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import polars as pl
 
 from common.arms.arm import Arm
-from common.evaluation.spoken import texts_of_test
 from common.evaluation.test_set import TestSet
 from common.metrics.degeneration import degeneration
 from common.metrics.quotes import (
@@ -52,7 +51,7 @@ def texts_by_arm(runs: Runs) -> dict[str, list[str]]:
     for arm, run in runs:
         if arm.label not in found and run.texts_file.exists():
             written = run.table(run.texts_file)
-            found[arm.label] = texts_of_test(arm.test_set(run.seed), written)
+            found[arm.label] = arm.test_set(run.seed).written_in(written).test
     return found
 
 

@@ -8,7 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from common.metrics.beyond import Stack, better_form, fit_stack, stack_errors
+from common.metrics.beyond import (
+    Stack,
+    better_form,
+    beyond_name,
+    error_column,
+    fit_stack,
+    stack_errors,
+)
 from common.metrics.fve import normalize
 
 
@@ -20,16 +27,6 @@ class HeldOut(NamedTuple):
     activations: Float[Tensor, "rows d_model"]
     bases: Mapping[int, Float[Tensor, "rows d_model"]]
     """{k: prediction of n(h) from the last k tokens}; μ where k = 0."""
-
-
-def error_column(count: int) -> str:
-    """The column of errors beyond the last `count` tokens."""
-    return f"error_{beyond_name(count)}"
-
-
-def beyond_name(count: int) -> str:
-    """The name of FVE beyond the last `count` tokens, and of its denominator."""
-    return f"beyond_{count}"
 
 
 class Fitted(NamedTuple):

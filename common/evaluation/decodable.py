@@ -14,9 +14,9 @@ import polars as pl
 import torch
 
 from common.evaluation.conditions import other_documents
+from common.evaluation.floors import FloorError, counted
 from common.evaluation.known import Known, known_of
 from common.evaluation.spoken import Spoken, measures_of
-from common.metrics.words import SIGN, SPACED
 from common.schema import AR_SFT, EXPLANATION, KEY, SPLIT
 from common.target.text import decode
 
@@ -160,20 +160,11 @@ def tfidf(train: Sequence[str], test: Sequence[str]) -> Features:
 
     Rotated to as many coordinates as there are training texts, in which a ridge finds the same.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2),
-        min_df=2,
-        max_features=MOST_FEATURES,
-        sublinear_tf=True,
-        token_pattern=rf"{SIGN}|{SPACED}|[^\w\s]",
-    )
     try:
-        counts: Any = vectorizer.fit_transform(train)
-    except ValueError:  # scikit-learn raises it where no word stands in two texts
+        vectorizer, counts = counted(train, MOST_FEATURES)
+    except FloorError:
         return Features(np.zeros((len(train), 1)), np.zeros((len(test), 1)), TEXT_PENALTIES)
-    asked: Any = vectorizer.transform(test)
+    asked = vectorizer.transform(test)
     turn, _ = np.linalg.qr(counts.toarray().T)
     return Features(counts @ turn, asked @ turn, TEXT_PENALTIES)
 

@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from common.data.corpus import load_corpus
+from common.evaluation.own_blocks import own_blocks
 from common.metrics.fve import squared_errors, variance
-from common.schema import DOC_ID, SPLIT, TEST, TEXT, Reader, TokenBatch, readings_of
+from common.schema import DOC_ID, SPLIT, TEST, TEXT, Reader, readings_of
 from common.seeding import keyed_random
-from common.target.load import Target
-from common.target.residual import read_residual
 from common.target.text import beginning, encode
 from common.trunk.artefacts import Trunk
 
 POSITIONS, CHUNK = 60, 96
 """Activations of each domain, and tokens of a chunk."""
-AT_ONCE = 16
 PROSE = "prose of the corpus, test documents"
 FILES = {
     "documentation": ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "experiments/*/README.md"),
@@ -76,7 +73,7 @@ def by_domain(
         chunks = chunks_of(trunk.tokenizer, documents, length, settings.min_position)
         places = places_in(chunks, settings.min_position, domain)
         if places:
-            truth = activations_at(trunk.target, trunk.layer, places)
+            truth = own_blocks(trunk.target, trunk.layer, [place.token_ids for place in places])
             answers = read(readings_of(write(truth)))
             errors = squared_errors(answers, truth)
             chosen = [place.chunk for place in places]
@@ -114,22 +111,3 @@ def places_in(chunks: Sequence[Sequence[int]], least: int, key: str) -> list[Pla
             if not free[row]:
                 del free[row]
     return places
-
-
-@torch.no_grad()
-def activations_at(
-    target: Target, layer: int, places: Sequence[Place]
-) -> Float[Tensor, "places d_model"]:
-    """The residual stream after block `layer` at the last token of each place."""
-    device = next(target.model.parameters()).device
-    found = []
-    for start in range(0, len(places), AT_ONCE):
-        rows = [torch.tensor(place.token_ids) for place in places[start : start + AT_ONCE]]
-        lengths = torch.tensor([len(row) for row in rows])
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        mask = torch.arange(ids.shape[1]) < lengths[:, None]
-        batch = TokenBatch(ids, mask).to(device)
-        last = (torch.arange(len(rows), device=device), (lengths - 1).to(device))
-        read = read_residual(target.model, batch, [layer], last, choices=0)
-        found.append(read.activations[layer])
-    return torch.cat(found)

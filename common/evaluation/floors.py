@@ -90,16 +90,17 @@ class WordDirections:
         return torch.from_numpy(dense).float()
 
 
-def counted(texts: Sequence[str]) -> tuple[Any, Any]:
+def counted(texts: Sequence[str], most: int | None = None) -> tuple[Any, Any]:
     """A fitted TF-IDF of words and word pairs that stand in at least two texts, and its matrix.
 
-    Rows have length 1. FloorError where no word is left.
+    Of all of them, or of the `most` frequent. Rows have length 1. FloorError where no word is left.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2),
         min_df=2,
+        max_features=most,
         sublinear_tf=True,
         token_pattern=rf"{SIGN}|{SPACED}|[^\w\s]",
     )

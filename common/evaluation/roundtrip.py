@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.config import EvaluationConfig
-from common.evaluation.bases import Beyond, Fitted, HeldOut, error_column
+from common.evaluation.bases import Beyond, Fitted, HeldOut
 from common.evaluation.conditions import ORIGINAL, SHUFFLED, Conditions
+from common.metrics.beyond import error_column
 from common.metrics.fve import cosines, normalize, raw_squared_errors, squared_errors
 from common.metrics.retrieval import distractor_indices, retrieval_ranks
 from common.schema import DOC_ID, KEY, TOKEN_IDS, Reader, Reading, View, nothing

@@ -72,11 +72,6 @@ def speak(tests: TestSet, verbalizer: Verbalizer) -> pl.DataFrame:
     return table.with_columns(pl.Series(EXPLANATION, texts))
 
 
-def texts_of_test(tests: TestSet, written: pl.DataFrame) -> list[str]:
-    """A run's own explanations in the order of the test activations."""
-    return tests.written_in(written).test
-
-
 def text_measures(spoken: Spoken) -> pl.DataFrame:
     """Length in tokens, share inside quotation marks, unpaired marks, and what is copied."""
     tests, texts = spoken.tests, spoken.texts

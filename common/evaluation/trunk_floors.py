@@ -46,21 +46,21 @@ def fit_references(tests: TestSet, examples: list[Example]) -> References:
     The latter are those of stage `last_tokens`, with the ceiling, and `last_token` fitted to the
     activations of these explanations alone.
     """
-    of_texts = fit_floors(tests.trunk, examples)
+    vectors = WordVectors(tests.trunk.target)
+    of_texts = fit_floors(tests.trunk, examples, vectors)
     keys = sorted({example.key for example in examples})
-    few = fit_all({LAST_TOKEN_FEW: lambda: _last_token_few(tests, keys)})
+    few = fit_all({LAST_TOKEN_FEW: lambda: _last_token_few(tests, keys, vectors)})
     of_sources = {name: tests.tails.reader(name) for name in tests.tails.vectors}
     missing = of_texts.missing | few.missing
     return References(of_texts.readers, of_sources | few.readers, missing)
 
 
-def fit_floors(trunk: Trunk, examples: list[Example]) -> Floors:
+def fit_floors(trunk: Trunk, examples: list[Example], vectors: WordVectors) -> Floors:
     """Readers that are no language models, fitted to some explanations."""
     keys, texts = zip(*examples, strict=True)
     lesson = Lesson(texts, trunk.store[list(keys)], trunk.documents_of(keys))
     chosen = trunk.profile.evaluation
     embed = Embedder.load(chosen.embedder, chosen.embedder_sha256, trunk.target)
-    vectors = WordVectors(trunk.target)
     return fit_all(
         {
             "mean_direction": lambda: mean_direction(trunk.mean),
@@ -107,8 +107,8 @@ def _named(rows: pl.DataFrame, arm: str, source: str) -> pl.DataFrame:
     return rows.with_columns(arm=pl.lit(arm), source=pl.lit(source))
 
 
-def _last_token_few(tests: TestSet, keys: list[str]) -> Reader:
-    trunk, vectors = tests.trunk, WordVectors(tests.trunk.target)
+def _last_token_few(tests: TestSet, keys: list[str], vectors: WordVectors) -> Reader:
+    trunk = tests.trunk
     rows = trunk.activations(columns=[KEY, DOC_ID, TOKEN_IDS])
     known = rows.filter(pl.col(KEY).is_in(keys))
     lesson = Lesson([], trunk.store[known[KEY].to_list()], known[DOC_ID].to_list())

@@ -24,6 +24,16 @@ from common.metrics.fve import fve, normalize
 Vectors = Float[Tensor, "rows d_model"]
 
 
+def error_column(count: int) -> str:
+    """The column of errors beyond the last `count` tokens."""
+    return f"error_{beyond_name(count)}"
+
+
+def beyond_name(count: int) -> str:
+    """The name of FVE beyond the last `count` tokens, and of its denominator."""
+    return f"beyond_{count}"
+
+
 class Stack(NamedTuple):
     """The scalars of base and answer."""
 

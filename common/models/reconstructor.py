@@ -10,11 +10,15 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from common.metrics.fve import normalize, normalized_mse
+from common.models.sizes import model_sizes
 from common.models.templates import ARTemplate
 from common.models.tree import common_length, read_tree
 from common.schema import Reading, TokenBatch
 from common.target.parts import final_norm
 from common.target.text import encode
+
+OPERATIONS = 6.0
+"""Of one use of a trainable parameter, see `Reconstructor.operations`."""
 
 
 class Reconstructor(nn.Module):
@@ -73,11 +77,14 @@ class Reconstructor(nn.Module):
     def operations(self, readings: Sequence[Reading]) -> float:
         """Floating-point operations of one training pass over some readings.
 
-        Each trainable parameter is used for each token: 2 operations forward, 4 backward.
+        A use of a trainable parameter takes 2 operations forward, 4 backward.
         Source: Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1.
         """
-        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        return 6.0 * trained * self.tokens_in(readings)
+        return OPERATIONS * model_sizes(self)["trainable_parameters"] * self.uses(readings)
+
+    def uses(self, readings: Sequence[Reading]) -> int:
+        """How often each trainable parameter is used in reading: once for each token."""
+        return self.tokens_in(readings)
 
     @property
     def last_bias(self) -> nn.Parameter | None:

@@ -2,7 +2,7 @@
 
 from common.metrics.statistics import Interval
 from common.report.markdown import ABSENT, bounds, code, fixed, label, table
-from common.report.paired import mean_interval, measures_by_arm
+from common.report.paired import measure_means
 from common.report.results import Results
 from common.report.section import Section
 
@@ -37,7 +37,7 @@ def content_sections(results: Results) -> list[Section]:
 
 
 def _hits(results: Results) -> str:
-    means = {name: _means(results, name) for name in HITS}
+    means = {name: measure_means(results, name) for name in HITS}
     rows = [
         {"arm": code(arm)} | {label(name): bounds(found.get(arm)) for name, found in means.items()}
         for arm in results.arms
@@ -50,7 +50,7 @@ def _hits(results: Results) -> str:
 
 
 def _decoded(results: Results) -> str:
-    shares = _means(results, DECODABLE)
+    shares = measure_means(results, DECODABLE)
     cells = {words: _kind(results, kind) for kind, words in KINDS.items()}
     rows = [
         {"arm": code(arm), "share": bounds(shares.get(arm))}
@@ -69,17 +69,12 @@ def _decoded(results: Results) -> str:
 def _kind(results: Results, kind: str) -> dict[str, str]:
     """{arm: accuracy of one kind of fact beside its references}."""
     name = f"{DECODABLE}_{kind}"
-    found = _means(results, name)
-    beside = [_means(results, f"{name}{end}") for end in (FLOOR, CEILING, SOURCE)]
+    found = measure_means(results, name)
+    beside = [measure_means(results, f"{name}{end}") for end in (FLOOR, CEILING, SOURCE)]
     return {
         arm: f"{bounds(one)} ({', '.join(_estimate(other.get(arm)) for other in beside)})"
         for arm, one in found.items()
     }
-
-
-def _means(results: Results, name: str) -> dict[str, Interval]:
-    found = measures_by_arm(results, name)
-    return {arm: mean_interval(results, found[arm]) for arm in results.arms if arm in found}
 
 
 def _estimate(interval: Interval | None) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from common.metrics.beyond import beyond_name, error_column
 from common.metrics.statistics import Interval, fve_difference, fve_interval
 from common.report.results import Results
 
@@ -49,8 +50,8 @@ def scale_of(results: Results, beyond: int | None = None) -> Scale | None:
     if beyond is None:
         variance = results.facts.get("variance")
         return None if variance is None else Scale(variance=variance)
-    column, name = f"error_beyond_{beyond}", f"beyond_{beyond}"
-    variance = results.facts.get("variances", {}).get(name)
+    column = error_column(beyond)
+    variance = results.facts.get("variances", {}).get(beyond_name(beyond))
     known = column in results.rows.columns and results.rows[column].is_not_null().any()
     return Scale(column, variance) if known and variance is not None else None
 

@@ -22,7 +22,7 @@ from common.report.markdown import (
 )
 from common.report.measured import NUMBERS, Auroc, Fve, MeanOf
 from common.report.page import pairs_of
-from common.report.paired import NotMeasuredError, mean_interval, measures_by_arm
+from common.report.paired import NotMeasuredError, measure_means
 from common.report.references import SHUFFLED, is_copied, main_source
 from common.report.results import CONTROL, Results
 from common.report.rule import Rule
@@ -106,12 +106,6 @@ def measured_columns(results: Results, rule: Rule) -> Measured:
     columns = {_auroc_title(one, aurocs): _aurocs(results, one) for one in aurocs}
     columns |= {label(name): measure_means(results, name) for name in names}
     return {title: found for title, found in columns.items() if found}
-
-
-def measure_means(results: Results, name: str) -> dict[str, Interval]:
-    """{arm: mean of a measure}."""
-    found = measures_by_arm(results, name)
-    return {arm: mean_interval(results, found[arm]) for arm in results.arms if arm in found}
 
 
 def main_table(

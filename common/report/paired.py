@@ -120,6 +120,12 @@ def mean_interval(results: Results, rows: pl.DataFrame) -> Interval:
     return found if clusters >= FEWEST_DOCUMENTS else UNDEFINED._replace(estimate=found.estimate)
 
 
+def measure_means(results: Results, name: str) -> dict[str, Interval]:
+    """{arm: mean of a measure}."""
+    found = measures_by_arm(results, name)
+    return {arm: mean_interval(results, found[arm]) for arm in results.arms if arm in found}
+
+
 def count_pairs(results: Results, rows: pl.DataFrame) -> int:
     """The number of warm-started pairs that some rows belong to."""
     return len({results.pair_of(seed) for seed in rows["seed"].unique()})

@@ -22,6 +22,7 @@ from common.report.examples import IN_DETAILS, ON_PAGE, examples
 from common.report.fve import too_few_documents
 from common.report.legend import legend_lines
 from common.report.markdown import INCLUDES_ZERO, label, writer
+from common.report.paired import measure_means
 from common.report.references import main_source
 from common.report.results import Results, check_results
 from common.report.rule import Rule
@@ -178,7 +179,7 @@ def _page(results: Results, rule: Rule, measured: _Measured, values: dict[str, A
 
 def _details(results: Results, measured: _Measured) -> dict[str, object]:
     every = [] if measured.arms else sorted({*results.measures["measure"].unique()})
-    means = {label(name): main_table.measure_means(results, name) for name in every}
+    means = {label(name): measure_means(results, name) for name in every}
     return {
         "zero": INCLUDES_ZERO,
         "neutral": AV_NEUTRAL_AR in measured.arms,

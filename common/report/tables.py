@@ -10,6 +10,7 @@ from common.report.fve import (
     ORIGINAL,
     TEXT_OF_SEED,
     Errors,
+    Scale,
     by_pair,
     difference_of,
     fve_of,
@@ -63,15 +64,19 @@ def _arm_row(
     frame, scales = errors[ORIGINAL, arm], scales_of(results)
     rows = _originals(results, source).filter(arm=arm)
     measured = {k: scale for k, scale in scales.items() if not frame[scale.column].has_nulls()}
+
+    def of_pairs(scale: Scale) -> dict[int, float]:
+        return by_pair(results, rows, 1 - pl.col(scale.column) / scale.variance)
+
     return ArmRow(
         arm=arm,
         is_floor=arm in results.floors,
-        pairs=by_pair(results, rows, 1 - pl.col("squared_error") / results.facts["variance"]),
+        pairs=of_pairs(Scale(variance=results.facts["variance"])),
         activations=frame.height,
         documents=frame["doc_id"].n_unique(),
         fve=fve_of(results, frame),
         beyond={k: fve_of(results, frame, scale=scale) for k, scale in measured.items()},
-        beyond_by_pair=_beyond_by_pair(results, rows) if 1 in measured else {},
+        beyond_by_pair=of_pairs(measured[1]) if 1 in measured else {},
         difference=None if arm == CONTROL else _to_control(results, source, arm),
         cosine=mean_of(frame["cosine"]),
         raw_fve=_raw_fve(results, frame),
@@ -87,11 +92,6 @@ def _arm_row(
 
 def _originals(results: Results, source: str) -> pl.DataFrame:
     return results.rows.filter("applied", source=source, transform=ORIGINAL).sort(TEXT_OF_SEED)
-
-
-def _beyond_by_pair(results: Results, rows: pl.DataFrame) -> dict[int, float]:
-    column, variance = scales_of(results)[1]
-    return by_pair(results, rows, 1 - pl.col(column) / variance)
 
 
 def _to_control(results: Results, source: str, arm: str) -> Interval:

@@ -2,7 +2,7 @@
 
 from common.metrics.statistics import Interval
 from common.report.front import Axes, front_section, size_section
-from common.report.paired import mean_interval, measures_by_arm
+from common.report.paired import measure_means
 from common.report.results import Results
 from common.report.section import Section
 from common.report.spoken import spoken_sections
@@ -21,7 +21,7 @@ Means = dict[str, Interval]
 
 def sections(results: Results) -> list[Section]:
     """The front of words against quotes, measures against the AR's size, the arms' own texts."""
-    quotes, rows = _means(results, QUOTES.measure), arm_table(results, AV_NEUTRAL_AR)
+    quotes, rows = measure_means(results, QUOTES.measure), arm_table(results, AV_NEUTRAL_AR)
     words = {row.arm: row.beyond[4] for row in rows if not row.is_floor and 4 in row.beyond}
     points = {arm: (quotes[arm], words[arm]) for arm in words if arm in quotes}
     own = [front_section(points, AXES, results.arms)] if points else []
@@ -37,8 +37,8 @@ def _against_size(
         return []
     measures = {
         AXES.low: quotes,
-        "longest run of source words": _means(results, RUNS.measure),
-        "content": _means(results, CONTENT.measure),
+        "longest run of source words": measure_means(results, RUNS.measure),
+        "content": measure_means(results, CONTENT.measure),
         AXES.high: words or {row.arm: row.fve for row in rows},
     }
     measures = {
@@ -47,7 +47,3 @@ def _against_size(
     }
     text = "The measures of the decision rule; copied words and content are those beyond chance."
     return [size_section(measures, sizes, results.arms, text)]
-
-
-def _means(results: Results, measure: str) -> Means:
-    return {arm: mean_interval(results, r) for arm, r in measures_by_arm(results, measure).items()}

@@ -10,13 +10,12 @@ from common.evaluation.domains import (
     FILES,
     POSITIONS,
     PROSE,
-    Place,
-    activations_at,
     by_domain,
     chunks_of,
     own_texts,
     places_in,
 )
+from common.evaluation.own_blocks import own_blocks
 from common.metrics.fve import normalize
 from common.schema import Reading
 from common.target.load import Target
@@ -69,9 +68,9 @@ def test_positions_are_spread_over_the_chunks():
 def test_the_last_token_is_read(target: Target):
     """The same with padding beside longer places, and alone."""
     ids = encode_document(target.tokenizer, TEXT)
-    places = [Place(0, ids[:length]) for length in (20, 50, 33)]
-    together = activations_at(target, 2, places)
-    alone = torch.cat([activations_at(target, 2, [place]) for place in places])
+    places = [ids[:length] for length in (20, 50, 33)]
+    together = own_blocks(target, 2, places)
+    alone = torch.cat([own_blocks(target, 2, [place]) for place in places])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
     with torch.no_grad():
         states = target.model(torch.tensor([ids[:50]]), output_hidden_states=True).hidden_states

@@ -15,6 +15,7 @@ from common.evaluation.trunk_floors import (
     floors_made_of,
     reference_rows,
 )
+from common.evaluation.word_vectors import WordVectors
 from common.profile import Profile
 from common.schema import AV, DEV, KEY, SPLIT, TEACHER, TEST, TOPIC, TRAINING_SPLITS
 from common.trunk.artefacts import Trunk
@@ -62,7 +63,8 @@ def test_conditions_are_one_text_for_each_activation(held_out: TestSet):
 
 def test_why_a_floor_cannot_be_fitted_is_told(trunk: Trunk):
     keys = [example.key for example in trunk.ar_examples()]
-    found = fit_floors(trunk, [Example(key, f"word{number}") for number, key in enumerate(keys)])
+    examples = [Example(key, f"word{number}") for number, key in enumerate(keys)]
+    found = fit_floors(trunk, examples, WordVectors(trunk.target))
     assert set(found.readers) == {"mean_direction", "embedding_ridge"}
     reason = f"no word stands in two of the {len(keys)} texts"
     assert found.missing == dict.fromkeys(["tfidf_ridge", "look_up", "nearest_words"], reason)
