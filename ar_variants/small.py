@@ -13,12 +13,14 @@ from common.config_base import Config
 from common.errors import NlaError
 from common.evaluation.ridge import ridge_by_document
 from common.metrics.fve import normalize
-from common.models.reconstructor import Reconstructor, TruncatedReconstructor
+from common.models.reconstructor import Reconstructor, TruncatedReconstructor, last_of
 from common.rollout.reading import read_in_batches
 from common.schema import Reading, TokenBatch
 from common.trunk.artefacts import Trunk
 
 READ_TOGETHER = 16
+POOLS = 4
+QUERY_SCALE = 0.02
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Ridge penalties of a probe, in units of its features' mean variance times their number."""
 
@@ -45,12 +47,33 @@ class ProbedReconstructor(Reconstructor):
 
 
 class ShallowReconstructor(TruncatedReconstructor, ProbedReconstructor):
-    """Fewer blocks than there are up to the activation.
+    """Fewer blocks than there are up to the activation; its head reads all positions.
 
-    The state after block 4 has another representation than the activation of block 15, so that the
-    identity, the right start for a full copy, is a bad one here: a short training would mostly
-    learn the change of representation.
+    A few blocks do not bring a text together at its last token, so that the head also gets what
+    `POOLS` learned queries attend to in the states of the whole explanation. It starts at a probe:
+    the state after block 4 has another representation than the activation of block 15, and the
+    identity, the right start for a full copy, would have a short training mostly learn this change.
     """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, blocks: int, max_explanation_tokens: int
+    ) -> None:
+        """See `TruncatedReconstructor`; the queries start at random, near a mean over positions."""
+        super().__init__(model, tokenizer, blocks, max_explanation_tokens)
+        width = self.decoder.config.hidden_size
+        self.queries = nn.Parameter(QUERY_SCALE * torch.randn(POOLS, width))
+        self.head = nn.Linear((1 + POOLS) * width, width)
+
+    def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch width"]:
+        """The last token's state and, for each query, the mean of the states it attends to.
+
+        Only tokens of the explanation and of the template's end are attended to.
+        """
+        states, mask = self.states(tokens)
+        keys = nn.functional.rms_norm(states, states.shape[-1:])
+        scores = (keys @ self.queries.T).masked_fill(~mask[..., None], -torch.inf)
+        pools = torch.einsum("btp,btd->bpd", scores.softmax(1), states)
+        return torch.cat([last_of(states, mask), pools.flatten(1)], 1)
 
 
 class LowRankReconstructor(TruncatedReconstructor):

@@ -274,6 +274,8 @@ class EvaluationConfig(Config):
     """Explanations of training activations that each trained AV writes for a neutral AR."""
     best_of_activations: int = Field(default=100, ge=1)
     """Test activations that are explained several times, for the best of n."""
+    positions_per_document: int | None = Field(default=None, ge=1)
+    """Test activations that are read of each document; None: all that there are."""
     damaged_documents: int = Field(default=150, ge=1)
     """Test documents whose explanations are also read damaged, shortened or swapped."""
     neutral_readers: int = Field(default=3, ge=1)

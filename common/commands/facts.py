@@ -10,7 +10,7 @@ from common.arms.evaluation import Collected
 from common.evaluation.last_tokens import COUNTS
 from common.experiment import Experiment
 from common.runs import RunFolder
-from common.schema import KEY, NEAREST_TEXT, NEXT_TOKENS_TEXT, TEST
+from common.schema import NEAREST_TEXT, NEXT_TOKENS_TEXT
 from common.tracking.note import commit_of
 
 LAST_BLOCKS = [f"own_blocks_last_{count}{linear}" for count in COUNTS for linear in ("", "_linear")]
@@ -81,7 +81,7 @@ def _of_reconstructions(arms: Sequence[Arm], rows: pl.DataFrame) -> dict[str, An
         "embedder": profile.evaluation.embedder,
         "activations_training": len(trunk.training_activations),
         "activations_test": tests.table.height,
-        "activations_test_unexplained": _test_rows(arm) - tests.table.height,
+        "activations_test_unexplained": tests.unexplained,
         "pairs": len({arm.pair_of(seed) for arm in arms for seed in arm.paired_seeds}),
         "av_gap_nats_per_token": av_run["dev_gap"],
         "av_dev_loss": av_run["dev_loss"],
@@ -89,10 +89,6 @@ def _of_reconstructions(arms: Sequence[Arm], rows: pl.DataFrame) -> dict[str, An
         "av_train_seconds": av_run["train_seconds"],
         "alpha": av_run["alpha"],
     }
-
-
-def _test_rows(arm: Arm) -> int:
-    return arm.trunk(arm.seeds[0]).activations([TEST], [KEY]).height
 
 
 def _by_arm(runs: list[tuple[Arm, RunFolder]], fact: str) -> dict[str, Any]:

@@ -35,7 +35,10 @@ from common.schema import (
     TOKEN_IDS,
     TOPIC,
 )
+from common.seeding import keyed_fraction
 from common.trunk.artefacts import Trunk
+
+READ = (KEY, DOC_ID, TEXT, TOKEN_IDS, NEXT_TOKENS)
 
 
 class Texts(NamedTuple):
@@ -57,12 +60,17 @@ class TestSet:
     @cached_property
     def table(self) -> pl.DataFrame:
         """Test activations with topic, source text and every writer's explanation, by key."""
-        return self._table(TEST)
+        return self._table(self._chosen())
 
     @cached_property
     def dev(self) -> pl.DataFrame:
         """The same of the dev activations."""
-        return self._table(DEV)
+        return self._table(self.trunk.activations([DEV], READ))
+
+    @property
+    def unexplained(self) -> int:
+        """How many of the chosen test activations lack an explanation and are left out."""
+        return self._chosen().height - self.table.height
 
     @property
     def keys(self) -> list[str]:
@@ -141,11 +149,18 @@ class TestSet:
         """Facts of a summary: `variance`, of FVE, and `variances`, of FVE beyond last tokens."""
         return {"variance": self.variances()[0], "variances": self.judge.beyond.variances}
 
-    def _table(self, split: str) -> pl.DataFrame:
-        columns = [KEY, DOC_ID, TEXT, TOKEN_IDS, NEXT_TOKENS]
-        table = self.trunk.activations([split], columns).join(
-            load_corpus(self.trunk.places.corpus).select(DOC_ID, TOPIC), on=DOC_ID, how="left"
-        )
+    def _chosen(self) -> pl.DataFrame:
+        """The test activations; of each document as many as the profile says, drawn by key."""
+        table, limit = self.trunk.activations([TEST], READ), self.profile.evaluation
+        if (most := limit.positions_per_document) is None:
+            return table
+        draws = pl.Series("draw", [keyed_fraction("tested", key) for key in table[KEY]])
+        drawn = table.with_columns(draws).filter(pl.col("draw").rank().over(DOC_ID) <= most)
+        return drawn.drop("draw")
+
+    def _table(self, chosen: pl.DataFrame) -> pl.DataFrame:
+        topics = load_corpus(self.trunk.places.corpus).select(DOC_ID, TOPIC)
+        table = chosen.join(topics, on=DOC_ID, how="left")
         for source in (TEACHER, AV):
             texts = self.trunk.explanations(source).select(KEY, pl.col(EXPLANATION).alias(source))
             table = table.join(texts, on=KEY, how="inner")

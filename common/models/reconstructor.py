@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -143,14 +143,27 @@ class TruncatedReconstructor(Reconstructor):
         """Output of the head for the last real token's state after the last block."""
         return self.head(self.last_state(tokens))
 
-    def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
-        """Residual stream of the last real token."""
+    def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch width"]:
+        """What the head reads: the residual stream of the last real token."""
+        return last_of(*self.states(tokens))
+
+    def states(
+        self, tokens: TokenBatch
+    ) -> tuple[Float[Tensor, "batch time d_model"], Bool[Tensor, "batch time"]]:
+        """Residual streams of the tokens after those that all rows share; True at real tokens."""
         shared = common_length(tokens)
         embeddings = self.decoder.get_input_embeddings()(tokens.ids)
-        levels = embeddings[:1, :shared], embeddings[:, shared:]
-        _, hidden = read_tree(self.decoder, levels, tokens.mask[:, shared:])
-        last = tokens.mask.sum(1) - 1 - shared
-        return hidden[torch.arange(len(last), device=last.device), last].float()
+        levels, mask = (embeddings[:1, :shared], embeddings[:, shared:]), tokens.mask[:, shared:]
+        _, states = read_tree(self.decoder, levels, mask)
+        return states.float(), mask
+
+
+def last_of(
+    states: Float[Tensor, "batch time d_model"], mask: Bool[Tensor, "batch time"]
+) -> Float[Tensor, "batch d_model"]:
+    """The state of each row's last real token."""
+    last = mask.sum(1) - 1
+    return states[torch.arange(len(last), device=last.device), last]
 
 
 def truncated_decoder(model: Any, blocks: int) -> Any:

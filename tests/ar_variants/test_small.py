@@ -126,6 +126,34 @@ def test_a_bag_of_words_starts_at_the_mean_with_frozen_embeddings(
     assert frozen == ["embed.weight"]
 
 
+@torch.no_grad()
+def test_a_shallow_ar_attends_to_the_whole_explanation_and_never_to_padding(
+    shallow: ShallowReconstructor,
+) -> None:
+    """With one query that is zero, the second part is the mean of the states it may attend to."""
+    shallow.queries.zero_()
+    tokens = shallow.encode(readings_of(TEXTS))
+    together = shallow.last_state(tokens)
+    states, mask = shallow.states(tokens)
+    width = states.shape[-1]
+    for row, text in enumerate(TEXTS):
+        real = states[row][mask[row]]
+        assert len(real) > len(shallow.template.after)
+        assert torch.allclose(together[row, :width], real[-1], atol=1e-4)
+        for part in together[row, width:].split(width):
+            assert torch.allclose(part, real.mean(0), atol=1e-4)
+        alone, _ = shallow.states(shallow.encode(readings_of([text])))
+        assert torch.allclose(alone[0, -len(real) :], real, atol=1e-4)
+
+
+def test_the_queries_of_a_shallow_ar_learn(
+    shallow: ShallowReconstructor, activations: Tensor
+) -> None:
+    before = shallow.queries.detach().clone()
+    train(shallow, activations)
+    assert (shallow.queries != before).any(dim=1).all(), "every query"
+
+
 def test_variants_leave_the_target_as_it_is(
     target: Target,
     low_rank: LowRankReconstructor,

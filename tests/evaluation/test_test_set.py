@@ -35,6 +35,18 @@ def test_the_table_is_of_test_documents_with_the_words_of_both_writers(held_out:
     assert set(trunk.explanations(TEACHER).filter(key=held_out.keys[0])[SPLIT]) == {TEST}
 
 
+def test_a_profile_may_read_one_activation_of_each_test_document(held_out: TestSet):
+    evaluation = held_out.profile.evaluation.replace(positions_per_document=1)
+    profile = held_out.profile.replace(evaluation=evaluation)
+    once = TestSet(Trunk(choose_trunk(profile)))
+    assert once.table.height == once.table["doc_id"].n_unique() == held_out.table.height / 2
+    assert set(once.keys) < set(held_out.keys)
+    first = {keys[0] for _, keys in held_out.table.group_by("doc_id").agg(KEY).rows()}
+    assert 0 < len(set(once.keys) & first) < len(first), "not always the earlier one"
+    assert once.unexplained == held_out.unexplained == 0
+    assert once.dev.height == held_out.dev.height
+
+
 def test_denominators_are_those_of_the_method(held_out: TestSet):
     activations, trunk = held_out.judge.activations, held_out.trunk
     assert torch.equal(activations, trunk.store[held_out.keys])
