@@ -19,8 +19,9 @@ from common.schema import Reading, TokenBatch
 from common.trunk.artefacts import Trunk
 
 READ_TOGETHER = 16
-POOLS = 4
+POOLS = 8
 QUERY_SCALE = 0.02
+DROPOUT = 0.3
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Ridge penalties of a probe, in units of its features' mean variance times their number."""
 
@@ -28,7 +29,7 @@ PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 class ProbedReconstructor(Reconstructor):
     """An AR whose head starts at the linear probe of its own untrained states."""
 
-    prepared_on = 1200
+    prepared_on = 4096
     head: nn.Linear
 
     def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch width"]:
@@ -53,7 +54,10 @@ class ShallowReconstructor(TruncatedReconstructor, ProbedReconstructor):
     `POOLS` learned queries attend to in the states of the whole explanation. It starts at a probe:
     the state after block 4 has another representation than the activation of block 15, and the
     identity, the right start for a full copy, would have a short training mostly learn this change.
+    Dropout before the head, because it passes over its few texts often.
     """
+
+    noisy_in_training = True
 
     def __init__(
         self, model: Any, tokenizer: Any, blocks: int, max_explanation_tokens: int
@@ -63,6 +67,10 @@ class ShallowReconstructor(TruncatedReconstructor, ProbedReconstructor):
         width = self.decoder.config.hidden_size
         self.queries = nn.Parameter(QUERY_SCALE * torch.randn(POOLS, width))
         self.head = nn.Linear((1 + POOLS) * width, width)
+
+    def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
+        """Output of the head for the states."""
+        return self.head(nn.functional.dropout(self.last_state(tokens), DROPOUT, self.training))
 
     def last_state(self, tokens: TokenBatch) -> Float[Tensor, "batch width"]:
         """The last token's state and, for each query, the mean of the states it attends to.

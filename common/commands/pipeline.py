@@ -20,6 +20,8 @@ PROFILE = "${profile}"
 PROFILE_FILE = f"common/profiles/{PROFILE}.yaml"
 KEPT = {"cache": False, "persist": True}
 """Options of runs and activations: they continue where they were, and are too big to cache."""
+SMALL = {"persist": True}
+"""Options of tables: a stage decides itself whether the one that is there is up to date."""
 Stages = dict[str, Any]
 
 
@@ -183,4 +185,4 @@ def _files(place: Path) -> list[str]:
 def _outs(stage: str, place: Path) -> list[Any]:
     options = {"cache": False} if stage == "target" else KEPT
     small = place.suffix == ".parquet"
-    return [name if small else {name: {**options}} for name in _files(place)]
+    return [{name: {**(SMALL if small else options)}} for name in _files(place)]

@@ -146,6 +146,15 @@ def test_a_shallow_ar_attends_to_the_whole_explanation_and_never_to_padding(
         assert torch.allclose(alone[0, -len(real) :], real, atol=1e-4)
 
 
+@torch.no_grad()
+def test_a_shallow_ar_is_noisy_in_training_alone(shallow: ShallowReconstructor) -> None:
+    tokens = shallow.encode(readings_of(TEXTS))
+    assert torch.equal(shallow(tokens), shallow(tokens))
+    shallow.train()
+    assert shallow.noisy_in_training
+    assert not torch.allclose(shallow(tokens), shallow(tokens), atol=1e-2)
+
+
 def test_the_queries_of_a_shallow_ar_learn(
     shallow: ShallowReconstructor, activations: Tensor
 ) -> None:
