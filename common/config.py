@@ -163,11 +163,6 @@ class ARConfig(SupervisedConfig):
     """AV explanations (of the rl split) added to the `examples` teacher explanations."""
     most_epochs: int = Field(default=1, ge=1)
     """The most passes over the examples, however small an AR is."""
-    patience: int = Field(default=0, ge=0)
-    """The rate decays, and the run ends, after so many validations in a row without a better
-    `dev_fve`; 0: never early."""
-    head_rate: float = Field(default=1.0, gt=0)
-    """Learning rate of what is not a copy of the target's blocks, in units of `learning_rate`."""
     max_explanation_tokens: int = Field(default=96, ge=1)
 
 

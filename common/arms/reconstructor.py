@@ -59,10 +59,8 @@ class ReconstructorArm(Arm):
     def train(self, run: Any, config: ARConfig, seed: int, trial: Any = None) -> tuple[Any, dict]:
         """Train the AR; a trial sees fewer examples and may be pruned."""
         from lightning import seed_everything
-        from lightning.pytorch.callbacks import Callback
 
         from common.training.pruning import Pruning
-        from common.training.sft_ar import UntilFlat
         from common.training.trainer import fit
 
         seed_everything(keyed_seed("train", seed) % 2**31, verbose=False)
@@ -72,8 +70,7 @@ class ReconstructorArm(Arm):
         config = self.with_epochs(trunk, model, config, examples)
         plan = plan_batches(examples, config.batch_size, config.epochs, seed)
         module, data = reading_lesson(trunk, model, config, plan, self.view)
-        callbacks: list[Callback] = [UntilFlat()] if config.patience else []
-        callbacks += [Pruning(trial)] if trial else []
+        callbacks = [Pruning(trial)] if trial else []
         facts = fit(module, data, self.profile.trainer, run, callbacks, resumable=trial is None)
         facts |= {
             "learning_rate": config.learning_rate,
@@ -81,7 +78,7 @@ class ReconstructorArm(Arm):
             "examples": len(examples),
             "train_tokens": _tokens(model, data.train[: module.global_step]),
         }
-        return model, facts | ({"flat": module.is_flat} if config.patience else {})
+        return model, facts
 
     def with_epochs(
         self, trunk: Trunk, model: Reconstructor, config: ARConfig, examples: list[Example]

@@ -70,10 +70,6 @@ class Reconstructor(nn.Module):
         """Named terms whose sum is minimised; always has `mse` = 2(1 - cos)."""
         return {"mse": normalized_mse(predictions, activations)}
 
-    def copied_parameters(self) -> list[nn.Parameter]:
-        """Trainable parameters that start as copies of the target's."""
-        return []
-
     def operations(self, readings: Sequence[Reading]) -> float:
         """Floating-point operations of one training pass over some readings.
 
@@ -129,10 +125,6 @@ class TruncatedReconstructor(Reconstructor):
         self.head = nn.Linear(width, width, bias=True)
         nn.init.eye_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-
-    def copied_parameters(self) -> list[nn.Parameter]:
-        """The blocks."""
-        return [p for p in self.decoder.parameters() if p.requires_grad]
 
     @property
     def last_bias(self) -> nn.Parameter | None:

@@ -25,7 +25,7 @@ from common.training.module import TrainingModule
 from common.training.policy import PolicyModule
 from common.training.reward import Scored
 from common.training.rewarder import Lagged
-from common.training.sft_ar import ReconstructorModule, UntilFlat
+from common.training.sft_ar import ReconstructorModule
 from common.training.sft_av import VerbalizerModule
 from common.training.trainer import Fitted, fit
 
@@ -72,8 +72,6 @@ def train(
         plan = plan_rollouts(keys, BATCH, module.config.steps, module.batches_together, seed=0)
         examples = [Example(example.key, example.key) for example in examples]
     data = NlaDataModule(plan, in_order(examples[:8], 4), store, collate)
-    if isinstance(module, ReconstructorModule):
-        callbacks = [UntilFlat(), *callbacks]
     return module, fit(module, data, trainer, Tracker(folder, None), callbacks)
 
 
@@ -105,12 +103,6 @@ def _reconstructor(
         return ReconstructionBatch(model.encode(readings_of(texts)), vectors)
 
     return module, collate
-
-
-def soon_flat(target_folder: Path, patience: int = 1) -> tuple[TrainingModule, Any]:
-    """The variance is so large that no gain of FVE counts: flat at the second of six looks."""
-    changes = {"validations": 6, "patience": patience, "head_rate": 0.5}
-    return _reconstructor(target_folder, variance=1e9, **changes)
 
 
 def _verbalizer(target_folder: Path) -> tuple[TrainingModule, Any]:
@@ -207,7 +199,6 @@ def _policy_lagged(target_folder: Path) -> tuple[TrainingModule, Any]:
 
 KINDS: dict[str, Build] = {
     "ar": _reconstructor,
-    "ar_soon_flat": soon_flat,
     "av": _verbalizer,
     "policy": policy,
     "policy_credited": _policy_credited,

@@ -1,6 +1,5 @@
 import gc
 import weakref
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from common.errors import NlaError
 from common.models.checkpoint import load_trainable, save_trainable
 from common.runs import RunFolder
 from common.training.policy import PolicyModule
-from common.training.sft_ar import ReconstructorModule
-from tests.training.runs import metrics, soon_flat, train
+from tests.training.runs import metrics, train
 
 
 class KilledError(Exception):
@@ -49,7 +47,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, target_folder: Path) -> dict[str, Any]:
     """By kind: the weights at the end, all metrics."""
     whole = {}
-    for kind in ("ar", "ar_soon_flat", "av", "policy", "policy_credited", "policy_lagged"):
+    for kind in ("ar", "av", "policy", "policy_credited", "policy_lagged"):
         run = RunFolder(tmp_path_factory.mktemp(kind) / "smoke" / "test" / "whole" / "0")
         module, _ = train(kind, target_folder, run)
         whole[kind] = (state_of(module), metrics(run))
@@ -72,8 +70,6 @@ def state_of(module: nn.Module) -> dict[str, Tensor]:
         ("ar", [StopAfter(4, validating=True)]),
         ("ar", [StopAfter(6), StopAfter(10)]),
         ("ar", [StopAfter(12, validating=True)]),
-        ("ar_soon_flat", [StopAfter(3)]),
-        ("ar_soon_flat", [StopAfter(4, validating=True), StopAfter(5)]),
         ("av", [StopAfter(7)]),
         ("policy", [StopAfter(5)]),
         ("policy", [StopAfter(4, validating=True), StopAfter(9)]),
@@ -131,27 +127,6 @@ def test_an_uninterrupted_run_trains_the_whole_plan_and_tells_its_dev_metrics(
     assert len(metrics(folder, "dev_fve")) == 3
     assert fitted["dev_fve"] == metrics(folder, "dev_fve")[-1]
     assert fitted.keys() == {"dev_fve", "dev_cosine", "train_seconds", "skipped_steps"}
-
-
-def test_a_run_that_is_flat_decays_its_rate_and_ends_with_a_validation(
-    folder: RunFolder, target_folder: Path
-):
-    """Flat after step 4 of 12: the run ends after 6, the last third of which has decayed."""
-    module, _ = train("ar_soon_flat", target_folder, folder)
-    assert isinstance(module, ReconstructorModule)
-    assert module.is_flat
-    assert module.global_step == module.total_steps == 6
-    assert [line["step"] for line in metrics(folder) if "dev_fve" in line] == [1, 3, 5]
-    blocks, head = module.rates()
-    assert (blocks.learning_rate, head.learning_rate) == (1e-3, 5e-4)
-    assert [round(blocks.schedule(step), 3) for step in (3, 4, 5, 6)] == [1.0, 1.0, 0.55, 0.1]
-
-
-def test_a_run_that_still_improves_uses_its_whole_plan(folder: RunFolder, target_folder: Path):
-    module, _ = train(partial(soon_flat, patience=9), target_folder, folder)
-    assert isinstance(module, ReconstructorModule)
-    assert not module.is_flat
-    assert module.global_step == 12
 
 
 def test_ctrl_c_is_passed_on_and_the_run_resumes(
