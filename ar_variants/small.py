@@ -68,6 +68,23 @@ class ShallowReconstructor(TruncatedReconstructor, ProbedReconstructor):
         self.queries = nn.Parameter(QUERY_SCALE * torch.randn(POOLS, width))
         self.head = nn.Linear((1 + POOLS) * width, width)
 
+    @torch.no_grad()
+    def prepare(
+        self,
+        readings: Sequence[Reading],
+        activations: Float[Tensor, "batch d_model"],
+        documents: list[str],
+    ) -> None:
+        """The probe of the last state and of the mean of the pools, which begin nearly alike."""
+        states = read_in_batches(self, self.last_state, readings, READ_TOGETHER)
+        last, *pools = states.chunk(1 + POOLS, dim=1)
+        features = torch.cat([last, torch.stack(pools).mean(0)], 1)
+        probe = nn.Linear(features.shape[1], self.head.out_features)
+        start_at_probe(probe, features, activations, documents)
+        of_last, of_pools = probe.weight.chunk(2, dim=1)
+        self.head.weight.copy_(torch.cat([of_last, *[of_pools / POOLS] * POOLS], 1))
+        self.head.bias.copy_(probe.bias)
+
     def forward(self, tokens: TokenBatch) -> Float[Tensor, "batch d_model"]:
         """Output of the head for the states."""
         return self.head(nn.functional.dropout(self.last_state(tokens), DROPOUT, self.training))
