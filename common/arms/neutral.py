@@ -128,12 +128,14 @@ class NeutralArm(ReconstructorArm):
 def balanced(written: Sequence[tuple[str, pl.DataFrame]]) -> list[list[Example]]:
     """The same number of explanations of each arm; arms with the same texts count as one.
 
-    An arm whose AV is not trained writes the same texts in every seed, and so do two such arms.
+    An arm whose AV is not trained writes the same texts in every seed, and so do two such arms. One
+    that has run fewer seeds, and wrote nothing of its own, does not count beside the other.
     """
     arms: dict[str, dict[tuple[str, ...], pl.DataFrame]] = {}
     for arm, table in written:
         arms.setdefault(arm, {})[tuple(table.sort(KEY)[EXPLANATION])] = table
     different = {frozenset(texts): pl.concat(texts.values()) for texts in arms.values()}
+    different = {own: t for own, t in different.items() if not any(own < x for x in different)}
     size = min(table.height for table in different.values())
     return [examples_of(table, size) for table in different.values()]
 

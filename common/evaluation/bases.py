@@ -1,6 +1,6 @@
 """Held-out activations with what is known of them without an explanation, and errors beyond it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -25,8 +25,17 @@ class HeldOut(NamedTuple):
     table: pl.DataFrame
     """Columns key, doc_id and token_ids."""
     activations: Float[Tensor, "rows d_model"]
-    bases: Mapping[int, Float[Tensor, "rows d_model"]]
-    """{k: prediction of n(h) from the last k tokens}; μ where k = 0."""
+    bases: Mapping[int, Sequence[Float[Tensor, "rows d_model"]]]
+    """{k: predictions of n(h) from the last k tokens, the first of the last one}; none for 0."""
+
+
+class Said(NamedTuple):
+    """What is read from some texts, a row for each."""
+
+    answers: Float[Tensor, "rows d_model"]
+    """The reader's."""
+    claims: Float[Tensor, "rows d_model"]
+    """What a base would predict from the word that the text quotes last; μ where there is none."""
 
 
 class Fitted(NamedTuple):
@@ -38,36 +47,41 @@ class Fitted(NamedTuple):
 
 
 class Beyond:
-    """Errors of answers on test rows, combined with each base by scalars fitted on dev rows."""
+    """Errors of answers on test rows, combined with bases by scalars fitted on dev rows."""
 
     def __init__(self, dev: HeldOut, test: HeldOut, mean: Float[Tensor, " d_model"]) -> None:
         """`mean` is μ."""
         self.dev, self.test, self.mean = dev, test, mean
         self.variances: dict[str, float] = {}
         """{`beyond_<k>`: mean ||n(h) - base'||² of the test rows}, the denominators."""
-        for count, base in test.bases.items():
-            scale = fit_stack(mean, dev.activations, dev.bases[count])
-            errors = stack_errors(scale, mean, test.activations, base)
+        for count, bases in test.bases.items():
+            scales = fit_stack(mean, dev.activations, dev.bases[count])
+            errors = stack_errors(scales, mean, test.activations, bases)
             self.variances[beyond_name(count)] = float(errors.mean())
 
-    def fit(self, answers: Float[Tensor, "rows d_model"]) -> Fitted:
-        """From a reader's answers to a writer's dev texts, one for each dev row."""
-        form, is_normal = better_form(self.mean, self.dev.activations, answers)
+    def fit(self, said: Said) -> Fitted:
+        """From what a reader answers to a writer's dev texts, one for each dev row."""
+        form, is_normal = better_form(self.mean, self.dev.activations, said.answers)
         stacks = {
-            count: fit_stack(self.mean, self.dev.activations, base, form)
-            for count, base in self.dev.bases.items()
+            count: fit_stack(self.mean, self.dev.activations, _parts(bases, said.claims, form))
+            for count, bases in self.dev.bases.items()
         }
         return Fitted(is_normal, stacks)
 
     def errors(
-        self, fitted: Fitted, rows: list[int], answers: Float[Tensor, "rows d_model"]
+        self, fitted: Fitted, rows: list[int], said: Said
     ) -> dict[str, Float[Tensor, " rows"]]:
         """{column: errors of the answers} to texts of some test rows."""
-        form = normalize(answers) if fitted.is_normal else answers
+        form = normalize(said.answers) if fitted.is_normal else said.answers
         truth, places = self.test.activations[rows], torch.tensor(rows, dtype=torch.long)
-        return {
-            error_column(count): stack_errors(
-                stack, self.mean, truth, self.test.bases[count][places], form
-            )
-            for count, stack in fitted.stacks.items()
-        }
+        found = {}
+        for count, stack in fitted.stacks.items():
+            bases = [base[places] for base in self.test.bases[count]]
+            parts = _parts(bases, said.claims, form)
+            found[error_column(count)] = stack_errors(stack, self.mean, truth, parts)
+        return found
+
+
+def _parts(bases: Sequence[Tensor], claims: Tensor, answers: Tensor) -> list[Tensor]:
+    """Beyond nothing the answer stands alone."""
+    return [*bases, claims, answers] if bases else [answers]

@@ -1,7 +1,8 @@
 """Which known facts about a position stand in its explanation, whoever wrote it, in any format.
 
 Nothing is trained: words are looked for. A word may stand anywhere in the explanation, also by
-chance, so each hit is taken minus that of another document's explanation.
+chance: each hit is corrected by how often the explanations of other documents hit. The last words
+of the source text do not count as known: who copies them has named nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,8 +25,9 @@ PLACING = FUNCTION_WORDS | {"inside", "just"}
 def content_measures(spoken: Spoken) -> pl.DataFrame:
     """`content_<fact>` of each test activation, and `content`, the mean of those that it has.
 
-    Hits in [0, 1] minus hits of another document's explanation, so in [-1, 1]. A row for which a
-    fact is not known, such as a document without a topic, has no row of that measure.
+    (hit - chance) / (1 - chance), with the mean hit of other documents' explanations as chance: 1
+    where the fact is named, 0 on average where it is named by chance alone. A row for which a fact
+    is not known, such as a document without a topic, has no row of that measure.
     """
     table = spoken.tests.table
     known, _ = known_of(spoken.tests.trunk, spoken.tests.keys)
@@ -40,14 +42,21 @@ def content_measures(spoken: Spoken) -> pl.DataFrame:
 
 
 def content(texts: Sequence[str], known: Sequence[Known]) -> dict[str, list[float | None]]:
-    """Excess hits by measure, one for each text; None where the fact is not known."""
+    """Corrected hits by measure, one for each text; None where the fact is not known.
+
+    A fact that every other document's explanation hits, too, has the value 0 for all texts.
+    """
     swapped = [texts[other] for other in other_documents([one.doc_id for one in known])]
     found: dict[str, list[float | None]] = {}
     for name, hit in HITS.items():
         own = [hit(*pair) for pair in zip(texts, known, strict=True)]
-        chance = [hit(*pair) for pair in zip(swapped, known, strict=True)]
-        pairs = zip(own, chance, strict=True)
-        found[name] = [None if a is None or b is None else a - b for a, b in pairs]
+        others = [hit(*pair) for pair in zip(swapped, known, strict=True)]
+        present = [value for value in others if value is not None]
+        chance = sum(present) / max(len(present), 1)
+        found[name] = [
+            None if value is None else (value - chance) / (1 - chance) if chance < 1 else 0.0
+            for value in own
+        ]
     rows = zip(*found.values(), strict=True)
     present = [[value for value in row if value is not None] for row in rows]
     return found | {"content": [sum(row) / len(row) if row else None for row in present]}
@@ -68,24 +77,25 @@ def names_token(text: str, token: str) -> bool:
 
 def _next(count: int) -> Callable[[str, Known], float | None]:
     def hit(text: str, known: Known) -> float | None:
-        tokens = known.next_tokens[:count]
+        copied = known.ending
+        tokens = [one for one in known.next_tokens[:count] if not copied & {*words(one)}]
         return float(any(names_token(text, token) for token in tokens)) if tokens else None
 
     return hit
 
 
-def _share_found(text: str, phrase: str | None) -> float | None:
+def _share_found(text: str, phrase: str | None, known: Known) -> float | None:
     """Share of the content words of a phrase that are words of the text; None without any."""
-    wanted = set(words(phrase or "")) - FUNCTION_WORDS
+    wanted = set(words(phrase or "")) - FUNCTION_WORDS - known.ending
     return len(wanted & set(words(text))) / len(wanted) if wanted else None
 
 
 def _title(text: str, known: Known) -> float | None:
-    return _share_found(text, known.title)
+    return _share_found(text, known.title, known)
 
 
 def _topic(text: str, known: Known) -> float | None:
-    return _share_found(text, known.topic)
+    return _share_found(text, known.topic, known)
 
 
 def _syntax(text: str, known: Known) -> float:

@@ -15,7 +15,9 @@ def copied(
 
     `suffix_k` is 1 where the explanation's quotation ends in the true last k words, else 0;
     `suffix_excess_k` is that minus the same with the text of another document, whose rows are
-    `others`: -1, 0 or 1. `longest_run` is in words, `invented` a share of the quoted words.
+    `others`: -1, 0 or 1. `longest_run` is in words, and `longest_run_excess` that minus the run of
+    the other text in the same source: longer texts have longer runs by chance. `invented` is a
+    share of the quoted words.
     """
     outlines = [outline(text) for text in texts]
     endings = [one.ending_words for one in outlines]
@@ -28,6 +30,11 @@ def copied(
         pairs = zip(own, chance, strict=True)
         found[f"suffix_excess_{k}"] = [float(a >= k) - float(b >= k) for a, b in pairs]
     pairs = list(zip(texts, outlines, sources, strict=True))
-    found["longest_run"] = [float(longest_run(text, source)) for text, _, source in pairs]
+    runs = [longest_run(text, source) for text, _, source in pairs]
+    by_chance = [
+        longest_run(texts[other], source) for other, source in zip(others, sources, strict=True)
+    ]
+    found["longest_run"] = [float(run) for run in runs]
+    found["longest_run_excess"] = [float(a - b) for a, b in zip(runs, by_chance, strict=True)]
     found["invented"] = [invented_share(one.quoted, source) for _, one, source in pairs]
     return found

@@ -23,6 +23,10 @@ _CLASSES = {
 }
 
 
+COPIED = 4
+"""How many last words of a text an explanation may copy without naming anything."""
+
+
 class Known(NamedTuple):
     """Facts of one position; None, or no tokens, where a fact is not known."""
 
@@ -33,6 +37,11 @@ class Known(NamedTuple):
     """What the target expects, the most probable token first, with the space before it."""
     title: str | None = None
     topic: str | None = None
+
+    @property
+    def ending(self) -> frozenset[str]:
+        """The last words of the text, which an explanation may have copied; case folded."""
+        return frozenset(words(self.text)[-COPIED:])
 
     @property
     def syntax(self) -> str:

@@ -38,8 +38,13 @@ MOST_ROWS = 3000
 """Training activations to which a linear map after the target's blocks is fitted: reading all
 would take longer than all else here, and gain little."""
 LAST_TOKEN, NEXT, OWN_BLOCKS = "last_token", "next_tokens", "own_blocks"
-BASES = {1: LAST_TOKEN, 4: "own_blocks_last_4_linear"}
-"""Number of last tokens that are known → the best reader of them: the bases of FVE beyond them."""
+OF_ONE = (LAST_TOKEN, "own_blocks_last_1_linear")
+BASES = {1: OF_ONE, 4: (*OF_ONE, "own_blocks_last_4_linear")}
+"""Number of last tokens that are known → the best readers of them: the bases of FVE beyond them.
+
+Each knows something that the others do not: a map of an embedding is fitted to more activations,
+the target's own blocks are not linear.
+"""
 
 
 def tails(trunk: Trunk) -> tuple[pl.DataFrame, dict[str, int]]:

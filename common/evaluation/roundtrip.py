@@ -1,13 +1,13 @@
 """Text → AR → activation: one row of errors per activation and condition."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import polars as pl
 from jaxtyping import Float
 from torch import Tensor
 
 from common.config import EvaluationConfig
-from common.evaluation.bases import Beyond, Fitted, HeldOut
+from common.evaluation.bases import Beyond, Fitted, HeldOut, Said
 from common.evaluation.conditions import ORIGINAL, SHUFFLED, Conditions
 from common.metrics.beyond import error_column
 from common.metrics.fve import cosines, normalize, raw_squared_errors, squared_errors
@@ -15,6 +15,8 @@ from common.metrics.retrieval import distractor_indices, retrieval_ranks
 from common.schema import DOC_ID, KEY, TOKEN_IDS, Reader, Reading, View, nothing
 from common.seeding import keyed_random, keyed_seed
 
+Claims = Callable[[Sequence[str]], Float[Tensor, "texts d_model"]]
+"""Texts → predictions of n(h) from the word that each quotes as the source's last one."""
 WHOLE = (ORIGINAL, SHUFFLED)
 """Conditions that are read for all test documents; others cost time, and need fewer."""
 
@@ -29,15 +31,20 @@ class Judge:
         mean: Float[Tensor, " d_model"],
         mean_norm: float,
         config: EvaluationConfig,
+        claims: Claims | None = None,
     ) -> None:
-        """`mean` is μ; `mean_norm`, the mean raw length in training, scales directions."""
+        """`mean` is μ; `mean_norm`, the mean raw length in training, scales directions.
+
+        Without `claims` no text is taken to quote anything.
+        """
+        self.claims = claims or (lambda texts: mean.expand(len(texts), -1))
         self.test, self.dev, self.mean, self.mean_norm = test, dev, mean, mean_norm
         self.table, self.activations = test.table, test.activations
         self.beyond = Beyond(dev, test, mean)
         last = self.table[TOKEN_IDS].list.last().to_list()
         documents, seed = self.table[DOC_ID].to_list(), keyed_seed("distractors")
         count = config.distractors
-        self.distractors = distractor_indices(last, documents, test.bases[1], count, seed)
+        self.distractors = distractor_indices(last, documents, test.bases[1][0], count, seed)
         self.damaged = damaged_rows(documents, config.damaged_documents)
         """The rows whose texts are also read damaged."""
 
@@ -65,11 +72,15 @@ class Judge:
         given = dict.fromkeys([*parts, *heard])
         places = {reading: place for place, reading in enumerate(given)}
         answers = read([*places])  # each reading once, however many conditions contain it
-        fitted = self.beyond.fit(answers[[places[one] for one in heard]]) if heard else None
+        said = Said(answers, self.claims([one.text for one in places]) if heard else answers)
+
+        def of(wanted: Iterable[Reading]) -> Said:
+            rows = [places[one] for one in wanted]
+            return Said(*(part[rows] for part in said))
+
+        fitted = self.beyond.fit(of(heard)) if heard else None
         frames = [
-            self._frame(
-                (name, source), [*part], answers[[places[one] for one in part.values()]], fitted
-            )
+            self._frame((name, source), [*part], of(part.values()), fitted)
             for name, part in asked.items()
         ]
         return pl.concat(frames)
@@ -84,9 +95,9 @@ class Judge:
         }
 
     def _frame(
-        self, named: tuple[str, str], applied: list[int], predictions: Tensor, fitted: Fitted | None
+        self, named: tuple[str, str], applied: list[int], said: Said, fitted: Fitted | None
     ) -> pl.DataFrame:
-        name, source = named
+        (name, source), predictions = named, said.answers
         truth = self.activations[applied]
         raw = normalize(predictions) * (self.mean_norm / truth.shape[1] ** 0.5)
         errors = {
@@ -94,7 +105,7 @@ class Judge:
             "cosine": cosines(predictions, truth),
             "raw_squared_error": raw_squared_errors(raw, truth),
         }
-        beyond = self.beyond.errors(fitted, applied, predictions) if fitted else {}
+        beyond = self.beyond.errors(fitted, applied, said) if fitted else {}
         whole = name == ORIGINAL and len(applied) == len(self.activations)
         ranks = (
             retrieval_ranks(predictions, truth, self.distractors, self.mean).tolist()

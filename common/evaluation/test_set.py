@@ -5,6 +5,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import polars as pl
+from jaxtyping import Float
+from torch import Tensor
 
 from common.data.corpus import load_corpus
 from common.evaluation.bases import HeldOut
@@ -15,10 +17,20 @@ from common.evaluation.conditions import (
     conditions,
     source_texts,
 )
-from common.evaluation.last_tokens import BASES, Answers, expects, tails_of
+from common.evaluation.last_tokens import (
+    BASES,
+    Answers,
+    expects,
+    fitted,
+    last_token_features,
+    tails_of,
+)
 from common.evaluation.nearest import nearest_texts
 from common.evaluation.paraphrase import api_paraphrases
+from common.evaluation.ridge import LinearMap
 from common.evaluation.roundtrip import Judge
+from common.evaluation.statements import outline
+from common.evaluation.word_vectors import WordVectors
 from common.metrics.fve import variance
 from common.schema import (
     AV,
@@ -34,6 +46,7 @@ from common.schema import (
     TEXT,
     TOKEN_IDS,
     TOPIC,
+    TRAINING_SPLITS,
 )
 from common.seeding import keyed_fraction
 from common.trunk.artefacts import Trunk
@@ -87,7 +100,26 @@ class TestSet:
         """Measures reconstructions of the test activations."""
         trunk, config = self.trunk, self.profile.evaluation
         test, dev = self._held_out(self.table), self._held_out(self.dev)
-        return Judge(test, dev, trunk.mean, trunk.mean_norm, config)
+        return Judge(test, dev, trunk.mean, trunk.mean_norm, config, self.claims)
+
+    def claims(self, texts: Sequence[str]) -> Float[Tensor, "texts d_model"]:
+        """What `last_token` would predict from the word that each text quotes as the last one.
+
+        μ where a text quotes none.
+        """
+        vectors, answer = self._last_token
+        words = [outline(text).ending_words.split()[-1:] for text in texts]
+        rows = [row for row, found in enumerate(words) if found]
+        found = self.trunk.mean.repeat(len(texts), 1)
+        found[rows] = answer(vectors.of_last([words[row][0] for row in rows]))
+        return found
+
+    @cached_property
+    def _last_token(self) -> tuple[WordVectors, LinearMap]:
+        """The input embeddings, and the map of the last token's to n(h)."""
+        rows = self.trunk.activations(TRAINING_SPLITS, [KEY, DOC_ID, TOKEN_IDS])
+        vectors = WordVectors(self.trunk.target)
+        return vectors, fitted(self.trunk, rows, last_token_features(vectors, rows))
 
     def written_by(self, source: str) -> Texts:
         """The explanations of the teacher or of the warm-started AV."""
@@ -167,9 +199,11 @@ class TestSet:
         return table.sort(KEY)
 
     def _held_out(self, table: pl.DataFrame) -> HeldOut:
-        keys, mean = table[KEY].to_list(), self.trunk.mean
-        bases = {0: mean.expand(len(keys), -1)}
-        bases |= {count: self.tails.for_keys(name, keys) for count, name in BASES.items()}
+        keys = table[KEY].to_list()
+        bases = {0: []} | {
+            count: [self.tails.for_keys(name, keys) for name in names]
+            for count, names in BASES.items()
+        }
         return HeldOut(table, self.trunk.store[keys], bases)
 
 

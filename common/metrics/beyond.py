@@ -1,18 +1,21 @@
-"""FVE beyond the last tokens: how much of what a simpler predictor leaves open an answer fills.
+"""FVE beyond the last tokens: how much of what simpler predictors leave open an answer fills.
 
-A `base` is the best prediction of n(h) from the last k tokens of the source text alone; with k = 0
-it is μ. An answer that only repeats what these tokens say adds nothing to it:
+A `base` is a prediction of n(h) from the last k tokens of the source text alone, and there may be
+several; `claim` is what a base would predict if the word that the explanation itself quotes as the
+last one were the true one.
 
-    base' = μ + a₀ (base - μ)
-    stack = μ + a (base - μ) + b (answer - μ)
+    base' = μ + Σ aᵢ' (baseᵢ - μ)
+    stack = μ + Σ aᵢ (baseᵢ - μ) + c (claim - μ) + b (answer - μ)
     beyond = 1 - mean ||n(h) - stack||² / mean ||n(h) - base'||²
 
-The scalars are fitted by least squares on dev rows and kept for all others. Both sides have such a
-scale, so that an answer equal to its base scores 0. 1 is perfect, and an answer that misleads on
-new documents scores below 0. Beyond nothing (k = 0) it is FVE with the answer's best length.
+The scalars are fitted by least squares on dev rows and kept for all others. Both sides have scales
+of their own, so that an answer equal to a base, or to the claim, scores 0. Without the claim an AV
+would score for copying the last word *more often*: a wrong word is noise in the answer, and takes
+from all else that it says. 1 is perfect, and an answer that misleads on new documents scores below
+0. Beyond nothing (no base, no claim) it is FVE with the answer's best length.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -34,60 +37,52 @@ def beyond_name(count: int) -> str:
     return f"beyond_{count}"
 
 
-class Stack(NamedTuple):
-    """The scalars of base and answer."""
-
-    base: float
-    answer: float = 0.0
+Stack = tuple[float, ...]
+"""A scalar for each part."""
 
 
 def fit_stack(
-    mean: Float[Tensor, " d_model"],
-    activations: Vectors,
-    base: Vectors,
-    answers: Vectors | None = None,
+    mean: Float[Tensor, " d_model"], activations: Vectors, parts: Sequence[Vectors]
 ) -> Stack:
-    """Least squares on dev rows; without answers the scale a₀ of the base alone.
+    """Least squares on dev rows.
 
-    Where several pairs of scalars are best, as with a base that is μ or a multiple of the answer,
-    the smallest, in units of each part's size: a part of size 0 gets 0.
+    Where several scalars are as good, as with a part that is a multiple of another one, the
+    smallest, in units of each part's size: a part of size 0 gets 0.
 
     Args:
         mean: μ of the training documents.
         activations: raw, of the dev rows.
-        base: predictions of n(h), in its units.
-        answers: any vectors; μ is taken away from them, too.
+        parts: predictions of n(h), in its units, or any other vectors; μ is taken away from each.
 
     Raises:
         NlaError: without rows, for shapes that differ, or for what is not finite.
     """
-    parts = [base] if answers is None else [base, answers]
     truth, parts = _checked(mean, activations, parts)
+    if not parts:
+        return ()
     columns = torch.stack([part.flatten() for part in parts], 1)
     lengths = columns.norm(dim=0)
     columns = columns / lengths.where(lengths > 0, 1.0)
     gram, products = columns.T @ columns, columns.T @ truth.flatten()
     found = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True) @ products
-    return Stack(*(found / lengths.where(lengths > 0, 1.0)).tolist())
+    return tuple((found / lengths.where(lengths > 0, 1.0)).tolist())
 
 
 def stack_errors(
     stack: Stack,
     mean: Float[Tensor, " d_model"],
     activations: Vectors,
-    base: Vectors,
-    answers: Vectors | None = None,
+    parts: Sequence[Vectors],
 ) -> Float[Tensor, " rows"]:
-    """||n(h) - stack||² of each row, in float64; without answers ||n(h) - base'||².
+    """||n(h) - stack||² of each row, in float64.
 
     Raises:
         NlaError: for shapes that differ, or for what is not finite.
     """
-    parts = [base] if answers is None else [base, answers]
     if not len(activations):
         return torch.zeros(0, dtype=torch.float64)
     truth, parts = _checked(mean, activations, parts)
-    for scalar, part in zip(stack, parts, strict=False):
+    for scalar, part in zip(stack, parts, strict=True):
         truth = truth - scalar * part
     return truth.square().sum(-1)
 
@@ -100,12 +95,11 @@ def better_form(
     Each has its own best length. A predictor of least squares is short where it is uncertain, which
     is lost by normalising; a trained AR's lengths mean nothing. As given, where both are equal.
     """
-    nothing = mean.expand(len(answers), -1)
     forms = [answers, normalize(answers)]
     errors = [
         float(stack_errors(fit_stack(*rows), *rows).mean())
         for form in forms
-        for rows in [(mean, activations, nothing, form)]
+        for rows in [(mean, activations, [form])]
     ]
     is_normal = errors[1] < errors[0]
     return forms[is_normal], is_normal
@@ -119,7 +113,9 @@ def beyond(errors: Float[Tensor, " rows"], of_base: float) -> float:
     return fve(errors, of_base)
 
 
-def _checked(mean: Tensor, activations: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def _checked(
+    mean: Tensor, activations: Tensor, parts: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
     """n(h) - μ and the parts minus μ, in float64."""
     if any(part.shape != activations.shape for part in parts) or not activations.numel():
         shapes = ", ".join(str(tuple(part.shape)) for part in parts)

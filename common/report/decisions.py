@@ -161,11 +161,16 @@ def _by_collapse(one: Judged, collapsed: set[str]) -> Judged:
 
 
 def _until_failure(found: list[Judged]) -> list[Judged]:
-    """Stops at the first failure, which needs no correction for the number of contrasts."""
+    """Stops at the first failure, which needs no correction for the number of contrasts.
+
+    The order protects what is shown alone: contrasts that lie the other way keep saying so after
+    one that does.
+    """
     first = next((place for place, one in enumerate(found) if one.status != SHOWN), len(found))
     reason = f"not tested after {code(found[first].contrast.arm)}" if found[first:] else ""
+    kept = {NOT_MEASURED, *(one.status for one in found[first : first + 1])} - {NOT_SHOWN}
     rest = [
-        one if one.status == NOT_MEASURED else one._replace(status=NOT_SHOWN, reason=reason)
+        one if one.status in kept else one._replace(status=NOT_SHOWN, reason=reason)
         for one in found[first + 1 :]
     ]
     return [*found[: first + 1], *rest]

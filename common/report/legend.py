@@ -36,8 +36,8 @@ def legend_lines(
     ]
     if any(column.beyond for column in shown):
         lines.append(
-            "FVE *beyond the last token* (the last four tokens) is the share of what these tokens"
-            " of the source text leave open that the explanation fills: repeating them scores 0."
+            "FVE *beyond the last token* (the last four tokens): of what these tokens of the source"
+            " text leave open, the share the explanation fills; repeating them scores 0."
         )
     if AV_NEUTRAL_AR in tables:
         lines.append(_of_neutral_ars(results))

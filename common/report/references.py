@@ -16,7 +16,7 @@ DRAWN = ("mean_direction", LAST_TOKEN, LOOK_UP, "own_blocks")
 LEGEND = {
     "mean_direction": "always answers the mean activation",
     LAST_TOKEN: "a ridge on the embedding of the source text's true last token",
-    "last_token_few": f"`{LAST_TOKEN}`, fitted to no more activations than an AR has read texts of",
+    "last_token_few": f"`{LAST_TOKEN}`, fitted to only as many activations as an AR has texts of",
     "next_tokens": "a ridge on the target's own five likeliest next tokens",
     LOOK_UP: "linear maps of the last quoted word, the quoted next tokens and the other words of"
     " the text",

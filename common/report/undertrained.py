@@ -73,14 +73,14 @@ def _note(source: str, reference: str, found: Beaten) -> str:
     if source == AV_NEUTRAL_AR:
         return (
             f"On the explanations of {figures}, {code(reference)}, which is fitted in closed form,"
-            " has more FVE than the neutral ARs: these are **not trained well enough**, and what"
-            " they read of any arm is too little."
+            " has more FVE than the neutral ARs: these are **not trained well enough**, and"
+            " understate what every arm says."
         )
     it_is = ("this AR is", "it is") if len(found) == 1 else ("these ARs are", "they are")
     return (
         f"On the {writer(source)}, {code(reference)}, which is fitted in closed form, has more FVE"
-        f" than {figures}: {it_is[0]} **not trained well enough**, which does not show that"
-        f" {it_is[1]} too small."
+        f" than {figures}: {it_is[0]} **not trained well enough**, so {it_is[1]} not shown to be"
+        " too small."
     )
 
 

@@ -22,8 +22,8 @@ from common.report.measured import Test
 WIDTH = 100
 PAIRS_WORDS = {
     Pairs.ANY: "",
-    Pairs.SHARED: "so in each pair that both have",
-    Pairs.EVERY: "so in each pair of the arm, which the other must have too",
+    Pairs.SHARED: "and in each pair both share",
+    Pairs.EVERY: "and in each of the arm's pairs (the other needs them too)",
 }
 ORDER_WORDS = (
     "tested from the largest to the smallest, up to the first that is not shown: the last that is"
@@ -89,14 +89,14 @@ def _ending(rule: Any) -> str:
         f" collapsed, nor for any arm where that happened to {code(CONTROL)}."
     )
     needs = (
-        "A clause that needs others is shown for an arm where they are shown for that arm, or, if"
-        " they do not speak of it, for every arm that they do speak of."
+        "A clause that needs others also requires them to be shown: for the same arm or, if they"
+        " do not cover it, for every arm they cover."
         if any(clause.requires or clause.given for clause in rule.clauses)
         else ""
     )
     parts = [
-        "What does not meet a clause is reported as not shown, what cannot be measured as not"
-        " measured.",
+        "What fails a clause is reported as *not shown*, what cannot be measured as *not"
+        " measured*.",
         needs,
         collapsed,
         rule.remark,
@@ -116,13 +116,13 @@ def _asked(clause: Clause, cluster: str) -> str:
     """Measure, contrasts, direction and certainty of a clause."""
     arms = _contrasts(clause)
     if not clause.measure:
-        return f"a conclusion, for {arms}."
+        return f"a conclusion about {_about(clause)}."
     if not clause.direction:
-        return f"{clause.measure.words} of {arms}. Reported beside the rest, it decides nothing."
+        return f"{clause.measure.words}, {arms}. Reported, but decides nothing."
     asks = [
-        f"{clause.measure.words} of {arms}: {direction_words(clause.direction)}",
+        f"{clause.measure.words}, {arms}: {direction_words(clause.direction)}",
         _test_words(clause, cluster),
-        "the whole interval so under each neutral AR" if clause.each_reader else "",
+        "the whole interval, for each neutral AR too" if clause.each_reader else "",
         PAIRS_WORDS[clause.pairs],
         ORDER_WORDS if clause.correction is Correction.FIXED_ORDER else "",
     ]
@@ -131,11 +131,19 @@ def _asked(clause: Clause, cluster: str) -> str:
 
 def _contrasts(clause: Clause) -> str:
     contrasts = clause.contrasts
-    against = getattr(clause.measure, "against", " minus that of")
+    against = getattr(clause.measure, "against", " minus")
     if isinstance(contrasts, EachArm):
         minus = _minus(contrasts.other, against)
         return f"{_arms(contrasts)},{minus}" if minus else _arms(contrasts)
     return joined([f"{code(one.arm)}{_minus(one.other, against)}" for one in contrasts])
+
+
+def _about(clause: Clause) -> str:
+    """The arms of which a clause without a measure speaks."""
+    contrasts = clause.contrasts
+    if isinstance(contrasts, EachArm):
+        return _arms(contrasts)
+    return joined([code(one.arm) for one in contrasts])
 
 
 def _minus(other: str | float, against: str) -> str:
@@ -160,7 +168,7 @@ def _test_words(clause: Clause, cluster: str) -> str:
     """The p-value, if one is needed."""
     if clause.test is Test.INTERVAL:
         return ""
-    how = f"{cluster}s' signs flipped" if clause.test is Test.SIGN_FLIP else "same bootstrap"
+    how = f"sign flips by {cluster}" if clause.test is Test.SIGN_FLIP else "same bootstrap"
     holm = " after Holm's correction for the number of arms"
     return f"p < {LEVEL:g} ({how}){holm if clause.correction is Correction.HOLM else ''}"
 
@@ -171,5 +179,5 @@ def _needed(clause: Clause, numbers: dict[str, int]) -> str:
         joined([str(numbers[name]) for name in names]) for names in (clause.requires, clause.given)
     )
     words = [f"Needs {needed}." if needed else ""]
-    words += [f"Says nothing, either way, without {given}." if given else ""]
+    words += [f"No conclusion either way without {given}." if given else ""]
     return " ".join(filter(None, words))

@@ -22,11 +22,13 @@ MARGIN = 0.02
 """A loss of FVE beyond the last four tokens that counts as negligible."""
 QUOTES = MeanOf(
     "suffix_excess_4",
-    "chance-corrected share of quotes that end in the true last four words",
+    "chance-corrected share of explanations whose quote ends in the true last four words",
 )
-RUNS = MeanOf("longest_run", "longest run of source words in the explanation")
+RUNS = MeanOf(
+    "longest_run_excess", "chance-corrected longest run of source words in the explanation"
+)
 MARKS = MeanOf("quote_share", "share of the explanation inside quotation marks")
-CONTENT = MeanOf("content", "chance-corrected share of known facts that are named")
+CONTENT = MeanOf("content", "chance-corrected share of known facts named")
 WORDS = Fve("av_neutral_ar", beyond=4)
 strict = partial(Clause, test=Test.SIGN_FLIP, correction=Correction.HOLM, pairs=Pairs.EVERY)
 """The contrasts of a clause about each arm with a weaker AR."""
@@ -38,13 +40,13 @@ AS_MUCH = "Other ARs read as much beyond the last four tokens"
 SAYS_MORE = "A weaker AR makes the AV say more"
 
 RULE = Rule(
-    question="When each AV, which sees the last four activations and can quote, is trained by"
-    " reinforcement against its own AR: does a weaker AR make it quote less and say more?",
+    question="When each AV, which sees the last four activations and can quote, is trained on"
+    " rewards from its own AR: does a weaker AR make it quote less and say more?",
     written="Written before the first run in which these measures were taken.",
-    remark="Chance, which is subtracted, is the same share for another document's explanation."
+    remark="Chance, for which shares are corrected, is that of other documents' explanations."
     " Known facts are the next token, the title, the topic and the syntax of the position. An AV"
-    " that has learned nothing would look good beside one that has gone astray: that is why the AV"
-    " before reinforcement is asked for. A weaker AR reads less whatever is said, so that what an"
+    " that has learned nothing would look good beside one gone astray: hence the comparison with"
+    " the AV before reinforcement. A weaker AR reads less whatever is said, so that what an"
     " arm's own AR reads decides nothing.",
     collapse_counts=False,
     key=QUOTES_LESS,
@@ -62,7 +64,7 @@ RULE = Rule(
                 "no weaker AR is shown to make the AV quote less",
                 "a weaker AR makes the AV quote more",
             ),
-            remark="The AR of `control` is the largest. Runs are asked for because words can be"
+            remark="The AR of `control` is the largest. Word runs matter because words can be"
             " copied without quotation marks.",
         ),
         strict(NAMES_MORE, TO_START, CONTENT, GREATER),
@@ -88,7 +90,7 @@ RULE = Rule(
                 "weakening it is not shown to be worth it",
             ),
         ),
-        Clause("What an arm writes less inside quotation marks", TO_CONTROL, MARKS),
+        Clause("How much less an arm puts in quotation marks", TO_CONTROL, MARKS),
         Clause("What an arm loses under its own AR", TO_CONTROL, ROUND_TRIP),
     ),
 )

@@ -3,7 +3,7 @@
 from functools import partial
 
 from common.report.clauses import GREATER, Clause, Contrast, Direction, Pairs, Phrases
-from common.report.measured import NEUTRAL_AR, ROUND_TRIP, Fve, GainBeyond, MeanOf, Swapped
+from common.report.measured import NEUTRAL_AR, ROUND_TRIP, Fve, GainBeyond, MeanOf, SwapShare
 from common.report.rule import Rule
 
 WARM_START, FROZEN_AR, FROZEN_AV = "warm_start", "frozen_ar", "frozen_av"
@@ -12,10 +12,13 @@ LEARNED = (Contrast("control", WARM_START),)
 FROM_UNQUOTED = (Contrast(UNQUOTED, UNQUOTED_START),)
 BESIDE_CONTROL = (Contrast(UNQUOTED, "control"),)
 BEYOND = "It says more beyond the last token"
+OTHERS = "Other ARs read more beyond the last token"
 ALONE = "The AV's learning alone improves the round trip"
 HALF = Direction(float("-inf"), 0.5)
-CONTENT = MeanOf("content", "chance-corrected share of known facts that are named")
-LONGEST_RUN = MeanOf("longest_run", "longest run of source words in the explanation")
+CONTENT = MeanOf("content", "chance-corrected share of known facts named")
+LONGEST_RUN = MeanOf(
+    "longest_run_excess", "chance-corrected longest run of source words in the explanation"
+)
 compares = partial(Clause, pairs=Pairs.SHARED)
 """A clause whose contrasts must agree in every pair."""
 
@@ -24,7 +27,7 @@ def ends_in(words: str, count: int) -> MeanOf:
     """How often the quote is right, beyond chance."""
     return MeanOf(
         f"suffix_excess_{count}",
-        f"chance-corrected share of quotes that end in the true last {words}",
+        f"chance-corrected share of explanations whose quote ends in the true last {words}",
     )
 
 
@@ -34,35 +37,33 @@ RULE = Rule(
     question="What does reinforcement learning add to a warm-started NLA: does it say more beyond"
     " the last token of its source, or copy that token more often?",
     written="Written before the first run in which these measures were taken.",
-    remark="Chance, which is subtracted, is the same share for another document's explanation."
+    remark="Chance, for which shares are corrected, is that of other documents' explanations."
     " Known facts are the next token, the title, the topic and the syntax of the position.",
     key=BEYOND,
     clauses=(
         compares("The round trip improves", LEARNED, ROUND_TRIP, GREATER),
         compares(
-            BEYOND,
-            LEARNED,
-            Fve("av", beyond=1),
-            GREATER,
-            phrases=Phrases(
-                "reinforcement learning makes explanations say more beyond the last token",
-                "reinforcement learning is not shown to make explanations say more beyond the last"
-                " token",
-                "reinforcement learning makes explanations say less beyond the last token",
-            ),
-        ),
-        compares(
-            "Other ARs read more beyond the last token",
+            OTHERS,
             LEARNED,
             Fve("av_neutral_ar", beyond=1),
             GREATER,
             each_reader=True,
+        ),
+        compares(
+            BEYOND,
+            LEARNED,
+            Fve("av", beyond=1),
+            GREATER,
+            requires=(OTHERS,),
+            remark="The AR learns along: what it alone reads may be its own learning. That is why"
+            " the neutral ARs are asked for.",
             phrases=Phrases(
-                "each neutral AR reads more there, too",
-                "not every neutral AR is shown to read more there",
-                "each neutral AR reads less there",
+                "reinforcement learning makes explanations say more beyond the last token, to its"
+                " own AR and to neutral ones",
+                "reinforcement learning is not shown to make explanations say more beyond the last"
+                " token",
+                "reinforcement learning makes explanations say less beyond the last token",
             ),
-            remark="So it is no habit that only the AR that learned along understands.",
         ),
         compares(
             "Most of the gain is the last token",
@@ -74,7 +75,7 @@ RULE = Rule(
                 "whether most of the gain is the last token is not shown",
                 "more than half of what the round trip gains lies beyond the last token",
             ),
-            remark="Both errors are those with the answer's best length.",
+            remark="Both errors use the answer at its best length.",
         ),
         compares(
             "It copies the last word more often",
@@ -102,13 +103,13 @@ RULE = Rule(
         compares(
             "The last quoted word counts for more",
             LEARNED,
-            Swapped("av", "swap_last_word"),
+            SwapShare("av", "swap_last_word"),
             GREATER,
         ),
         compares(
             "What is not quoted counts for more",
             LEARNED,
-            Swapped("av", "swap_all_but_quote"),
+            SwapShare("av", "swap_all_but_quote"),
             GREATER,
         ),
         compares(
@@ -134,13 +135,12 @@ RULE = Rule(
             phrases=Phrases(
                 "the AV's learning is the larger part of the gain",
                 "the AV's learning is not shown to be the larger part of the gain",
-                "the AR's learning is the larger part of the gain",
             ),
         ),
         Clause(
             "What the AR's learning alone gains", (Contrast(FROZEN_AV, WARM_START),), ROUND_TRIP
         ),
-        Clause("What the neutral ARs read more", LEARNED, NEUTRAL_AR),
+        Clause("Extra FVE for the neutral ARs", LEARNED, NEUTRAL_AR),
         compares(
             "Copied words come back",
             FROM_UNQUOTED,
@@ -154,13 +154,14 @@ RULE = Rule(
             remark="Nobody taught this AV to quote: its teacher describes the last words.",
         ),
         compares("Quotes come back", FROM_UNQUOTED, LAST_WORD, GREATER),
-        compares(
+        Clause(
             "An AV that does not quote names more of what is known",
             BESIDE_CONTROL,
             CONTENT,
             GREATER,
+            remark="Their pairs were trained apart, so that none is shared.",
         ),
-        compares(
+        Clause(
             "An AV that does not quote says as much beyond the last token",
             BESIDE_CONTROL,
             Fve("av", beyond=1),

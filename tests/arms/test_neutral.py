@@ -39,6 +39,14 @@ def test_each_arm_gives_as_much_and_what_avs_alike_wrote_counts_once():
     assert len(texts) == 12
 
 
+def test_an_arm_of_fewer_seeds_that_wrote_nothing_of_its_own_does_not_count():
+    starts = [("warm_start", table("first")), ("warm_start", table("second"))]
+    spoken = [("control", table("a")), ("frozen_av", table("first")), *starts]
+    texts = [example.text.split()[0] for examples in balanced(spoken) for example in examples]
+    assert len(texts) == 12
+    assert texts.count("a") == texts.count("first") + texts.count("second") == 6
+
+
 def test_several_readers_are_one_of_means():
     """Ranks are those of the middle reader; references are read by none."""
 

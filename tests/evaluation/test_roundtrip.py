@@ -7,7 +7,7 @@ from torch import Tensor
 
 from common.config import EvaluationConfig
 from common.errors import NlaError
-from common.evaluation.bases import HeldOut
+from common.evaluation.bases import HeldOut, Said
 from common.evaluation.conditions import (
     ORIGINAL,
     SHUFFLED,
@@ -44,7 +44,7 @@ def compass(names: str, documents: str, last: Tensor) -> HeldOut:
     table = pl.DataFrame({KEY: list(names), DOC_ID: list(documents)})
     ids = [[7, "ABCD".index(name)] for name in names]
     table = table.with_columns(pl.Series(TOKEN_IDS, ids))
-    bases = {0: torch.zeros(len(names), 2), 1: last, 4: last}
+    bases = {0: [], 1: [last], 4: [last]}
     return HeldOut(table, torch.tensor([vectors[name] for name in names]), bases)
 
 
@@ -138,7 +138,7 @@ def test_who_only_copies_the_last_token_scores_nothing_beyond_it(judge: Judge):
     """Read with the true last token, answers are the base itself, whatever they are worth."""
 
     def copy(wanted: Sequence[Reading]) -> Tensor:
-        return torch.stack([judge.test.bases[1]["ABCD".index(one.text)] for one in wanted])
+        return torch.stack([judge.test.bases[1][0]["ABCD".index(one.text)] for one in wanted])
 
     rows = judge.rows(copy, {ORIGINAL: [*"ABCD"]}, TEACHER, dev=[*"AB"])
     assert rows["squared_error"].to_list() == pytest.approx([0] * 4, abs=1e-5), "FVE 1, in fact"
@@ -146,11 +146,28 @@ def test_who_only_copies_the_last_token_scores_nothing_beyond_it(judge: Judge):
     assert error == pytest.approx(judge.beyond.variances["beyond_1"], abs=1e-9)
 
 
+def test_a_claimed_word_that_is_wrong_takes_nothing_from_the_rest(judge: Judge):
+    """Texts claim a direction in words; the answers are claim and truth, so that b = 1, c = -1."""
+
+    def claims(texts: Sequence[str]) -> Tensor:
+        return normalize(by_name(readings_of([text.split("/")[0] for text in texts])))
+
+    def read(wanted: Sequence[Reading]) -> Tensor:
+        rest = by_name(readings_of([one.text.split("/")[1] for one in wanted]))
+        return 0.4 * (claims([one.text for one in wanted]) + normalize(rest))
+
+    judge.claims = claims
+    texts = {ORIGINAL: ["north/east", "east/north", "west/west", "west/south"]}
+    rows = judge.rows(read, texts, TEACHER, dev=["south/east", "north/north"])
+    assert rows["error_beyond_1"].to_list() == pytest.approx([0] * 4, abs=1e-5)
+
+
 def test_scalars_are_those_of_the_unchanged_dev_texts(judge: Judge):
     texts = {ORIGINAL: ["east"] * 4, SHUFFLED: ["west"] * 4}
     rows = judge.rows(by_name, texts, TEACHER, dev=["east", "north"])
-    fitted = judge.beyond.fit(by_name(readings_of(["east", "north"])))
-    west = by_name(readings_of(["west"] * 4))
+    nothing = torch.zeros(4, 2)
+    fitted = judge.beyond.fit(Said(by_name(readings_of(["east", "north"])), nothing[:2]))
+    west = Said(by_name(readings_of(["west"] * 4)), nothing)
     expected = judge.beyond.errors(fitted, [0, 1, 2, 3], west)["error_beyond_4"].tolist()
     assert rows.filter(transform=SHUFFLED)["error_beyond_4"].to_list() == pytest.approx(expected)
 

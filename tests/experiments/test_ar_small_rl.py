@@ -43,7 +43,7 @@ def results(
         return read_by(0.5, beyond[arm], beyond[arm], noise / 10), {
             "suffix_4": quotes[arm] + noise,
             "suffix_excess_4": quotes[arm] + noise,
-            "longest_run": 4 * (runs or quotes)[arm] + noise,
+            "longest_run_excess": 4 * (runs or quotes)[arm] + noise,
             "quote_share": 0.2 + noise,
             "content": named[arm] - lost + noise,
             "best_of_1": 0.5,

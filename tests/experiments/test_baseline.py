@@ -28,19 +28,21 @@ def results(
 ) -> Results:
     """FVE under the own AR, beyond tokens under own and neutral ARs, copied words, and content.
 
-    A swap of the last word takes all of the FVE, one of the rest half; `bad_pair` lowers the last
-    of control.
+    A swap of the last word takes as large a share of the FVE as it is, one of the rest half of
+    that; `bad_pair` lowers the last of control.
     """
 
     def values(arm: str, seed: int, noise: float) -> tuple[Errors, dict[str, float]]:
         lost = bad_pair * (arm == "control" and seed == SEEDS[-1])
         errors = read_by(own[arm] - lost, beyond[arm] - lost, neutral[arm], noise)
-        errors = {**errors, (AV, "swap_last_word"): (1 + noise, 1 + noise)}
-        errors[AV, "swap_all_but_quote"] = (1 - own[arm] / 2 + noise, 1 + noise)
+        fve = own[arm] - lost
+        errors[AV, "shuffled"] = (1 + noise, 1 + noise)
+        errors[AV, "swap_last_word"] = (1 - fve + fve * own[arm] + noise, 1 + noise)
+        errors[AV, "swap_all_but_quote"] = (1 - fve + fve * own[arm] / 2 + noise, 1 + noise)
         return errors, {
             "suffix_excess_1": copied[arm] + noise,
             "suffix_excess_2": copied[arm] / 2 + noise,
-            "longest_run": 4 * copied[arm] + noise,
+            "longest_run_excess": 4 * copied[arm] + noise,
             "content": named[arm] + noise,
             "tokens": 40.0,
             "splice_kl": 1.0 - own[arm],
@@ -84,15 +86,15 @@ def test_all_clauses_are_shown_where_they_hold():
         assert row.p_value is None
     assert verdict.key == row_of(verdict, BEYOND)
     assert verdict.sentence == (
-        "Reinforcement learning makes explanations say more beyond the last token; each neutral AR"
-        " reads more there, too; less than half of what the round trip gains lies beyond the last"
+        "Reinforcement learning makes explanations say more beyond the last token, to its own AR"
+        " and to neutral ones; less than half of what the round trip gains lies beyond the last"
         " token; it learns to copy the last word; it names more of what is known of the position;"
         " the AV's learning is the larger part of the gain; an AV that was taught not to quote"
         " learns to copy words by reinforcement."
     )
     for note in (
         "*What the AR's learning alone gains*: `frozen_av` - `warm_start` 0.100 [",
-        "*What the neutral ARs read more*: `control` - `warm_start` 0.400 [",
+        "*Extra FVE for the neutral ARs*: `control` - `warm_start` 0.400 [",
         "*What it costs not to quote*: `unquoted` - `control` -0.100 [",
     ):
         assert any(one.startswith(note) for one in verdict.notes), note

@@ -60,20 +60,20 @@ Written before. Differences are paired on the same sentences. *Shown* means that
 interval of a difference (bootstrap by topic) lies where its clause says, and that all else which
 the clause asks for holds too. A *pair* is an AV and an AR that were warm-started together.
 
-1. *It reads*: FVE under its own AR of `a`: above zero.
-2. *It is longer*: length in tokens of each arm called `b_...` but `control` and `start`, minus that
-   of `control`: below zero; p < 0.05 (topics' signs flipped) after Holm's correction for the number
-   of arms; so in each pair of the arm, which the other must have too. Needs 1. So much for that.
-3. *It is good*: a conclusion, for each arm but `control`. Needs 1 and 2.
-4. *Beside*: FVE under its own AR of `a` minus that of the best floor and `a` minus 0.5. Reported
-   beside the rest, it decides nothing.
-5. *It reads for all*: FVE beyond the last token under the neutral ARs of `a` minus that of `b`:
-   above zero; the whole interval so under each neutral AR. Says nothing, either way, without 1.
+1. *It reads*: FVE under its own AR, `a`: above zero.
+2. *It is longer*: length in tokens, each arm called `b_...` but `control` and `start`, minus
+   `control`: below zero; p < 0.05 (sign flips by topic) after Holm's correction for the number of
+   arms; and in each of the arm's pairs (the other needs them too). Needs 1. So much for that.
+3. *It is good*: a conclusion about each arm but `control`. Needs 1 and 2.
+4. *Beside*: FVE under its own AR, `a` minus the best floor and `a` minus 0.5. Reported, but decides
+   nothing.
+5. *It reads for all*: FVE beyond the last token under the neutral ARs, `a` minus `b`: above zero;
+   the whole interval, for each neutral AR too. No conclusion either way without 1.
 
-What does not meet a clause is reported as not shown, what cannot be measured as not measured. A
-clause that needs others is shown for an arm where they are shown for that arm, or, if they do not
-speak of it, for every arm that they do speak of. Nothing is shown for an arm of which a run was
-stopped early because it had collapsed, nor for any arm where that happened to `control`. End."""
+What fails a clause is reported as *not shown*, what cannot be measured as *not measured*. A clause
+that needs others also requires them to be shown: for the same arm or, if they do not cover it, for
+every arm they cover. Nothing is shown for an arm of which a run was stopped early because it had
+collapsed, nor for any arm where that happened to `control`. End."""
 
 
 def test_words_of_a_rule():

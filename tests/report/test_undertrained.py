@@ -23,8 +23,8 @@ def test_one_arm():
     told = training_notes(found("look_up", 1.2, control=1.0, other=1.4), [AV])
     assert told == [
         "On the AV's explanations, `look_up`, which is fitted in closed form, has more FVE than"
-        " `other` (-0.100 [-0.100, -0.100]): this AR is **not trained well enough**, which does not"
-        " show that it is too small."
+        " `other` (-0.100 [-0.100, -0.100]): this AR is **not trained well enough**, so it is not"
+        " shown to be too small."
     ]
 
 
@@ -34,7 +34,7 @@ def test_several_arms_and_sources():
     both = "`control` (-0.100 [-0.100, -0.100]) and `other` (-0.300 [-0.300, -0.300])"
     assert told.startswith("On the teacher's explanations, `look_up`")
     assert f"has more FVE than {both}: these ARs are **not trained well enough**" in told
-    assert told.endswith("that they are too small.")
+    assert told.endswith("so they are not shown to be too small.")
 
 
 def test_answers_are_compared_at_their_best_length():
@@ -63,7 +63,7 @@ def test_references_read_the_texts_of_the_control_where_each_arm_has_its_own():
     assert told == (
         "On the explanations of `control` (-0.200 [-0.200, -0.200]), `look_up`, which is fitted in"
         " closed form, has more FVE than the neutral ARs: these are **not trained well enough**,"
-        " and what they read of any arm is too little."
+        " and understate what every arm says."
     )
 
 
