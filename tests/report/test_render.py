@@ -171,7 +171,7 @@ def test_without_errors_beyond_tokens_fve_stands_alone(tmp_path):
     )
     page = render(results._replace(rows=rows), tmp_path / "older.md", rule=load_rule("baseline"))
     assert row(page, "arm")[1:4] == ["FVE, own AR", "FVE, neutral ARs", "top-1"]
-    assert "- Not measured, nothing was measured beyond the last token: *Other ARs read more" in page
+    assert "- Not measured, nothing was measured beyond the last token: *Other ARs" in page
     assert "*beyond the last token*" not in page
     rest = details(tmp_path / "older.md")
     assert "best length |" not in rest
