@@ -52,12 +52,17 @@ class Beyond:
     def __init__(self, dev: HeldOut, test: HeldOut, mean: Float[Tensor, " d_model"]) -> None:
         """`mean` is μ."""
         self.dev, self.test, self.mean = dev, test, mean
-        self.variances: dict[str, float] = {}
-        """{`beyond_<k>`: mean ||n(h) - base'||² of the test rows}, the denominators."""
-        for count, bases in test.bases.items():
-            scales = fit_stack(mean, dev.activations, dev.bases[count])
-            errors = stack_errors(scales, mean, test.activations, bases)
-            self.variances[beyond_name(count)] = float(errors.mean())
+        self.of_bases = {
+            count: stack_errors(
+                fit_stack(mean, dev.activations, dev.bases[count]), mean, test.activations, bases
+            )
+            for count, bases in test.bases.items()
+        }
+        """{k: ||n(h) - base'||² of each test row}."""
+        self.variances = {
+            beyond_name(count): float(errors.mean()) for count, errors in self.of_bases.items()
+        }
+        """{`beyond_<k>`: mean of these}, the denominators."""
 
     def fit(self, said: Said) -> Fitted:
         """From what a reader answers to a writer's dev texts, one for each dev row."""
@@ -71,14 +76,21 @@ class Beyond:
     def errors(
         self, fitted: Fitted, rows: list[int], said: Said
     ) -> dict[str, Float[Tensor, " rows"]]:
-        """{column: errors of the answers} to texts of some test rows."""
+        """{column: errors of the answers} to texts of some test rows.
+
+        Each is paired with the base: from the error of the stack is taken by how much the base's
+        error on this row exceeds its mean. So 1 - error / variance is what the answer saves on this
+        row, in units of the mean, and an answer that adds nothing has no interval but 0.
+        """
         form = normalize(said.answers) if fitted.is_normal else said.answers
         truth, places = self.test.activations[rows], torch.tensor(rows, dtype=torch.long)
         found = {}
         for count, stack in fitted.stacks.items():
             bases = [base[places] for base in self.test.bases[count]]
             parts = _parts(bases, said.claims, form)
-            found[error_column(count)] = stack_errors(stack, self.mean, truth, parts)
+            left = stack_errors(stack, self.mean, truth, parts)
+            harder = self.of_bases[count] - self.variances[beyond_name(count)]
+            found[error_column(count)] = left - harder[places]
         return found
 
 

@@ -162,6 +162,19 @@ def test_a_claimed_word_that_is_wrong_takes_nothing_from_the_rest(judge: Judge):
     assert rows["error_beyond_1"].to_list() == pytest.approx([0] * 4, abs=1e-5)
 
 
+def test_errors_are_paired_with_those_of_the_base(judge: Judge):
+    """Of one row the base leaves all open, of the other nothing: silence has the mean of both."""
+    half = 0.5 * normalize(COMPASS[:2])
+    test, dev = compass("AB", "ab", half * torch.tensor([[0.0], [1.0]])), judge.dev
+    judge = Judge(test, dev, torch.zeros(2), 25.0, EvaluationConfig(distractors=1))
+    spread = judge.beyond.variances["beyond_1"]
+    assert spread == pytest.approx(1.0), "the scale of the base is 2: nothing is left of the second"
+    nothing = judge.rows(
+        lambda wanted: torch.zeros(len(wanted), 2), {ORIGINAL: ["x", "y"]}, TEACHER, dev=["x", "y"]
+    )
+    assert nothing["error_beyond_1"].to_list() == pytest.approx([spread, spread])
+
+
 def test_scalars_are_those_of_the_unchanged_dev_texts(judge: Judge):
     texts = {ORIGINAL: ["east"] * 4, SHUFFLED: ["west"] * 4}
     rows = judge.rows(by_name, texts, TEACHER, dev=["east", "north"])
