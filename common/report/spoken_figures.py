@@ -60,6 +60,6 @@ def size_figure(
             for arm, interval in by_arm.items():
                 draw_interval(axes, interval, sizes[arm], styles[arm], arm, vertical=True)
             log_axis(axes, sizes.values(), x)
-            axes.set_ylabel(name)
+            axes.set_title(name)
         legend(figure, drawn)
     return figure
