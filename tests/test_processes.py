@@ -158,7 +158,7 @@ def train(devices: str) -> None:
     choice = choose_trunk(profile)
     for stage in ("av", "av_text", "ar"):
         run_stage(stage, choice)
-    reader = load_experiment("ar_small").arm("blocks_1", profile)
+    reader = load_experiment("ar_small").arm("bag_of_words", profile)
     best = tune(reader)
     policy = load_experiment("baseline").arm("control", profile)
     runs = make_run(reader, 0, best), make_run(policy, 0, tune(policy))
