@@ -44,6 +44,15 @@ class ProbedReconstructor(Reconstructor):
     ) -> None:
         """Fit the head to the untrained states; its outputs get the scale of an identity head's."""
         states = read_in_batches(self, self.last_state, readings, READ_TOGETHER)
+        self.start_head(states, activations, documents)
+
+    def start_head(
+        self,
+        states: Float[Tensor, "batch width"],
+        activations: Float[Tensor, "batch d_model"],
+        documents: list[str],
+    ) -> None:
+        """Set the head to the probe of some states."""
         start_at_probe(self.head, states, activations, documents)
 
 
@@ -69,14 +78,13 @@ class ShallowReconstructor(TruncatedReconstructor, ProbedReconstructor):
         self.head = nn.Linear((1 + POOLS) * width, width)
 
     @torch.no_grad()
-    def prepare(
+    def start_head(
         self,
-        readings: Sequence[Reading],
+        states: Float[Tensor, "batch width"],
         activations: Float[Tensor, "batch d_model"],
         documents: list[str],
     ) -> None:
         """The probe of the last state and of the mean of the pools, which begin nearly alike."""
-        states = read_in_batches(self, self.last_state, readings, READ_TOGETHER)
         last, *pools = states.chunk(1 + POOLS, dim=1)
         features = torch.cat([last, torch.stack(pools).mean(0)], 1)
         probe = nn.Linear(features.shape[1], self.head.out_features)

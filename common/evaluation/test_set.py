@@ -107,19 +107,22 @@ class TestSet:
 
         μ where a text quotes none.
         """
-        vectors, answer = self._last_token
         words = [outline(text).ending_words.split()[-1:] for text in texts]
         rows = [row for row, found in enumerate(words) if found]
         found = self.trunk.mean.repeat(len(texts), 1)
-        found[rows] = answer(vectors.of_last([words[row][0] for row in rows]))
+        found[rows] = self._last_token(self.vectors.of_last([words[row][0] for row in rows]))
         return found
 
     @cached_property
-    def _last_token(self) -> tuple[WordVectors, LinearMap]:
-        """The input embeddings, and the map of the last token's to n(h)."""
+    def vectors(self) -> WordVectors:
+        """The target's input embeddings."""
+        return WordVectors(self.trunk.target)
+
+    @cached_property
+    def _last_token(self) -> LinearMap:
+        """From the embedding of the true last token to n(h)."""
         rows = self.trunk.activations(TRAINING_SPLITS, [KEY, DOC_ID, TOKEN_IDS])
-        vectors = WordVectors(self.trunk.target)
-        return vectors, fitted(self.trunk, rows, last_token_features(vectors, rows))
+        return fitted(self.trunk, rows, last_token_features(self.vectors, rows))
 
     def written_by(self, source: str) -> Texts:
         """The explanations of the teacher or of the warm-started AV."""

@@ -46,10 +46,9 @@ def fit_references(tests: TestSet, examples: list[Example]) -> References:
     The latter are those of stage `last_tokens`, with the ceiling, and `last_token` fitted to the
     activations of these explanations alone.
     """
-    vectors = WordVectors(tests.trunk.target)
-    of_texts = fit_floors(tests.trunk, examples, vectors)
+    of_texts = fit_floors(tests.trunk, examples, tests.vectors)
     keys = sorted({example.key for example in examples})
-    few = fit_all({LAST_TOKEN_FEW: lambda: _last_token_few(tests, keys, vectors)})
+    few = fit_all({LAST_TOKEN_FEW: lambda: _last_token_few(tests, keys)})
     of_sources = {name: tests.tails.reader(name) for name in tests.tails.vectors}
     missing = of_texts.missing | few.missing
     return References(of_texts.readers, of_sources | few.readers, missing)
@@ -107,8 +106,8 @@ def _named(rows: pl.DataFrame, arm: str, source: str) -> pl.DataFrame:
     return rows.with_columns(arm=pl.lit(arm), source=pl.lit(source))
 
 
-def _last_token_few(tests: TestSet, keys: list[str], vectors: WordVectors) -> Reader:
-    trunk = tests.trunk
+def _last_token_few(tests: TestSet, keys: list[str]) -> Reader:
+    trunk, vectors = tests.trunk, tests.vectors
     rows = trunk.activations(columns=[KEY, DOC_ID, TOKEN_IDS])
     known = rows.filter(pl.col(KEY).is_in(keys))
     lesson = Lesson([], trunk.store[known[KEY].to_list()], known[DOC_ID].to_list())

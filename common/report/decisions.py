@@ -168,7 +168,8 @@ def _until_failure(found: list[Judged]) -> list[Judged]:
     """
     first = next((place for place, one in enumerate(found) if one.status != SHOWN), len(found))
     reason = f"not tested after {code(found[first].contrast.arm)}" if found[first:] else ""
-    kept = {NOT_MEASURED, *(one.status for one in found[first : first + 1])} - {NOT_SHOWN}
+    turned = bool(found[first:]) and found[first].status == OTHER_WAY
+    kept = {NOT_MEASURED, OTHER_WAY} if turned else {NOT_MEASURED}
     rest = [
         one if one.status in kept else one._replace(status=NOT_SHOWN, reason=reason)
         for one in found[first + 1 :]
