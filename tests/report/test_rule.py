@@ -162,6 +162,15 @@ def test_a_fixed_order_ends_at_the_first_that_is_not_shown():
     assert verdict.key == verdict.findings[0]
 
 
+@pytest.mark.parametrize(("b", "of_c"), [(0.5, OTHER_WAY), (0.8, NOT_SHOWN)])
+def test_after_one_the_other_way_the_rest_may_say_so_too(b: float, of_c: str):
+    """0.8 is at the margin and shows nothing: `c` is not tested then, though it lies beyond."""
+    found = results({"control": 1.0, "b": b, "c": 0.5}, noise=0.1)
+    order = tuple(Contrast(arm, "control") for arm in ("b", "c"))
+    clause = Clause("c", order, LENGTH, not_less(0.2), correction=Correction.FIXED_ORDER)
+    assert [row.status for row in judge(found, clause).findings][1] == of_c
+
+
 def test_a_conclusion_asks_for_both_of_the_same_arm():
     found = results({"control": 1.0, "a": 1.5, "b": 3.0})
     longer = Clause("longer", EachArm(), LENGTH, GREATER)
