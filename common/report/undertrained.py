@@ -11,7 +11,7 @@ from common.report.paired import NotMeasuredError, PairedGain
 from common.report.references import LAST_TOKEN, TEXT_READERS, main_source, shares_texts
 from common.report.results import Results
 from common.report.wording import joined, listed
-from common.schema import AV_NEUTRAL_AR
+from common.schema import AV_NEUTRAL_AR, NEAREST_TEXT
 
 Beaten = dict[str, PairedGain]
 """{arm: its FVE minus the reference's}."""
@@ -20,12 +20,15 @@ Beaten = dict[str, PairedGain]
 def training_notes(results: Results, sources: Sequence[str]) -> list[str]:
     """A sentence for each source and reference that surely beats an arm.
 
-    A reference that reads the same texts shows that an arm is not trained well enough; the true
-    last token, that the arm's words say less than this one token does.
+    A reference that reads the same texts shows that an AR is not trained well enough, one that
+    looks texts up, that an AV is not; the true last token, that an arm's words say less than it.
     """
     notes = [note for source in sources for note in _of_source(results, source)]
     shown = [source for source in sources if scale_of(results)]
-    return [*notes, *(_last_token_note(results, main_source(shown)) if shown else [])]
+    if not shown:
+        return notes
+    source = main_source(shown)
+    return [*notes, *_looked_up_note(results, source), *_last_token_note(results, source)]
 
 
 def beaten(results: Results, source: str, reference: str, arms: Sequence[str]) -> Beaten:
@@ -82,6 +85,24 @@ def _note(source: str, reference: str, found: Beaten) -> str:
         f" than {figures}: {it_is[0]} **not trained well enough**, so {it_is[1]} not shown to be"
         " too small."
     )
+
+
+def _looked_up_note(results: Results, source: str) -> list[str]:
+    """Of AVs that write less than a look-up among the teacher's texts, which needs no training."""
+    if not results.has_own_texts or NEAREST_TEXT not in results.floors:
+        return []
+    found = beaten(results, source, NEAREST_TEXT, results.arms)
+    if not found:
+        return []
+    one = len(found) == 1
+    whose, are = (
+        "that AV's" if one else "those AVs'",
+        "a writer it is" if one else "writers they are",
+    )
+    return [
+        f"{code(NEAREST_TEXT)}, the teacher's text of the nearest training activation, has more FVE"
+        f" than {whose} own texts: {listed([*found])}. As {are} **not trained well enough**."
+    ]
 
 
 def _last_token_note(results: Results, source: str) -> list[str]:

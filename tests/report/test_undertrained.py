@@ -81,3 +81,15 @@ def test_too_few_documents_say_nothing():
     few = found("look_up", 1.2, other=1.4, control=1.0)
     few = few._replace(rows=few.rows.filter(few.rows["doc_id"].cast(int) < 5))
     assert training_notes(few, [AV]) == []
+
+
+def test_an_av_that_says_less_than_a_text_that_is_looked_up():
+    levels: dict = {}
+    for source in (AV, AV_NEUTRAL_AR):
+        for arm, error in (("nearest_text", 1.0), ("control", 1.2), ("other", 0.8)):
+            levels |= of(arm, error, error, 0.5, 0.4, source=source)
+    (told,) = training_notes(results(levels, floors=("nearest_text",)), [AV])
+    assert told.startswith("`nearest_text`, the teacher's text of the nearest training activation")
+    assert "has more FVE than that AV's own texts: `control`. As a writer it is" in told
+    alike = {place: value for place, value in levels.items() if AV_NEUTRAL_AR not in place}
+    assert training_notes(results(alike, floors=("nearest_text",)), [AV]) == [], "texts are shared"
