@@ -51,7 +51,7 @@ class PolicyModule(TrainingModule):
         """
         models = nn.ModuleDict({"av": verbalizer})
         if reconstructor is not None:
-            models["ar"] = reconstructor
+            models["ar"] = reconstructor.train()  # one that was loaded has its dropout off
         elif config.trained != "av" or context.rewarder is None:
             raise ValueError("without an AR, `trained` is `av` and the context has a rewarder")
         super().__init__(models, config, config.steps * config.optimizer_steps)

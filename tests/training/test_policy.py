@@ -28,6 +28,7 @@ from tests.training.runs import (
     KINDS,
     Store,
     metrics,
+    pair,
     pairs,
     policy,
     rl_config,
@@ -302,6 +303,21 @@ def test_splice_costs_reward(target_folder: Path):
     rewards = [module._rollout(BATCH, 0) for module in (plain, spliced)]
     lost = (rewards[0].rewards - rewards[1].rewards)[rewards[0].valid]
     assert lost.tolist() == pytest.approx([0.2] * len(lost), abs=1e-5)
+
+
+def test_an_ar_learns_in_training_mode_and_rewards_in_evaluation(target_folder: Path):
+    """One that comes from a checkpoint is in evaluation, where its dropout would be off."""
+    verbalizer, reconstructor = pair(target_folder)
+    module = quiet(PolicyModule(verbalizer, reconstructor.eval(), rl_config(), CONTEXT))
+    modes: list[tuple[bool, bool]] = []
+
+    def note(model: Any, _: Any) -> None:
+        modes.append((torch.is_grad_enabled(), model.training))
+
+    reconstructor.register_forward_pre_hook(note)
+    module.training_step(BATCH, 0).backward()
+    assert {(True, True), (False, False)} == {*modes}
+    assert not module.untrained.training
 
 
 def test_an_ar_that_answers_nothing_finite_is_named(target_folder: Path):
