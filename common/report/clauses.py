@@ -94,7 +94,8 @@ class Phrases:
     shown: str
     not_shown: str
     other_way: str = ""
-    """Used where every contrast points the other way; default: `not_shown`."""
+    """Used where every contrast points the other way; if it names those that do, `{arms}`, also
+    where one does and none is shown. Default: `not_shown`."""
 
 
 @dataclass(frozen=True)

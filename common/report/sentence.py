@@ -53,8 +53,9 @@ def _phrase(outcome: Outcome) -> str:
     assert phrases
     if shown := outcome.arms(SHOWN):
         return phrases.shown.format(arms=listed(shown), last=code(shown[-1]))
-    if statuses == {OTHER_WAY}:
-        return phrases.other_way or phrases.not_shown
+    turned = outcome.arms(OTHER_WAY)
+    if turned and phrases.other_way and (statuses == {OTHER_WAY} or "{arms}" in phrases.other_way):
+        return phrases.other_way.format(arms=listed(turned))
     if statuses <= {NOT_MEASURED}:
         words = phrases.shown.format(arms=ANY_ARM, last=ANY_ARM)
         return f"whether {words} was not measured"

@@ -77,7 +77,7 @@ def _of_size(source: str) -> tuple[Clause, ...]:
                 f" control, within {MARGIN}",
                 f"no AR of fewer blocks is shown to read as much of {texts} beyond the last token"
                 " as the control",
-                f"every AR of fewer blocks reads less of {texts} beyond the last token",
+                f"cut down to {{arms}}, an AR reads less of {texts} beyond the last token",
             ),
         ),
         Clause(
@@ -90,7 +90,7 @@ def _of_size(source: str) -> tuple[Clause, ...]:
             phrases=Phrases(
                 f"an AR made small in another way ({{arms}}) reads as much of {texts}",
                 f"no AR made small in another way is shown to read as much of {texts}",
-                f"each AR made small in another way reads less of {texts}",
+                f"made small in another way ({{arms}}), an AR reads less of {texts}",
             ),
             remark="Each is a question of its own." * (source == "av"),
         ),

@@ -62,7 +62,7 @@ RULE = Rule(
             phrases=Phrases(
                 "weakening the AR to {arms} makes the AV quote less",
                 "no weaker AR is shown to make the AV quote less",
-                "a weaker AR makes the AV quote more",
+                "weakening the AR to {arms} makes the AV quote more",
             ),
             remark="The AR of `control` is the largest. Word runs matter because words can be"
             " copied without quotation marks.",
@@ -78,7 +78,7 @@ RULE = Rule(
             phrases=Phrases(
                 "weakening it to {arms} makes the AV say more",
                 "no weaker AR is shown to make the AV say more",
-                "a weaker AR makes the AV say less",
+                "weakening it to {arms} makes the AV say less",
             ),
         ),
         Clause(
