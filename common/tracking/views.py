@@ -24,9 +24,19 @@ STATE = {
     },
 }
 """As MLflow saves a view: what is missing here it would take for empty."""
-TEST = ("fve_av", "fve_neutral", "fve_untrained", "fve_teacher", "top1_av", "quote_share", "tokens")
+TEST = (
+    "beyond_1_av",
+    "beyond_1_neutral",
+    "fve_av",
+    "fve_neutral",
+    "fve_teacher",
+    "top1_av",
+    "suffix_1",
+    "content",
+    "tokens",
+)
 TUNED = ("learning_rate", "weight_decay")
-BY_TEST, BY_DEV = "metrics.`test/fve_av`", "metrics.`dev_fve`"
+BY_TEST, BY_DEV = "metrics.`test/beyond_1_av`", "metrics.`dev_fve`"
 VIEWS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "arms": ("arm", ("seeds",), BY_TEST),
     "seeds": ("seed", ("arm", "seed"), BY_TEST),
