@@ -36,6 +36,8 @@ WORDS = {
     "length": "tokens",
     "length_tokens": "tokens",
     "longest_run": "longest run of source words",
+    "names_last": "true last word anywhere",
+    "names_last_excess": "true last word anywhere, less chance",
     "non_ascii": "characters beyond ASCII",
     "quotes_only": "quotes alone",
     "quotes_stripped": "without quotes",

@@ -14,7 +14,15 @@ from common.report.section import Drawing, Section
 from common.report.verdict import NOT_MEASURED
 from common.schema import KEY
 
-FORM = ("tokens", "quote_share", "unpaired_marks", "longest_run", "invented")
+FORM = (
+    "tokens",
+    "quote_share",
+    "unpaired_marks",
+    "longest_run",
+    "names_last",
+    "names_last_excess",
+    "invented",
+)
 """Measures of the texts that stand in one table."""
 SUFFIX, EXCESS = "suffix_", "suffix_excess_"
 """What precedes the number of words in the names of measures."""

@@ -13,6 +13,7 @@ Decision rule: rule.py in this folder, in words in README.md.
 from pydantic import Field
 
 from ar_variants.small import SizeArm
+from common.arms.naming import LastWord
 from common.arms.neutral import NeutralAR
 from common.arms.partner import Partner, finished, warm_started
 from common.arms.policy import PolicyArm
@@ -53,4 +54,4 @@ class ReaderArm(WarmStartAR, SizeArm):
 
 
 KINDS = {"policy": WeakPartnerArm, "reader": ReaderArm}
-EXPERIMENT = Experiment("ar_small_rl", KINDS, (NeutralAR(),))
+EXPERIMENT = Experiment("ar_small_rl", KINDS, (NeutralAR(), LastWord()))

@@ -8,6 +8,7 @@ Decision rule: rule.py in this folder, in words in README.md.
 
 from typing import Any, Literal
 
+from common.arms.naming import LastWord
 from common.arms.neutral import NeutralAR
 from common.arms.policy import PolicyArm
 from common.config import RLConfig
@@ -51,4 +52,4 @@ class RecipeArm(PolicyArm):
         return config.replace(trained=arm.trained, **changes)
 
 
-EXPERIMENT = Experiment("baseline", RecipeArm, (NeutralAR(),))
+EXPERIMENT = Experiment("baseline", RecipeArm, (NeutralAR(), LastWord()))

@@ -168,5 +168,16 @@ RULE = Rule(
             Direction(-0.02, float("inf")),
         ),
         Clause("What it costs not to quote", BESIDE_CONTROL, ROUND_TRIP),
+        Clause(
+            "How much more often the last word stands anywhere",
+            (*LEARNED, *FROM_UNQUOTED),
+            MeanOf(
+                "names_last_excess",
+                "chance-corrected share of explanations in which the true last word stands"
+                " anywhere",
+            ),
+            remark="Added after the first explanations had been read: an AV may name the word"
+            " without quoting it.",
+        ),
     ),
 )
