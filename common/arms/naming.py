@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 import polars as pl
+import torch
 
 from common.arms.arm import Arm
 from common.arms.evaluation import Collected, Evaluation
 from common.evaluation.conditions import other_documents
+from common.evaluation.spoken import measures_of
+from common.evaluation.test_set import TestSet
 from common.metrics.words import words
-from common.schema import DOC_ID, EXPLANATION, KEY, TEXT
+from common.schema import DOC_ID, TEXT
 
 MEASURE = "names_last"
 
@@ -30,20 +33,15 @@ class LastWord(Evaluation):
             for seed in arm.seeds:
                 run = arm.run_folder(seed)
                 if run.texts_file.exists():
-                    own = _named(arm.test_set(seed).table, run.table(run.texts_file))
+                    own = _named(arm.test_set(seed), run.table(run.texts_file))
                     frames.append(own.with_columns(arm=pl.lit(arm.label), seed=pl.lit(seed)))
         return Collected(measures=pl.concat(frames) if frames else None)
 
 
-def _named(table: pl.DataFrame, written: pl.DataFrame) -> pl.DataFrame:
-    texts = dict(written.select(KEY, EXPLANATION).iter_rows())
-    own = [texts[key] for key in table[KEY]]
-    named = names_last(own, table[TEXT].to_list(), other_documents(table[DOC_ID].to_list()))
-    keys = table.select(KEY, cluster=pl.col(DOC_ID))
-    return pl.concat(
-        keys.with_columns(measure=pl.lit(name), value=pl.Series(values, dtype=pl.Float64))
-        for name, values in named.items()
-    )
+def _named(tests: TestSet, written: pl.DataFrame) -> pl.DataFrame:
+    texts, table = tests.written_in(written).test, tests.table
+    named = names_last(texts, table[TEXT].to_list(), other_documents(table[DOC_ID].to_list()))
+    return measures_of(table, {name: torch.tensor(values) for name, values in named.items()})
 
 
 def names_last(
@@ -53,11 +51,8 @@ def names_last(
 
     0 where the source has no word. A word that is cut off must be given as it is.
     """
-    said, last = [{*words(text)} for text in texts], [words(source)[-1:] for source in sources]
-    own = [float(bool(word) and word[0] in found) for word, found in zip(last, said, strict=True)]
-    chance = [
-        float(bool(word) and word[0] in said[other])
-        for word, other in zip(last, others, strict=True)
-    ]
+    said, last = [{*words(text)} for text in texts], [{*words(one)[-1:]} for one in sources]
+    own = [float(bool(word & found)) for word, found in zip(last, said, strict=True)]
+    chance = [float(bool(word & said[other])) for word, other in zip(last, others, strict=True)]
     excess = [a - b for a, b in zip(own, chance, strict=True)]
     return {MEASURE: own, f"{MEASURE}_excess": excess}
