@@ -127,6 +127,8 @@ def _run(arm: Arm, folder: RunFolder) -> dict[str, Any]:
     """A row of `runs`; a fact that this kind of arm does not have is null."""
     summary = folder.summary
     named = {"arm": arm.label, "seed": folder.seed}
+    if not arm.learns:
+        named["train_seconds"] = None  # a training that ends at once: it measured its own start
     return named | {name: summary.get(name) for name in RUNS_SCHEMA.names() if name not in named}
 
 

@@ -157,7 +157,7 @@ def cost_figure(
         return None
     styles = arm_styles(every_arm)
     with rc_context(STYLE):
-        figure, panels = make_panels(list(costs), height=2.9, share="row")
+        figure, panels = make_panels(list(costs), height=3.4, share="row")
         for axes, (cost, by_arm) in zip(panels, costs.items(), strict=True):
             for row in shown:
                 if row.arm in by_arm:

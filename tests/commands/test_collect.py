@@ -125,6 +125,7 @@ def test_rows_of_all_runs_and_floors_are_gathered(copied_warm: Path, two_steps: 
         (arm, seed) for arm in (CONTROL, "narrow") for seed in (0, 1)
     ]
     assert set(results.curves["metric"]) == {"train_loss", "dev_fve"}
+    assert results.runs["train_seconds"].min() > 0
     assert results.facts["pairs"] == 2
     assert results.facts["adopted"] == []
     assert results.facts["digests"]["av_text"]
@@ -174,6 +175,7 @@ def test_an_arm_that_is_taken_over_appears_under_its_own_label_and_is_not_run(
     assert results.arms == [CONTROL, "borrowed"]
     assert results.facts["taken_over"] == {"borrowed": "baseline/warm_start"}
     assert results.facts["untrained"] == [CONTROL, "borrowed"]
+    assert results.runs["train_seconds"].is_null().all(), "starting and ending is no training"
     for table in (results.rows, results.measures, results.runs, results.curves):
         assert {CONTROL, "borrowed"} <= set(table["arm"])
         assert "warm_start" not in set(table["arm"])
