@@ -149,10 +149,10 @@ def prefix_figure(tables: Mapping[str, Sequence[PrefixRow]], every_arm: Sequence
 def cost_figure(
     rows: Sequence[ArmRow], runs: pl.DataFrame, every_arm: Sequence[str]
 ) -> Figure | None:
-    """FVE of each arm against its cost, on logarithmic axes; None where all arms cost the same."""
+    """FVE of each arm against its cost, on logarithmic axes; None where all cost about the same."""
     shown = [row for row in rows if row.arm in runs["arm"]]
     costs = {cost: _mean_costs(runs, cost) for cost in COSTS}
-    costs = {cost: by_arm for cost, by_arm in costs.items() if len(set(by_arm.values())) > 1}
+    costs = {cost: by_arm for cost, by_arm in costs.items() if _differs(by_arm)}
     if not costs:
         return None
     styles = arm_styles(every_arm)
@@ -215,6 +215,11 @@ def _mean_costs(runs: pl.DataFrame, cost: str) -> dict[str, float]:
     known = runs.filter(pl.col(cost) > 0).sort("arm", "seed")
     means = known.group_by("arm", maintain_order=True).agg(pl.col(cost).cast(pl.Float64).mean())
     return dict(means.iter_rows())
+
+
+def _differs(by_arm: Mapping[str, float]) -> bool:
+    """Whether the dearest arm costs a quarter more than the cheapest, or more."""
+    return max(by_arm.values(), default=0) >= 1.25 * min(by_arm.values(), default=1)
 
 
 def _arms(names: Iterable[str]) -> list[str]:

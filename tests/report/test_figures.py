@@ -132,6 +132,7 @@ def test_an_arm_looks_the_same_in_every_figure(results: Results):
     assert {tuple(bar.lines[0].get_color()) for bar in drawn} == {styles[last].color}
 
 
-def test_no_cost_figure_where_all_arms_cost_the_same(results: Results):
-    runs = results.runs.with_columns(pl.lit(60.0).alias("train_seconds"), parameters=pl.lit(5))
+def test_no_cost_figure_where_all_arms_cost_about_the_same(results: Results):
+    seconds = pl.when(arm="control").then(60.0).otherwise(70.0)
+    runs = results.runs.with_columns(seconds.alias("train_seconds"), parameters=pl.lit(5))
     assert figures.cost_figure(arm_table(results, "av"), runs, results.arms) is None
