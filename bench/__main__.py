@@ -13,6 +13,7 @@ import torch
 import typer
 
 from bench.alternatives import interpreters
+from bench.charts import measure_charts
 from bench.extraction import Extraction, measure_extraction
 from bench.peak import matmul_peak
 from bench.policy_step import measure_policy_steps
@@ -27,7 +28,7 @@ from common.device import device_name
 from common.provenance import git_commit
 
 LORA_RANK = 32
-PARTS = ("startup", "extraction", "training", "rollouts", "policy")
+PARTS = ("startup", "extraction", "training", "rollouts", "policy", "charts")
 
 
 def main(
@@ -51,9 +52,10 @@ def main(
         peaks = _peaks(work.scale.rounds) if "training" in parts else {}
         rolled = measure_rollouts(work) if "rollouts" in parts else None
         stepped = measure_policy_steps(work, packages) if "policy" in parts else None
+        charted = measure_charts(work) if "charts" in parts else None
     facts = _facts(work)
     measured = Measured(
-        facts, work.is_real, peaks, found, missing, training, startup, rolled, stepped
+        facts, work.is_real, peaks, found, missing, training, startup, rolled, stepped, charted
     )
     out = write_report(measured, ROOT / "reports" if work.is_real and not only else TINY)
     print(out.read_text())

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from bench.charts import Charted
 from bench.extraction import TOLERANCE, Extraction
 from bench.policy_step import ACTIVATIONS as POLICY_ACTIVATIONS
 from bench.policy_step import SAMPLES as POLICY_SAMPLES
@@ -34,6 +35,7 @@ class Measured(NamedTuple):
     startup: Rates
     rollouts: Rolled | None = None
     policy: Stepped | None = None
+    charts: Charted | None = None
 
 
 def write_report(measured: Measured, folder: Path) -> Path:
@@ -62,6 +64,8 @@ def _parts(measured: Measured) -> Iterator[str]:
         yield from _rollouts(measured.rollouts, measured.judged)
     if measured.policy:
         yield from _policy(measured.policy, measured.judged)
+    if measured.charts:
+        yield from _charts(measured.charts, measured.judged)
     if measured.startup:
         yield "## Waiting before any work"
         yield table([_waiting(name, seconds) for name, seconds in measured.startup.items()])
@@ -129,6 +133,17 @@ def _policy(found: Stepped, judged: bool) -> Iterator[str]:
     )
     yield "Seconds of one step of ours at other sizes, in units of the step above (one step each):"
     yield table([{"size": name, "cost": f"{cost:.2f}"} for name, cost in found.scaling.items()])
+
+
+def _charts(found: Charted, judged: bool) -> Iterator[str]:
+    yield "## Reading explanations by a flow chart"
+    yield (
+        f"{found.explanations} of the teacher's explanations, read by a chart of {found.boxes} "
+        "boxes, which looks words up and asks for words, and by an AR of all blocks up to the "
+        "layer that is read, in batches of similar length. Neither has read them before."
+    )
+    yield table([_rate(name, values, "explanations/s") for name, values in found.rates.items()])
+    yield table([_ratio(one, judged) for one in found.ratios])
 
 
 def _stepped(name: str, found: Stepped) -> dict[str, str]:

@@ -213,8 +213,18 @@ def explain(
 
 
 @app.command()
+def chart(
+    run: options.RunArgument, svg: bool = False, profile: options.ProfileOption = None
+) -> None:
+    """Print an AR that a person can follow: its boxes, in order, as text or as an SVG picture."""
+    from common.commands.chart import chart as draw
+
+    typer.echo(draw(run, profile, "svg" if svg else "text"))
+
+
+@app.command()
 def release(
-    run: Annotated[str, typer.Argument(help="<experiment>/<arm>/<seed>")],
+    run: options.RunArgument,
     name: Annotated[str, typer.Argument(help="The folder below released/.")],
     profile: options.ProfileOption = None,
 ) -> None:

@@ -5,7 +5,7 @@ Read before anything heavy is imported, so that a mistake in it, or in a command
 
 from typing import Any
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from common.config import ARConfig, AVConfig, RLConfig
 from common.config_base import Config
@@ -89,17 +89,17 @@ class ExperimentParams(Config):
     `control`, which all are compared with.
     """
     search: SearchSpace
-    """Numbers of what the arms tune (the profile's `ar`, `av` or `rl`) that every arm's study
-    searches; {}: no study."""
+    """Numbers of what the arms tune (the profile's `ar`, `av` or `rl`, or settings of the arms
+    themselves) that every arm's study searches; {}: no study."""
 
-    @field_validator("search")
-    @classmethod
-    def _known(cls, search: SearchSpace) -> SearchSpace:
+    @model_validator(mode="after")
+    def _known(self) -> "ExperimentParams":
         fields = {**AVConfig.model_fields, **ARConfig.model_fields, **RLConfig.model_fields}
         known = [name for name, field in fields.items() if field.annotation is float]
-        if unknown := [name for name in search if name not in known]:
+        own = {name for arm in self.arms.values() for name in arm.settings}
+        if unknown := [name for name in self.search if name not in {*known, *own}]:
             raise ValueError(f"unknown setting {unknown[0]!r}, choose from {', '.join(known)}")
-        return search
+        return self
 
     @model_validator(mode="after")
     def _chosen(self) -> "ExperimentParams":

@@ -13,14 +13,16 @@ import yaml
 
 from common import code
 from common.commands import stage_code
-from common.commands.pipeline import write_pipeline
+from common.commands.pipeline import experiment_stages, write_pipeline
 from common.commands.pipeline_files import check_files
+from common.errors import NlaError
 from common.experiment import Experiment, load_experiment
-from common.profile import Profile
+from common.profile import Profile, read_profile
 from common.report.readme import rule_of
 from common.report.results import CONTROL
 from common.report.rule import load_rule
 from common.stages.run import STAGES
+from tests.own_experiments import own_experiments
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("decomposition", "common", "ar_variants", "experiments", "bench")
@@ -104,6 +106,16 @@ def test_the_pipeline_is_what_nla_pipeline_writes(tmp_path: Path, monkeypatch: p
         assert file.read_text() == (ROOT / file).read_text(), "run `nla pipeline`"
     check_files()
     assert write_pipeline() == [], "nothing has changed since"
+
+
+def test_an_arm_named_like_a_reference_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Their rows could not be told apart, which would be noticed after the last run only."""
+    (tmp_path / "common").symlink_to(ROOT / "common")
+    own_experiments(tmp_path, {"arms": {"control": {"blocks": None}, "look_up": {"blocks": 1}}})
+    monkeypatch.chdir(tmp_path)
+    scale = read_profile("smoke")
+    with pytest.raises(NlaError, match=r"'look_up' has the name of a reference.*rename it"):
+        experiment_stages(load_experiment("ar_small"), scale)
 
 
 def test_every_stage_depends_on_the_digest_of_its_code():

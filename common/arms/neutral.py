@@ -143,9 +143,9 @@ def balanced(written: Sequence[tuple[str, pl.DataFrame]]) -> list[list[Example]]
 def _arm(arms: Sequence[Arm]) -> NeutralArm:
     """The neutral arm, named after the experiment, on the trunk of the control.
 
-    Its seeds are the neutral ARs.
+    Its seeds are the neutral ARs. Arms that are taken over belong to another experiment.
     """
-    plan = arms[0].plan
+    plan = next((arm for arm in arms if not arm.plan.label), arms[0]).plan
     activations = {arm.plan.trunk.places.activations for arm in arms}
     if len(activations) > 1:
         what = f"the arms of {plan.experiment} explain different activations"

@@ -58,7 +58,8 @@ def finished(experiment: str, arm: str, trunk: Trunk, seed: int) -> Partner:
         return run.summary["digest"]
 
     def factor() -> float:
-        return run.summary["learning_rate"] / trained.profile.ar.learning_rate
+        usual = trained.profile.ar.learning_rate
+        return run.summary.get("learning_rate", usual) / usual
 
     need = Need("ar", trained.folder, digest)
     return Partner(run, need, lambda: trained.load(run), factor, trained.view)

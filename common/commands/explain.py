@@ -12,6 +12,7 @@ from common.commands.pair import Pair, load_pair, make_target, reads_of
 from common.errors import NlaError
 from common.metrics.fve import cosines, squared_errors
 from common.metrics.standing import Standing, novelty, percent_below
+from common.models.reconstructor import Step
 from common.paths import TrunkPlaces
 from common.profile import Profile
 from common.progress import progress
@@ -68,6 +69,7 @@ def explain_text(text: str, position: int, place: Path, profile: Profile) -> Non
             "text": marked(tokenizer, ids, column),
             "position": counted,
             "explanation": found.explanation,
+            **followed(pair.reconstructor.steps(found.explanation)),
             "NLA": str(place),
             **judged(found, pair.standing),
         }
@@ -112,6 +114,12 @@ def marked(tokenizer: Any, ids: list[int], column: int) -> str:
     left = "".join(before) + token[: len(token) - len(token.lstrip())] * bool(token.strip())
     around = f"{'… ' if start > shown else ''}{left}⟦{bare}⟧{''.join(found[end + 1 :])}"
     return " ".join(around.split()) + (" …" if last < len(ids) else "")
+
+
+def followed(steps: Sequence[Step]) -> dict[str, str]:
+    """The path through an AR that can be followed; questions whose answer is no are left out."""
+    taken = [f"{step.title}: {step.answer}" for step in steps if step.answer != "no"]
+    return {"path": " → ".join(taken)} if taken else {}
 
 
 def judged(found: Found, standing: Standing | None) -> dict[str, str]:

@@ -21,3 +21,4 @@ PositionOption = Annotated[
 PairOption = Annotated[
     str, typer.Option("--ar", help="<experiment>/<arm>/<seed>, released/<name>, or `newest`.")
 ]
+RunArgument = Annotated[str, typer.Argument(help="<experiment>/<arm>/<seed>")]

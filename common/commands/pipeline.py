@@ -6,7 +6,9 @@ from typing import Any
 
 from common.arms.arm import Arm
 from common.arms.evaluation import Evaluation
+from common.commands.facts import FLOORS
 from common.commands.pipeline_files import ROOT_FILE, write_file
+from common.errors import NlaError
 from common.experiment import Experiment, load_experiment
 from common.manifest import manifest_file
 from common.params import known_experiments
@@ -76,6 +78,10 @@ def experiment_stages(experiment: Experiment, scale: Profile) -> Stages:
     params = experiment.params
     arms = [experiment.arm(name, scale) for name in params.arms]
     compared = [arm for arm in arms if arm.compared]
+    if taken := sorted({arm.label for arm in compared} & {*FLOORS}):
+        where = EXPERIMENTS / experiment.name / "params.yaml"
+        what = f"arm {taken[0]!r} has the name of a reference, which every report shows"
+        raise NlaError(what, where=where, remedy="rename it")
     found = _trunk_stages(experiment, scale)
     for arm in arms:
         if not arm.plan.label:

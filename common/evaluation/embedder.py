@@ -36,6 +36,10 @@ class Embedder:
             remedy = "correct evaluation.embedder, or set it to `target`, which needs no download"
             raise NlaError(what, where=source, remedy=remedy) from error
 
+    def __deepcopy__(self, memo: dict) -> "Embedder":
+        """Itself: it never changes, and is large."""
+        return self
+
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings [len(texts), width]."""

@@ -78,16 +78,38 @@ class WordDirections:
         from sklearn.decomposition import TruncatedSVD
 
         self.vectorizer, counts = counted(texts)
-        reduces = counts.shape[1] > max(1, width)
-        self.reduced: Any = TruncatedSVD(max(1, width), random_state=0) if reduces else None
-        if reduces:
-            self.reduced.fit(counts)
+        self.directions: Float[Tensor, "width words"] = torch.zeros(0, counts.shape[1])
+        """None where the words themselves are few enough."""
+        if counts.shape[1] > max(1, width):
+            found = TruncatedSVD(max(1, width), random_state=0).fit(counts)
+            self.directions = torch.from_numpy(found.components_)
+
+    @classmethod
+    def of(
+        cls, words: list[str], weights: Float[Tensor, " words"], directions: Tensor
+    ) -> "WordDirections":
+        """From its `words`, `weights` and `directions`."""
+        found = cls.__new__(cls)
+        found.vectorizer, found.directions = vectorizer(words), directions
+        found.vectorizer.idf_ = weights.double().numpy()
+        return found
+
+    @property
+    def words(self) -> list[str]:
+        """All words and word pairs that it knows, in their order."""
+        return self.vectorizer.get_feature_names_out().tolist()
+
+    @property
+    def weights(self) -> Float[Tensor, " words"]:
+        """The inverse document frequency of each."""
+        return torch.from_numpy(self.vectorizer.idf_)
 
     def __call__(self, texts: Sequence[str]) -> Float[Tensor, "rows width"]:
         """The directions of some texts; zero for unknown words alone."""
         counts = self.vectorizer.transform(texts)
-        dense = self.reduced.transform(counts) if self.reduced else counts.toarray()
-        return torch.from_numpy(dense).float()
+        if not len(self.directions):
+            return torch.from_numpy(counts.toarray()).float()
+        return torch.from_numpy(counts @ self.directions.numpy().T).float()
 
 
 def counted(texts: Sequence[str], most: int | None = None) -> tuple[Any, Any]:
@@ -95,19 +117,25 @@ def counted(texts: Sequence[str], most: int | None = None) -> tuple[Any, Any]:
 
     Of all of them, or of the `most` frequent. Rows have length 1. FloorError where no word is left.
     """
+    found = vectorizer(most=most)
+    try:
+        return found, found.fit_transform(texts)
+    except ValueError as error:  # scikit-learn raises it for an empty vocabulary
+        raise FloorError(f"no word stands in two of the {len(texts)} texts") from error
+
+
+def vectorizer(known: list[str] | None = None, most: int | None = None) -> Any:
+    """TF-IDF of words and word pairs: of those that are `known`, or to be fitted."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(
+    return TfidfVectorizer(
         ngram_range=(1, 2),
         min_df=2,
         max_features=most,
         sublinear_tf=True,
         token_pattern=rf"{SIGN}|{SPACED}|[^\w\s]",
+        vocabulary=known,
     )
-    try:
-        return vectorizer, vectorizer.fit_transform(texts)
-    except ValueError as error:  # scikit-learn raises it for an empty vocabulary
-        raise FloorError(f"no word stands in two of the {len(texts)} texts") from error
 
 
 def fit_map(blocks: Sequence[Float[Tensor, "rows _"]], lesson: Lesson) -> LinearMap:

@@ -20,6 +20,10 @@ class WordVectors:
         self.table = weight.detach().float().cpu()
         self.tokenizer: Any = target.tokenizer
 
+    def __deepcopy__(self, memo: dict) -> "WordVectors":
+        """Itself: it never changes, and is large."""
+        return self
+
     def of_tokens(self, ids: Sequence[int]) -> Float[Tensor, "rows width"]:
         """The embedding of each token."""
         return self.table[torch.tensor(list(ids), dtype=torch.long)]

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +19,14 @@ from common.target.text import encode
 
 OPERATIONS = 6.0
 """Of one use of a trainable parameter, see `Reconstructor.operations`."""
+
+
+class Step(NamedTuple):
+    """A step of an AR that can be followed: what is looked at, what is found, what it adds."""
+
+    title: str
+    answer: str
+    vector: Float[Tensor, " d_model"]
 
 
 class Reconstructor(nn.Module):
@@ -53,6 +61,10 @@ class Reconstructor(nn.Module):
         lengths = torch.tensor([len(row) for row in rows])
         ids = pad_sequence(rows, batch_first=True, padding_value=0)
         return TokenBatch(ids, torch.arange(ids.shape[1]) < lengths[:, None])
+
+    def steps(self, text: str) -> list[Step]:
+        """The steps by which it reads an explanation; empty where nobody could follow them."""
+        return []
 
     def tokens_in(self, readings: Sequence[Reading]) -> int:
         """How many tokens it reads in all, which is the cost of a training run."""

@@ -17,6 +17,7 @@ from common.report.measured import (
     NUMBERS,
     Auroc,
     Fve,
+    FveShare,
     GainBeyond,
     MeanOf,
     Swapped,
@@ -63,6 +64,18 @@ def _(measure: Fve, results: Results, arm: str, other: str | float) -> PairedGai
 
     found, readers = compare(measure.source), results.readers(measure.source)
     return found._replace(by_reader={reader: compare(reader).difference for reader in readers})
+
+
+@gain.register
+def _(measure: FveShare, results: Results, arm: str, other: str | float) -> PairedGain:
+    assert isinstance(other, str), "a share is one of another arm's FVE"
+    scale = _scale(results, measure.beyond)
+    rows = _errors(results, measure.source, (ORIGINAL,), scale.column)
+    rows = rows.with_columns(fve=1 - pl.col(ORIGINAL) / scale.variance)
+    both = _of(rows, arm).join(_of(rows, other), on=SEED_ITEM, suffix="_other")
+    own = both.select(*SEED_ITEM, part="fve", whole="fve_other")
+    found = _gain_of_shares(results, own, own.with_columns(part=0.0, whole=1.0), other)
+    return found._replace(pairs=count_pairs(results, _of(rows, arm)))
 
 
 @gain.register

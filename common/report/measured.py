@@ -97,6 +97,27 @@ class GainBeyond:
 
 
 @dataclass(frozen=True)
+class FveShare:
+    """One arm's FVE divided by that of another on the same activations; resampled together.
+
+    `source`, `beyond` and `texts` as for `Fve`. Undefined where the other may have none.
+    """
+
+    source: str
+    beyond: int | None = None
+    texts: str = ""
+
+    tests: ClassVar = (Test.INTERVAL,)
+    against: ClassVar = " divided by"
+    """Between the two arms of a contrast, in words."""
+
+    @property
+    def words(self) -> str:
+        """Such as `FVE beyond the last token on AV text`."""
+        return Fve(self.source, self.beyond, self.texts).words
+
+
+@dataclass(frozen=True)
 class MeanOf:
     """The mean of a measure of `results.measures`."""
 
@@ -169,7 +190,7 @@ class Auroc:
         return f"AUROC of {code(self.score)} for {code(self.label)}"
 
 
-Measure = Fve | GainBeyond | MeanOf | Swapped | SwapShare | Auroc
+Measure = Fve | FveShare | GainBeyond | MeanOf | Swapped | SwapShare | Auroc
 """A contrast of two arms in a measure: `gain(measure, results, arm, other)`.
 
 A new kind of measure is a class in measured.py and a function here.

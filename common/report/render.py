@@ -50,7 +50,7 @@ def render_report(
     sections: Sequence[Section],
     out: Path,
 ) -> None:
-    """Write `out` (`<name>.md`), `<name>.details.md`, `<name>/*.png` and `<name>.json`.
+    """Write `out` (`<name>.md`), `<name>.details.md`, the figures in `<name>/` and `<name>.json`.
 
     The index reads `<name>.json`. With too few documents there are neither intervals nor a verdict.
     Figures of an earlier rendering are removed. Raises NlaError where the results lack a column, a
@@ -211,10 +211,13 @@ def _entry(results: Results, rule: Rule, verdict: Verdict) -> str:
 
 
 def _save_figures(drawn: Sequence[Drawing], folder: Path) -> None:
-    for leftover in folder.glob("*.png"):
+    for leftover in [*folder.glob("*.png"), *folder.glob("*.svg")]:
         leftover.unlink()
     for one in drawn:
-        drawing.save_figure(one.figure, folder / f"{one.name}.png")
+        if isinstance(one.figure, str):
+            _write(folder / one.file, one.figure)
+        else:
+            drawing.save_figure(one.figure, folder / one.file)
 
 
 def _write(file: Path, text: str) -> None:

@@ -4,14 +4,19 @@ from typing import Any, NamedTuple
 
 
 class Drawing(NamedTuple):
-    """A figure that an experiment adds; `name` becomes `<name>.png`."""
+    """A figure that an experiment adds: the file `<name>.png`, or `.svg`."""
 
     name: str
     caption: str
     figure: Any
-    """A matplotlib Figure."""
+    """A matplotlib Figure, or the text of an SVG file."""
     on_page: bool = True
     """Whether it may be on the page, beside the FVE; if not, only in the details."""
+
+    @property
+    def file(self) -> str:
+        """Its name in the report's folder."""
+        return f"{self.name}.{'svg' if isinstance(self.figure, str) else 'png'}"
 
 
 class Section(NamedTuple):

@@ -1,6 +1,8 @@
 """Figures of arms whose AVs write their own texts."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from types import MappingProxyType
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -8,6 +10,10 @@ from matplotlib.ticker import NullLocator
 
 from common.metrics.statistics import Interval
 from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
+from common.report.markdown import label
+
+DASHES = ("--", ":", "-.")
+"""Of lines of what has no size."""
 
 
 def front_figure(
@@ -51,14 +57,20 @@ def size_figure(
     sizes: Mapping[str, int],
     x: str,
     every_arm: Sequence[str],
+    levels: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> Figure:
-    """Some measures of each arm against its size; panels, on a logarithmic axis."""
+    """Some measures of each arm against its size; panels, on a logarithmic axis.
+
+    `levels`: {measure: {name: value}} of what has no size and is drawn as a line.
+    """
     styles = arm_styles(every_arm)
     with rc_context(STYLE):
         figure, drawn = make_panels(list(measures), height=2.7)
         for axes, (name, by_arm) in zip(drawn, measures.items(), strict=True):
             for arm, interval in by_arm.items():
                 draw_interval(axes, interval, sizes[arm], styles[arm], arm, vertical=True)
+            for dashes, (line, value) in zip(cycle(DASHES), levels.get(name, {}).items()):
+                axes.axhline(value, color="0.4", linewidth=1, linestyle=dashes, label=label(line))
             log_axis(axes, sizes.values(), x)
             axes.set_title(name)
         legend(figure, drawn)

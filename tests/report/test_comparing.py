@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import polars as pl
 import pytest
 
-from common.report.clauses import GREATER, Clause, Contrast, Pairs
+from common.report.clauses import GREATER, Clause, Contrast, Direction, Pairs
 from common.report.comparing import gain
-from common.report.measured import Fve, GainBeyond, MeanOf, Swapped, SwapShare
+from common.report.measured import Fve, FveShare, GainBeyond, MeanOf, Swapped, SwapShare
 from common.report.paired import NotMeasuredError
 from common.report.results import ROWS_SCHEMA, Results
 from common.report.rule import Rule
-from common.report.verdict import NOT_SHOWN, SHOWN, Finding
+from common.report.verdict import NOT_SHOWN, OTHER_WAY, SHOWN, Finding
 from common.schema import AV, AV_NEUTRAL_AR
 
 DOCUMENTS = 30
@@ -89,6 +89,22 @@ def test_a_share_of_the_gain_lies_beyond_the_last_token():
 def test_without_a_gain_no_share_of_it():
     turned = gain(GainBeyond(AV), TWO, "other", "control")
     assert str(turned.difference.estimate) == "nan"
+
+
+@pytest.mark.parametrize(("beyond", "expected"), [(None, 0.3 / 0.5), (1, 0.2 / 0.4)])
+def test_the_share_of_another_arms_fve(beyond: int | None, expected: float):
+    """FVE 1 - 1.4 / 2 of 1 - 1 / 2; beyond the last token 1 - .8 of 1 - .6."""
+    found = gain(FveShare(AV, beyond), TWO, "other", "control")
+    assert found.difference.estimate == pytest.approx(expected)
+    assert found.difference.low < expected + 0.01
+    assert found.by_pair == pytest.approx({0: expected})
+    clause = Clause("c", (Contrast("other", "control"),), FveShare(AV, beyond), Direction(0.7, 2))
+    assert judged(TWO, clause).status == OTHER_WAY
+
+
+def test_there_is_no_share_of_no_fve():
+    bad = results(of("control", 2.1, 2.1, 1.2, 0.6) | of("other", 1.0, 0.9, 0.6, 0.4))
+    assert str(gain(FveShare(AV, 1), bad, "other", "control").difference.estimate) == "nan"
 
 
 SWAPPED = results(
