@@ -1,0 +1,1 @@
+"""Can the AR be a flow chart that a person follows by hand?"""

@@ -1,0 +1,1 @@
+"""What does an AV say that is rewarded by a flow chart?"""
