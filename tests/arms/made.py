@@ -22,15 +22,16 @@ ROOT = Path(__file__).parents[2]
 TUNED = Best({"learning_rate": 1e-3}, (0.0,), 0, 1)
 
 
-def arms_of(kind: type[Arm]) -> list[Any]:
-    """Experiment and arm of every arm of a class that reports compare."""
+def arms_of(kind: type[Arm], besides: tuple[type[Arm], ...] = ()) -> list[Any]:
+    """Experiment and arm of every arm of a class, but for some, that reports compare."""
     found = []
     for file in sorted(ROOT.glob("experiments/*/params.yaml")):
         experiment, entries = loaded(file.parent.name), yaml.safe_load(file.read_text())["arms"]
         for arm, entry in entries.items():
             kinds = experiment.arms
             own = kinds[entry["kind"]] if isinstance(kinds, Mapping) else kinds
-            if "from" not in entry and issubclass(own, kind) and own.compared:
+            asked = issubclass(own, kind) and not issubclass(own, besides)
+            if "from" not in entry and asked and own.compared:
                 found.append(pytest.param(experiment.name, arm, id=f"{experiment.name}/{arm}"))
     return found
 

@@ -15,6 +15,7 @@ from common.lifecycle.check import check_current
 from common.lifecycle.make import make_run
 from common.lifecycle.tune import tune
 from common.models.reconstructor import Reconstructor
+from common.paths import WARM_START
 from common.profile import Profile
 from common.report.results import RUNS_SCHEMA
 from common.rollout.sampler import sample_explanations
@@ -31,8 +32,9 @@ WRITERS = (NEAREST_TEXT, NEXT_TOKENS_TEXT)
 def test_a_policy_arm_trains_two_steps_and_is_tested(experiment: str, arm: str, two_steps: Profile):
     one = arm_named(f"{experiment}/{arm}", two_steps)
     make_trunk(one.plan.trunk)
-    if reader := getattr(one.settings, "ar", ""):
-        run_of(arm_named(f"{experiment}/{reader}", two_steps))
+    *_, owner, reader, _ = one.partner(0).run.path.parts
+    if owner != WARM_START:
+        run_of(arm_named(f"{owner}/{reader}", two_steps))
     best = tune(one)
     assert best.params == {}
     folder = make_run(one, 0, best)

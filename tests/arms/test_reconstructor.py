@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 
+from ar_variants.flowchart.arm import FittedArm
 from common.arms.reconstructor import ReconstructorArm, load_ar, warm_start_ar
 from common.config_base import Config
 from common.errors import NlaError
@@ -27,7 +28,7 @@ from tests.arms.made import arm_named, arms_of, run_of
 
 
 @pytest.mark.usefixtures("warm")
-@pytest.mark.parametrize(("experiment", "arm"), arms_of(ReconstructorArm))
+@pytest.mark.parametrize(("experiment", "arm"), arms_of(ReconstructorArm, (FittedArm,)))
 def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
     experiment: str, arm: str, two_steps: Profile
 ):
