@@ -28,7 +28,7 @@ def training_notes(results: Results, sources: Sequence[str]) -> list[str]:
     if not shown:
         return notes
     source = main_source(shown)
-    return [*notes, *_looked_up_note(results, source), *_last_token_note(results, source)]
+    return [*notes, *_looked_up_note(results), *_last_token_note(results, source)]
 
 
 def beaten(results: Results, source: str, reference: str, arms: Sequence[str]) -> Beaten:
@@ -87,11 +87,14 @@ def _note(source: str, reference: str, found: Beaten) -> str:
     )
 
 
-def _looked_up_note(results: Results, source: str) -> list[str]:
-    """Of AVs that write less than a look-up among the teacher's texts, which needs no training."""
+def _looked_up_note(results: Results) -> list[str]:
+    """Of AVs that write less than a look-up among the teacher's texts, which needs no training.
+
+    As neutral ARs read both: an arm's own AR may be another one than that of the look-up.
+    """
     if not results.has_own_texts or NEAREST_TEXT not in results.floors:
         return []
-    found = beaten(results, source, NEAREST_TEXT, results.arms)
+    found = beaten(results, AV_NEUTRAL_AR, NEAREST_TEXT, results.arms)
     if not found:
         return []
     one = len(found) == 1
@@ -100,8 +103,9 @@ def _looked_up_note(results: Results, source: str) -> list[str]:
         "a writer it is" if one else "writers they are",
     )
     return [
-        f"{code(NEAREST_TEXT)}, the teacher's text of the nearest training activation, has more FVE"
-        f" than {whose} own texts: {listed([*found])}. As {are} **not trained well enough**."
+        f"The neutral ARs read more in {code(NEAREST_TEXT)}, the teacher's text of the nearest"
+        f" training activation, than in {whose} own texts: {listed([*found])}. As {are}"
+        " **not trained well enough**."
     ]
 
 

@@ -85,11 +85,21 @@ def test_too_few_documents_say_nothing():
 
 def test_an_av_that_says_less_than_a_text_that_is_looked_up():
     levels: dict = {}
-    for source in (AV, AV_NEUTRAL_AR):
-        for arm, error in (("nearest_text", 1.0), ("control", 1.2), ("other", 0.8)):
+    for source, errors in ((AV, (1.0, 2.0, 0.8)), (AV_NEUTRAL_AR, (1.0, 1.2, 0.8))):
+        for arm, error in zip(("nearest_text", "control", "other"), errors, strict=True):
             levels |= of(arm, error, error, 0.5, 0.4, source=source)
     (told,) = training_notes(results(levels, floors=("nearest_text",)), [AV])
-    assert told.startswith("`nearest_text`, the teacher's text of the nearest training activation")
-    assert "has more FVE than that AV's own texts: `control`. As a writer it is" in told
+    assert told.startswith("The neutral ARs read more in `nearest_text`, the teacher's text of the")
+    assert "than in that AV's own texts: `control`. As a writer it is" in told
     alike = {place: value for place, value in levels.items() if AV_NEUTRAL_AR not in place}
     assert training_notes(results(alike, floors=("nearest_text",)), [AV]) == [], "texts are shared"
+
+
+def test_what_an_arms_own_ar_reads_says_nothing_of_its_av():
+    """The look-up is read by the control's AR, which may be a better one."""
+    levels: dict = {}
+    for source, error in ((AV, 2.0), (AV_NEUTRAL_AR, 0.9)):
+        for arm in ("control", "other"):
+            levels |= of(arm, error, error, 0.5, 0.4, source=source)
+        levels |= of("nearest_text", 1.0, 1.0, 0.5, 0.4, source=source)
+    assert training_notes(results(levels, floors=("nearest_text",)), [AV]) == []
