@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from textwrap import fill
 from types import MappingProxyType
 
 from matplotlib import rc_context
@@ -15,6 +16,9 @@ from common.report.markdown import label
 DASHES = ("--", ":", "-.")
 """Of lines of what has no size."""
 
+LABEL_WIDTH = 30
+"""Characters of a line of a vertical label."""
+
 
 def front_figure(
     points: Mapping[str, tuple[Interval, Interval]], x: str, y: str, every_arm: Sequence[str]
@@ -26,7 +30,7 @@ def front_figure(
         for arm, (across, up) in points.items():
             draw_interval(axes, up, across.estimate, styles[arm], arm, vertical=True)
             draw_interval(axes, across, up.estimate, styles[arm])
-        axes.set(xlabel=x, ylabel=y)
+        axes.set(xlabel=x, ylabel=fill(y, LABEL_WIDTH))
         legend(figure, [axes])
     return figure
 
