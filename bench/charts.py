@@ -7,10 +7,11 @@ import polars as pl
 import torch
 
 from ar_variants.flowchart.chart import Chart, Plan, Tools
-from ar_variants.flowchart.fitted import Frame, Lesson
+from ar_variants.flowchart.fitted import Frame
 from ar_variants.flowchart.said import said
 from bench.timing import Rates, Ratio, Unit, alternate, ratio
 from bench.workload import Workload
+from common.evaluation.floors import Lesson
 from common.evaluation.word_vectors import WordVectors
 from common.models.reconstructor import Reconstructor, TruncatedReconstructor
 from common.rollout.reading import reader_of

@@ -82,8 +82,7 @@ def _extraction(found: Extraction, missing: dict[str, str], judged: bool) -> Ite
         "TransformerLens stop after the block that is read; plain transformers cannot. Ours in "
         "bfloat16 is for information: nobody else runs in it here."
     )
-    yield table([_rate(name, values, "activations/s") for name, values in found.rates.items()])
-    yield table([_ratio(one, judged) for one in found.ratios])
+    yield from _rates(found, "activations/s", judged)
     yield from (f"{name} is left out: {reason}." for name, reason in missing.items())
 
 
@@ -142,7 +141,12 @@ def _charts(found: Charted, judged: bool) -> Iterator[str]:
         "boxes, which looks words up and asks for words, and by an AR of all blocks up to the "
         "layer that is read, in batches of similar length. Neither has read them before."
     )
-    yield table([_rate(name, values, "explanations/s") for name, values in found.rates.items()])
+    yield from _rates(found, "explanations/s", judged)
+
+
+def _rates(found: Extraction | Charted, unit: str, judged: bool) -> Iterator[str]:
+    """What each way does in a second, and the ratios."""
+    yield table([_rate(name, values, unit) for name, values in found.rates.items()])
     yield table([_ratio(one, judged) for one in found.ratios])
 
 

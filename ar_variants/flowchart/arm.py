@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from ar_variants.flowchart.chart import Chart, LookUps, Plan, Tools
-from ar_variants.flowchart.fitted import FittedReconstructor, Frame, Lesson
+from ar_variants.flowchart.fitted import FittedReconstructor, Frame
 from ar_variants.flowchart.judge import Judge, proposed
 from ar_variants.flowchart.look_up import LookUp
 from ar_variants.flowchart.questions import Readers
@@ -19,6 +19,7 @@ from common.config import ARConfig
 from common.config_base import Config
 from common.data.batches import Example
 from common.evaluation.embedder import Embedder
+from common.evaluation.trunk_floors import lesson_of
 from common.evaluation.word_vectors import WordVectors
 from common.metrics.beyond import fit_stack, stack_errors
 from common.metrics.fve import squared_errors
@@ -135,9 +136,3 @@ class FittedArm(ReconstructorArm):
         }
         run.log({"dev_fve": facts["dev_fve"]}, 0)
         return model, facts
-
-
-def lesson_of(trunk: Trunk, examples: list[Example]) -> Lesson:
-    """The examples as what an AR is fitted to."""
-    keys = [one.key for one in examples]
-    return Lesson([one.text for one in examples], trunk.store[keys], trunk.documents_of(keys))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ar_variants.flowchart.boxes import Box, QuestionBox, TableBox, WordBox
 from ar_variants.flowchart.drawing import Drawn, as_svg, as_text
-from ar_variants.flowchart.fitted import FittedReconstructor, Frame, Lesson
+from ar_variants.flowchart.fitted import FittedReconstructor, Frame
 from ar_variants.flowchart.questions import (
     NONE,
     Question,
@@ -19,6 +19,7 @@ from ar_variants.flowchart.questions import (
     most_telling,
 )
 from ar_variants.flowchart.said import Said, said, said_all
+from common.evaluation.floors import Lesson
 from common.evaluation.ridge import ridge_by_document
 from common.evaluation.word_vectors import WordVectors
 from common.metrics.fve import normalize
@@ -76,8 +77,7 @@ class Chart(FittedReconstructor):
         blocks = [box.features(found) for box in self.boxes if not isinstance(box, QuestionBox)]
         blocks += [torch.cat(of_questions, 1)] if of_questions else []
         blocks = blocks or [torch.zeros(len(found), 0)]
-        fitted = ridge_by_document(blocks, lesson.activations, lesson.documents)
-        self.weight.data, self.start.data = fitted.weight.float(), fitted.bias.float()
+        self.fit_map(blocks, lesson)
 
     def features(self, texts: Sequence[str]) -> Float[Tensor, "rows width"]:
         """Those of all boxes, side by side."""

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from common.evaluation.floors import Lesson
+from common.evaluation.ridge import ridge_by_document
 from common.models.reconstructor import Reconstructor
 from common.schema import Reading
 
@@ -30,14 +32,6 @@ class Frame(NamedTuple):
     d_model: int
 
 
-class Lesson(NamedTuple):
-    """Explanations, the activations that they explain, and the documents of these."""
-
-    texts: Sequence[str]
-    activations: Float[Tensor, "rows d_model"]
-    documents: Sequence[str]
-
-
 class FittedReconstructor(Reconstructor):
     """`start` plus features of the explanation times `weight`.
 
@@ -58,6 +52,21 @@ class FittedReconstructor(Reconstructor):
     def features(self, texts: Sequence[str]) -> Float[Tensor, "rows width"]:
         """What is found in some explanations, one row of `weight` for each."""
         raise NotImplementedError
+
+    def fit_map(self, blocks: Sequence[Float[Tensor, "rows _"]], lesson: Lesson) -> None:
+        """Start and weight by a ridge on blocks of features, penalties chosen by document."""
+        found = ridge_by_document(blocks, lesson.activations, lesson.documents)
+        self.weight.data, self.start.data = found.weight.float(), found.bias.float()
+
+    def fit_leaves(
+        self,
+        leaves: Float[Tensor, "rows leaves"],
+        centred: Float[Tensor, "rows d_model"],
+        shrinkage: float,
+    ) -> None:
+        """Weight by least squares; `shrinkage` counts texts that draw a leaf's vector to zero."""
+        gram = leaves.T @ leaves + shrinkage * torch.eye(leaves.shape[1])
+        self.weight.data = torch.linalg.solve(gram, leaves.T @ centred)
 
     @property
     def size(self) -> int:

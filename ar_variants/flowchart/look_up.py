@@ -7,11 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ar_variants.flowchart.fitted import FittedReconstructor, Frame, Lesson
+from ar_variants.flowchart.fitted import FittedReconstructor, Frame
 from common.errors import NlaError
-from common.evaluation.floors import FloorError, WordDirections
+from common.evaluation.floors import FloorError, Lesson, WordDirections
 from common.evaluation.look_up import MOST_DIRECTIONS, quoted_features
-from common.evaluation.ridge import ridge_by_document
 from common.evaluation.word_vectors import WordVectors
 from common.models.reconstructor import Step
 
@@ -35,8 +34,7 @@ class LookUp(FittedReconstructor):
         except FloorError as reason:
             remedy = "give more explanations, or leave the arm out"
             raise NlaError(f"no look-up can be fitted: {reason}", remedy=remedy) from reason
-        found = ridge_by_document(self._blocks(texts), lesson.activations, lesson.documents)
-        self.weight.data, self.start.data = found.weight.float(), found.bias.float()
+        self.fit_map(self._blocks(texts), lesson)
 
     def features(self, texts: Sequence[str]) -> Float[Tensor, "rows width"]:
         """The three blocks side by side."""

@@ -7,8 +7,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ar_variants.flowchart.fitted import FittedReconstructor, Lesson
+from ar_variants.flowchart.fitted import FittedReconstructor
 from common.errors import NlaError
+from common.evaluation.floors import Lesson
 from common.schema import PolicyBatch
 from common.training.reward import Scored
 

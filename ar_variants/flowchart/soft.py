@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ar_variants.flowchart.fitted import FittedReconstructor, Frame, Lesson
+from ar_variants.flowchart.fitted import FittedReconstructor, Frame
+from common.evaluation.floors import Lesson
 from common.metrics.fve import normalize
 from common.models.reconstructor import Step
 from common.seeding import keyed_seed
@@ -64,9 +65,7 @@ class SoftTree(FittedReconstructor):
         with torch.no_grad():
             normals = normals / spread
             self.planes = torch.cat([normals, (offsets - normals @ mean)[:, None]], 1)
-            taken = self.features(texts)
-            gram = taken.T @ taken + self.shrinkage * torch.eye(taken.shape[1])
-            self.weight.data = torch.linalg.solve(gram, taken.T @ centred)
+            self.fit_leaves(self.features(texts), centred, self.shrinkage)
 
     def features(self, texts: Sequence[str]) -> Float[Tensor, "rows leaves"]:
         """1 for the leaf that a text comes to."""

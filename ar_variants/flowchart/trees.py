@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ar_variants.flowchart.fitted import FittedReconstructor, Frame, Lesson
+from ar_variants.flowchart.fitted import FittedReconstructor, Frame
 from ar_variants.flowchart.questions import NONE, Question, Readers, answers, candidates
 from ar_variants.flowchart.said import said, said_all
+from common.evaluation.floors import Lesson
 from common.metrics.fve import normalize
 from common.models.reconstructor import Step
 
@@ -95,9 +96,7 @@ class Trees(FittedReconstructor):
         places = {place: number for number, place in enumerate(used)}
         self.questions = [asked[place] for place in used]
         self.trees = [_renumbered(tree, places) for tree in trees]
-        leaves = self._leaves(told[:, used])
-        gram = leaves.T @ leaves + self.shrinkage * torch.eye(leaves.shape[1])
-        self.weight.data = torch.linalg.solve(gram, leaves.T @ centred)
+        self.fit_leaves(self._leaves(told[:, used]), centred, self.shrinkage)
 
     def features(self, texts: Sequence[str]) -> Float[Tensor, "rows width"]:
         """1 for the leaf of each tree that a text comes to."""

@@ -54,10 +54,15 @@ def fit_references(tests: TestSet, examples: list[Example]) -> References:
     return References(of_texts.readers, of_sources | few.readers, missing)
 
 
+def lesson_of(trunk: Trunk, examples: list[Example]) -> Lesson:
+    """The examples as what a reader is fitted to."""
+    keys = [one.key for one in examples]
+    return Lesson([one.text for one in examples], trunk.store[keys], trunk.documents_of(keys))
+
+
 def fit_floors(trunk: Trunk, examples: list[Example], vectors: WordVectors) -> Floors:
     """Readers that are no language models, fitted to some explanations."""
-    keys, texts = zip(*examples, strict=True)
-    lesson = Lesson(texts, trunk.store[list(keys)], trunk.documents_of(keys))
+    lesson = lesson_of(trunk, examples)
     chosen = trunk.profile.evaluation
     embed = Embedder.load(chosen.embedder, chosen.embedder_sha256, trunk.target)
     return fit_all(

@@ -26,6 +26,8 @@ WIDTH = 7.2
 DOTS_PER_INCH = 130
 LEGEND_LETTERS = 96
 """Number of characters that fit side by side under a figure."""
+LABEL_WIDTH = 26
+"""Characters that fit beside a panel."""
 COLORS = [
     "#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9",
     "#882255", "#999933", "#332288", "#cc6677", "#117733", "#8c564b",

@@ -13,7 +13,15 @@ from matplotlib.ticker import NullLocator
 from common.metrics.statistics import Interval
 from common.report.copied import RAW, Panel
 from common.report.damaged import PrefixRow, SurvivalRow
-from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
+from common.report.drawing import (
+    LABEL_WIDTH,
+    STYLE,
+    arm_styles,
+    draw_interval,
+    legend,
+    log_axis,
+    make_panels,
+)
 from common.report.markdown import label, writer
 from common.report.references import DRAWN, LEGEND, is_copied
 from common.report.tables import ArmRow
@@ -22,8 +30,6 @@ SHARE_RANGE = (-1.0, 1.5)
 """Limits of the axis of surviving shares; beyond them a share divides by nearly nothing."""
 TITLE_WIDTH = 36
 """Characters that fit over half a figure."""
-LABEL_WIDTH = 26
-"""Characters that fit beside a panel."""
 MOST_BANDS = 4
 """With more arms, the bands of intervals would hide one another; the table still has them."""
 CURVE_LINES = ("o-", "o:")

@@ -10,14 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from common.metrics.statistics import Interval
-from common.report.drawing import STYLE, arm_styles, draw_interval, legend, log_axis, make_panels
+from common.report.drawing import (
+    LABEL_WIDTH,
+    STYLE,
+    arm_styles,
+    draw_interval,
+    legend,
+    log_axis,
+    make_panels,
+)
 from common.report.markdown import label
 
 DASHES = ("--", ":", "-.")
 """Of lines of what has no size."""
-
-LABEL_WIDTH = 30
-"""Characters of a line of a vertical label."""
 
 
 def front_figure(

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import Field
 
-from ar_variants.flowchart.arm import lesson_of
 from ar_variants.flowchart.fitted import FittedReconstructor
 from ar_variants.flowchart.refitting import Refitting
 from common.arms.neutral import NeutralAR
@@ -18,6 +17,7 @@ from common.arms.partner import Partner, finished
 from common.arms.policy import PolicyArm
 from common.config import RLConfig
 from common.config_base import Config
+from common.evaluation.trunk_floors import lesson_of
 from common.experiment import Experiment
 from common.models.reconstructor import Reconstructor
 from common.schema import View

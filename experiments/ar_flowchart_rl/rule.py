@@ -1,5 +1,7 @@
 """The decision rule of `ar_flowchart_rl`."""
 
+from functools import partial
+
 from common.report.clauses import GREATER, Clause, Correction, EachArm, Pairs, Phrases
 from common.report.measured import NEUTRAL_AR, ROUND_TRIP, Fve, MeanOf, Test
 from common.report.rule import Rule
@@ -14,6 +16,10 @@ SUFFIX = MeanOf(
 WORDS = Fve("av_neutral_ar", beyond=1)
 NAMES_MORE, READS_MORE = "It names more known facts", "Other ARs read more beyond the last token"
 LEARNED = "Its AV has learned to say more beyond the last token"
+strict = partial(
+    Clause, direction=GREATER, correction=Correction.HOLM, pairs=Pairs.EVERY, requires=(LEARNED,)
+)
+"""What an arm must do better than the control, once its AV has learned."""
 
 RULE = Rule(
     question="When an AV is rewarded by an AR that anybody can follow, a flow chart or plain"
@@ -27,30 +33,22 @@ RULE = Rule(
     key=READS_MORE,
     clauses=(
         Clause(LEARNED, TO_START, WORDS, GREATER, pairs=Pairs.EVERY, each_reader=True),
-        Clause(
+        strict(
             READS_MORE,
             TO_CONTROL,
             WORDS,
-            GREATER,
             test=Test.BOOTSTRAP,
-            correction=Correction.HOLM,
-            pairs=Pairs.EVERY,
-            requires=(LEARNED,),
             phrases=Phrases(
                 "being rewarded by {arms} makes the AV say more to other ARs",
                 "no AR that can be followed is shown to make the AV say more to other ARs",
                 "an AR that can be followed makes the AV say less to other ARs",
             ),
         ),
-        Clause(
+        strict(
             NAMES_MORE,
             TO_CONTROL,
             CONTENT,
-            GREATER,
             test=Test.SIGN_FLIP,
-            correction=Correction.HOLM,
-            pairs=Pairs.EVERY,
-            requires=(LEARNED,),
             phrases=Phrases(
                 "being rewarded by {arms} makes it name more known facts",
                 "no AR that can be followed is shown to make it name more known facts",

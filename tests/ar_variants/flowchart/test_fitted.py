@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ar_variants.flowchart.chart import Chart, Plan, Tools
-from ar_variants.flowchart.fitted import FittedReconstructor, Frame, Lesson
+from ar_variants.flowchart.fitted import FittedReconstructor, Frame
 from ar_variants.flowchart.look_up import LookUp
 from ar_variants.flowchart.soft import SoftTree
 from ar_variants.flowchart.trees import Node, Trees, one_tree, sum_of_trees
 from common.evaluation.embedder import Embedder
+from common.evaluation.floors import Lesson
 from common.evaluation.word_vectors import WordVectors
 from common.metrics.fve import normalized_mse
 from common.schema import readings_of

@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
-from ar_variants.flowchart.fitted import FittedReconstructor, Lesson
+from ar_variants.flowchart.fitted import FittedReconstructor
 from ar_variants.flowchart.refitting import Refitting
+from common.evaluation.floors import Lesson
 from common.schema import PolicyBatch, readings_of
 from common.target.load import Target
 from common.training.reward import Scored
