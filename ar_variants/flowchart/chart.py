@@ -160,7 +160,7 @@ def _plain(box: Box) -> dict[str, Any]:
         case TableBox():
             return {"kind": "table", "part": box.part, "entries": box.entries}
         case QuestionBox():
-            return {"kind": "question", "question": [*box.question]}
+            return {"kind": "question", "question": box.question.plain}
     raise TypeError(f"no such box: {box}")
 
 
@@ -169,4 +169,4 @@ def _box(values: Mapping[str, Any], tools: Tools) -> Box:
         return WordBox(values["part"], tools.vectors)
     if values["kind"] == "table":
         return TableBox(values["part"], values["entries"], tools.vectors)
-    return QuestionBox(Question(*values["question"]), tools.readers)
+    return QuestionBox(Question.of(values["question"]), tools.readers)

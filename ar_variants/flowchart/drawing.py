@@ -34,14 +34,21 @@ class Drawn(NamedTuple):
     def note(self) -> str:
         """What is said below the title."""
         said = "yes in" if self.is_question else "found in"
-        return (
-            f"{said} {100 * self.share:.0f} % · moves {100 * self.variance:.1f} % of the variance"
-        )
+        moved = percentage(self.variance, 1)
+        return f"{said} {percentage(self.share)} · moves {moved} of the variance"
 
     @property
     def kind(self) -> str:
         """A key of `FILL`."""
         return "question" if self.is_question else "look up"
+
+
+def percentage(share: float, digits: int = 0) -> str:
+    """Such as `12 %`; what would be rounded to zero is `under 1 %`, with no digits."""
+    least = 10.0**-digits
+    if 0 < 100 * share < least / 2:
+        return f"under {least:g} %"
+    return f"{100 * share:.{digits}f} %"
 
 
 def drawn(plain: Sequence[Sequence[Any]]) -> list[Drawn]:

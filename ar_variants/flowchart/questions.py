@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,12 +36,26 @@ NONE = Readers()
 class Question(NamedTuple):
     """A question, with all that is needed to answer it."""
 
-    wording: str
     kind: str
     """A key of `ASKED`."""
     value: str
     threshold: float = 0.0
     """Of questions on meaning the least similarity for a yes, of judged ones the least odds."""
+
+    @property
+    def wording(self) -> str:
+        """As a person reads it."""
+        return WORDINGS[self.kind].format(self.value)
+
+    @property
+    def plain(self) -> list[Any]:
+        """`[wording, kind, value, threshold]` for a checkpoint, which a person can open."""
+        return [self.wording, *self]
+
+    @classmethod
+    def of(cls, plain: Sequence[Any]) -> "Question":
+        """The inverse of `plain`."""
+        return cls(*plain[1:])
 
     def asked_of(
         self, explanations: Sequence[Said], readers: Readers = NONE
@@ -112,18 +126,13 @@ WORDINGS = {
     "says": "Does it say “{}”?",
     "last": "Is the last quoted word “{}”?",
     "next": "Is “{}” a quoted next word?",
-    "topic": "Is the topic {}?",
-    "place": "Does the text stop {}?",
-    "last_class": "Is the class of the last quoted word {}?",
-    "next_class": "Is the class of the first next word {}?",
-    "means": "Does it mean something like {}?",
+    "topic": "Is the topic “{}”?",
+    "place": "Is “{}” said of the place in the sentence?",
+    "last_class": "Is the last quoted word of the class “{}”?",
+    "next_class": "Is the first next word of the class “{}”?",
+    "means": "Does it mean something like “{}”?",
     "judged": "{}",
 }
-
-
-def question(kind: str, value: str, threshold: float = 0.0) -> Question:
-    """A question of a kind with its wording."""
-    return Question(WORDINGS[kind].format(value), kind, value, threshold)
 
 
 def class_of(word: str) -> str:
@@ -155,7 +164,7 @@ def candidates(
         for (kind, value), count in counts.items()
         if RARE * rows <= count <= (1 - RARE) * rows
     ]
-    found = [question(kind, value) for _, kind, value in sorted(fair, reverse=True)[:most]]
+    found = [Question(kind, value) for _, kind, value in sorted(fair, reverse=True)[:most]]
     texts = [one.text for one in explanations]
     if readers.embed:
         said = [one.value for one in found if one.kind == "says"]
@@ -181,7 +190,7 @@ def _by_threshold(kind: str, values: Sequence[str], scores: np.ndarray) -> list[
         ordered = np.sort(scores[:, place])[::-1]
         thresholds = {float(ordered[int(share * len(ordered))]) for share in SHARES}
         fair = [one for one in sorted(thresholds) if ordered[-1] < one > -np.inf]
-        found += [question(kind, value, one) for one in fair]
+        found += [Question(kind, value, one) for one in fair]
     return found
 
 

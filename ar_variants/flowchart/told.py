@@ -21,31 +21,39 @@ WALKS = 3
 class ToldCharts(Evaluation):
     """Facts of the fitted arms.
 
-    `boxes`: {arm: how many, as a mean over seeds}; `charts`: {arm: its boxes, and walks} of every
-    arm that is a chart, of its first seed.
+    `boxes`: {arm: how many, as a mean over seeds}; `chart`: {`boxes`, `walks`} of the first seed of
+    the arm that is drawn.
     """
 
     name = "charts"
     has_stage = False
 
+    def __init__(self, drawn: str) -> None:
+        """`drawn` names the arm."""
+        self.drawn = drawn
+
     def collect(self, arms: Sequence[Arm]) -> Collected:
         """Measured on the test explanations of the warm-started AV."""
-        found, boxes = {}, {}
+        chart, boxes = {}, {}
         for arm in arms:
             if not isinstance(arm, FittedArm):
                 continue
             counts = [arm.run_folder(seed).summary["boxes"] for seed in arm.seeds]
             boxes[arm.label] = sum(counts) / len(counts)
-            chart = arm.load(arm.run_folder(arm.seeds[0]))
-            if isinstance(chart, Chart):
-                tests = arm.test_set(arm.seeds[0])
-                texts, truth = tests.written_by(AV).test, tests.judge.activations
-                variance = tests.denominators["variance"]
-                found[arm.label] = {
-                    "boxes": [[*one] for one in chart.drawn(texts, variance)],
-                    "walks": walks(chart, texts, truth, variance),
-                }
-        return Collected(facts={"charts": found, "boxes": boxes})
+            if arm.label == self.drawn:
+                chart = told(arm)
+        return Collected(facts={"chart": chart, "boxes": boxes})
+
+
+def told(arm: FittedArm) -> dict[str, Any]:
+    """The chart of the first seed, with what the test explanations of the warm-started AV do."""
+    chart, tests = arm.load(arm.run_folder(arm.seeds[0])), arm.test_set(arm.seeds[0])
+    assert isinstance(chart, Chart), f"{arm.label} is no chart"
+    texts, variance = tests.written_by(AV).test, tests.denominators["variance"]
+    return {
+        "boxes": [[*one] for one in chart.drawn(texts, variance)],
+        "walks": walks(chart, texts, tests.judge.activations, variance),
+    }
 
 
 def walks(

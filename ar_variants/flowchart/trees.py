@@ -126,13 +126,13 @@ class Trees(FittedReconstructor):
     def outline(self) -> dict[str, Any]:
         """Questions and trees, and what another fit depends on."""
         trees = [tree.plain for tree in self.trees]
-        asked = [[*one] for one in self.questions]
+        asked = [one.plain for one in self.questions]
         return {"questions": asked, "trees": trees, "plan": [self.most, self.shrinkage]}
 
     def restore(self, outline: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Questions, trees and leaves."""
         super().restore(outline, tensors)
-        self.questions = [Question(*values) for values in outline["questions"]]
+        self.questions = [Question.of(values) for values in outline["questions"]]
         self.trees = [Node.of(plain) for plain in outline["trees"]]
         self.most, self.shrinkage = outline["plan"]
 

@@ -54,9 +54,17 @@ def tuning_part(results: Results) -> Part | None:
 
 
 def provenance_part(results: Results) -> str:
-    """Every fact by its name; nested facts have names with dots."""
+    """Every fact by its name; nested facts have names with dots.
+
+    Lists of lists or of dicts are left to the sections that tell them.
+    """
     flat = sorted(_flatten(results.facts).items())
-    return table([{"fact": name, "value": _fact(value)} for name, value in flat if value != []])
+    told = [(name, value) for name, value in flat if value != [] and not _is_nested(value)]
+    return table([{"fact": name, "value": _fact(value)} for name, value in told])
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(one, list | dict) for one in value)
 
 
 def _study(trials: pl.DataFrame) -> dict[str, str]:

@@ -89,9 +89,10 @@ def _measured(clause: Clause, results: Results, contrast: Contrast) -> Judged:
     if not clause.measure:
         return Judged(contrast, SHOWN)
     try:
-        return Judged(contrast, NOT_SHOWN, gain(clause.measure, results, *contrast))
+        found = gain(clause.measure, results, *contrast)
+        return Judged(contrast, NOT_SHOWN, found, sign=clause.sign)
     except NotMeasuredError as reason:
-        return Judged(contrast, NOT_MEASURED, reason=str(reason))
+        return Judged(contrast, NOT_MEASURED, reason=str(reason), sign=clause.sign)
 
 
 def _with_p_values(clause: Clause, found: list[Judged]) -> list[Judged]:
@@ -139,7 +140,8 @@ def _lies_between(clause: Clause, one: Judged, ends: Direction) -> bool:
 def _by_required(clause: Clause, one: Judged, outcomes: Mapping[str, Outcome]) -> Judged:
     """A contrast that its own figures show must also be shown by the clauses that it requires.
 
-    One that they show the other way, only by those that are given.
+    One that they show the other way, only by those that are given. A conclusion, which has no
+    figures, lies the other way where one that it requires does.
     """
     if one.status not in (SHOWN, OTHER_WAY):
         return one
@@ -148,9 +150,17 @@ def _by_required(clause: Clause, one: Judged, outcomes: Mapping[str, Outcome]) -
     lacking = {name: found for name, found in asked.items() if found[0] != SHOWN}
     if not lacking:
         return one
-    status = NOT_SHOWN if NOT_SHOWN in dict(lacking.values()) else NOT_MEASURED
-    reason = joined([f"*{name}* is {found[0]} ({found[1]})" for name, found in lacking.items()])
+    statuses = {status for status, _ in lacking.values()}
+    if clause.measure is None and OTHER_WAY in statuses and not {*clause.given} & {*lacking}:
+        status = OTHER_WAY
+    else:
+        status = NOT_MEASURED if statuses == {NOT_MEASURED} else NOT_SHOWN
+    reason = joined([f"*{name}* {_is(*found)}" for name, found in lacking.items()])
     return one._replace(status=status, reason=reason if clause.measure else "")
+
+
+def _is(status: str, figure: str) -> str:
+    return f"{'lies' if status == OTHER_WAY else 'is'} {status} ({figure})"
 
 
 def _by_collapse(one: Judged, collapsed: set[str]) -> Judged:

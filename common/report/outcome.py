@@ -6,7 +6,7 @@ from common.metrics.statistics import Interval
 from common.report.clauses import Clause, Contrast, Direction, Pairs
 from common.report.markdown import ABSENT, bounds
 from common.report.paired import PairedGain
-from common.report.verdict import NOT_MEASURED, NOT_SHOWN, SHOWN, Finding
+from common.report.verdict import NOT_MEASURED, NOT_SHOWN, OTHER_WAY, SHOWN, Finding
 from common.report.wording import contrast_words
 
 
@@ -20,12 +20,14 @@ class Judged(NamedTuple):
     p_value: float | None = None
     reason: str = ""
     """In a few words, why its status differs from what its figures show."""
+    sign: str = "-"
+    """Between the two arms: - for a difference, / for a share."""
 
     @property
     def words(self) -> str:
         """Such as `control` - `tfidf_ridge`: the best floor by its name, if it is known."""
         arm, other = self.contrast
-        return contrast_words(Contrast(arm, self.gain.other if self.gain else other))
+        return contrast_words(Contrast(arm, self.gain.other if self.gain else other), self.sign)
 
     @property
     def figure(self) -> str:
@@ -54,10 +56,11 @@ class Outcome(NamedTuple):
         """Status and figure of an arm's contrasts, or of all contrasts if it has none."""
         same = [one for one in self.judged if one.contrast.arm == arm] or list(self.judged)
         statuses = {one.status for one in same}
-        if statuses == {SHOWN}:
-            return SHOWN, ABSENT
-        status = NOT_MEASURED if statuses <= {SHOWN, NOT_MEASURED} else NOT_SHOWN
-        return status, next((one.figure for one in same if one.status != SHOWN), ABSENT)
+        status = next(
+            (one for one in (OTHER_WAY, NOT_SHOWN, NOT_MEASURED) if one in statuses), SHOWN
+        )
+        figures = (one.figure for one in same if one.status == status != SHOWN)
+        return status, next(figures, ABSENT)
 
     def _finding(self, one: Judged) -> Finding:
         return Finding(

@@ -64,15 +64,27 @@ def _of_source(results: Results, source: str) -> list[str]:
         )
         for arm in arms
     }
-    return [
-        _note(source, name, {arm: found[arm] for arm in arms if worst[arm] == name})
-        for name, found in by_reference.items()
-        if name in worst.values()
-    ]
+    fitted = _fitted(results)
+    notes = []
+    for name, found in by_reference.items():
+        of_reference = {arm: found[arm] for arm in arms if worst[arm] == name}
+        trained = {arm: less for arm, less in of_reference.items() if arm not in fitted}
+        rest = {arm: less for arm, less in of_reference.items() if arm in fitted}
+        notes += [_note(source, name, trained)] if trained else []
+        notes += [_fitted_note(source, name, rest)] if rest else []
+    return notes
+
+
+def _fitted(results: Results) -> set[str]:
+    """Arms whose ARs have no parameter to train: nothing is won with more steps."""
+    if "trainable_parameters" not in results.runs.columns:
+        return set()
+    runs = results.runs.filter(trainable_parameters=0)
+    return set(runs.get_column("arm"))
 
 
 def _note(source: str, reference: str, found: Beaten) -> str:
-    figures = joined([f"{code(arm)} ({bounds(one.difference)})" for arm, one in found.items()])
+    figures = _figures(found)
     if source == AV_NEUTRAL_AR:
         return (
             f"On the explanations of {figures}, {code(reference)}, which is fitted in closed form,"
@@ -85,6 +97,20 @@ def _note(source: str, reference: str, found: Beaten) -> str:
         f" than {figures}: {it_is[0]} **not trained well enough**, so {it_is[1]} not shown to be"
         " too small."
     )
+
+
+def _fitted_note(source: str, reference: str, found: Beaten) -> str:
+    it_is = "this AR is" if len(found) == 1 else "these ARs are"
+    whose = "its form" if len(found) == 1 else "their form"
+    return (
+        f"On the {writer(source)}, {code(reference)}, which is fitted in closed form, has more FVE"
+        f" than {_figures(found)}: {it_is} fitted too, so that it is {whose}, at the sizes that"
+        " were tried, that reads less."
+    )
+
+
+def _figures(found: Beaten) -> str:
+    return joined([f"{code(arm)} ({bounds(one.difference)})" for arm, one in found.items()])
 
 
 def _looked_up_note(results: Results) -> list[str]:

@@ -40,12 +40,12 @@ def rule_words(rule: Any) -> str:
     return "\n\n".join([before, "\n".join(items), after])
 
 
-def contrast_words(contrast: Contrast) -> str:
+def contrast_words(contrast: Contrast, sign: str = "-") -> str:
     """Such as `control` - `warm_start`, for a cell of the verdict's table."""
     arm, other = contrast
     if not isinstance(other, str):
-        return f"{code(arm)} - {other:g}" if other else code(arm)
-    return f"{code(arm)} - {BEST_FLOOR if other == BEST_FLOOR else code(other)}"
+        return f"{code(arm)} {sign} {other:g}" if other else code(arm)
+    return f"{code(arm)} {sign} {BEST_FLOOR if other == BEST_FLOOR else code(other)}"
 
 
 def direction_words(direction: Direction) -> str:
@@ -94,9 +94,11 @@ def _ending(rule: Any) -> str:
         if any(clause.requires or clause.given for clause in rule.clauses)
         else ""
     )
+    concludes = any(clause.measure is None for clause in rule.clauses)
+    concluded = " (and so is a conclusion, where a clause that it needs is)" if concludes else ""
     parts = [
-        "What fails a clause is reported as *not shown*, what cannot be measured as *not"
-        " measured*.",
+        "What fails a clause is reported as *not shown*, what lies outside of it with its whole"
+        f" interval as *the other way*{concluded}, what cannot be measured as *not measured*.",
         needs,
         collapsed,
         rule.remark,

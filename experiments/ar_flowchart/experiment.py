@@ -10,4 +10,4 @@ from ar_variants.flowchart.told import ToldCharts
 from common.arms.floors import TrunkFloors
 from common.experiment import Experiment
 
-EXPERIMENT = Experiment("ar_flowchart", FittedArm, (TrunkFloors(), ToldCharts()))
+EXPERIMENT = Experiment("ar_flowchart", FittedArm, (TrunkFloors(), ToldCharts("chart")))

@@ -19,8 +19,7 @@ LONGEST = 60
 
 def sections(results: Results) -> list[Section]:
     """Of each arm that is a chart its picture and walks; and what more boxes are worth."""
-    charts: Mapping[str, Any] = results.facts.get("charts", {})
-    told = charts.get("chart")
+    told: Mapping[str, Any] = results.facts.get("chart", {})
     found = [_picture(told), _walks(told)] if told else []
     return [*found, *_against_boxes(results)]
 

@@ -25,7 +25,7 @@ def _keeps(source: str) -> tuple[Clause, ...]:
     texts = TEXTS[source]
     on = f"on {texts}"
     reads = f"The control reads {texts} beyond the last token"
-    fve, beyond = f"The chart keeps FVE of {texts}", f"The chart keeps beyond-token FVE of {texts}"
+    fve, beyond = f"The chart keeps FVE of {texts}", _beyond(source)
     return (
         Clause(
             reads,
@@ -49,9 +49,14 @@ def _keeps(source: str) -> tuple[Clause, ...]:
             phrases=Phrases(
                 f"a chart of at most 30 boxes is good enough for {texts}",
                 f"a chart of at most 30 boxes is not shown to be good enough for {texts}",
+                f"a chart of at most 30 boxes is not good enough for {texts}",
             ),
         ),
     )
+
+
+def _beyond(source: str) -> str:
+    return f"The chart keeps beyond-token FVE of {TEXTS[source]}"
 
 
 def _enough(source: str) -> str:
@@ -64,7 +69,7 @@ RULE = Rule(
     remark="A chart is good enough where it keeps 70 % of the FVE of the published AR, and of its"
     " FVE beyond the last token, on the same texts. FVE is taken at each answer's best length: a"
     " closed form is short where it is uncertain, and would lose by being rescaled.",
-    key=_enough("av"),
+    key=_beyond("av"),
     clauses=(
         *_keeps("av"),
         *_keeps("teacher"),

@@ -70,10 +70,11 @@ the clause asks for holds too. A *pair* is an AV and an AR that were warm-starte
 5. *It reads for all*: FVE beyond the last token under the neutral ARs, `a` minus `b`: above zero;
    the whole interval, for each neutral AR too. No conclusion either way without 1.
 
-What fails a clause is reported as *not shown*, what cannot be measured as *not measured*. A clause
-that needs others also requires them to be shown: for the same arm or, if they do not cover it, for
-every arm they cover. Nothing is shown for an arm of which a run was stopped early because it had
-collapsed, nor for any arm where that happened to `control`. End."""
+What fails a clause is reported as *not shown*, what lies outside of it with its whole interval as
+*the other way* (and so is a conclusion, where a clause that it needs is), what cannot be measured
+as *not measured*. A clause that needs others also requires them to be shown: for the same arm or,
+if they do not cover it, for every arm they cover. Nothing is shown for an arm of which a run was
+stopped early because it had collapsed, nor for any arm where that happened to `control`. End."""
 
 
 def test_words_of_a_rule():

@@ -23,7 +23,16 @@ from common.report.clauses import (
     not_less,
     within,
 )
-from common.report.measured import Auroc, Fve, GainBeyond, MeanOf, Swapped, SwapShare, Test
+from common.report.measured import (
+    Auroc,
+    Fve,
+    FveShare,
+    GainBeyond,
+    MeanOf,
+    Swapped,
+    SwapShare,
+    Test,
+)
 from common.report.paired import PairedGain
 from common.report.results import MEASURES_SCHEMA, Results
 from common.report.rule import Rule, load_rule
@@ -178,8 +187,28 @@ def test_a_conclusion_asks_for_both_of_the_same_arm():
     both = Clause("good", EachArm(0.0), requires=("longer", "not too long"))
     *_, a, b = judge(found, longer, not_too_long, both).findings
     assert (a.contrast, a.status) == ("`a`", SHOWN)
-    assert (b.contrast, b.status) == ("`b`", NOT_SHOWN)
+    assert (b.contrast, b.status) == ("`b`", OTHER_WAY)
     assert (a.difference, a.p_value, a.pairs) == (None, None, "")
+
+
+def test_a_conclusion_lies_the_other_way_only_where_what_it_requires_does():
+    found = results({"control": 1.0, "a": 1.5, "b": 0.5, "c": 1.0}, noise=0.1)
+    longer, gate = (
+        Clause("longer", EachArm(), LENGTH, GREATER),
+        Clause("gate", EachArm(), LENGTH, LESS),
+    )
+    refuted = Clause("good", EachArm(0.0), requires=("longer",))
+    findings = [row for row in judge(found, longer, refuted).findings if row.clause == "good"]
+    assert [row.status for row in findings] == [SHOWN, OTHER_WAY, NOT_SHOWN]
+    findings = judge(found, longer, gate, replace(refuted, given=("gate",))).findings
+    statuses = [row.status for row in findings if row.clause == "good"]
+    assert statuses == [NOT_SHOWN, OTHER_WAY, NOT_SHOWN], "b meets the gate"
+
+
+def test_a_share_is_told_with_a_stroke():
+    shares = Clause("keeps", (Contrast("longer", "control"),), FveShare("av"), GREATER)
+    (row,) = judge(results({"control": 1.0}), shares).findings
+    assert row.contrast == "`longer` / `control`"
 
 
 def test_a_gate_holds_for_arms_that_it_does_not_speak_of():
@@ -188,9 +217,8 @@ def test_a_gate_holds_for_arms_that_it_does_not_speak_of():
     longer = Clause("longer", EachArm(), LENGTH, GREATER, requires=("gate",))
     verdict = judge(found, gate, longer)
     assert [row.status for row in verdict.findings] == [NOT_SHOWN]
-    assert verdict.notes == (
-        "*longer*, `a` - `control`: not shown, *gate* is not shown (-1.000 [-1.000, -1.000]).",
-    )
+    lies = "*gate* lies the other way (-1.000 [-1.000, -1.000])"
+    assert verdict.notes == (f"*longer*, `a` - `control`: not shown, {lies}.",)
 
 
 def test_what_is_not_given_says_nothing_either_way():
@@ -201,8 +229,9 @@ def test_what_is_not_given_says_nothing_either_way():
         longer = Clause("longer", EachArm(), LENGTH, GREATER, **needs)
         verdict = judge(found, gate, longer)
         assert [row.status for row in verdict.findings] == [SHOWN, of_b]
-    said = "*longer*, `b` - `control`: not shown, *gate* is not shown (-0.500 [-0.500, -0.500])."
-    assert verdict.notes == (said,)
+    said = "*longer*, `b` - `control`: not shown, *gate* lies the other way (-0.500 ["
+    assert verdict.notes[0].startswith(said)
+    assert len(verdict.notes) == 1
 
 
 def test_what_requires_something_that_is_not_measured_is_not_measured():

@@ -1,5 +1,7 @@
 """Notes on arms that a reference beats: 1.0 and 1.4 of a variance of 2 are FVE .5 and .3."""
 
+import polars as pl
+
 from common.report.results import Results
 from common.report.undertrained import training_notes
 from common.schema import AV, AV_NEUTRAL_AR, TEACHER
@@ -35,6 +37,14 @@ def test_several_arms_and_sources():
     assert told.startswith("On the teacher's explanations, `look_up`")
     assert f"has more FVE than {both}: these ARs are **not trained well enough**" in told
     assert told.endswith("so they are not shown to be too small.")
+
+
+def test_an_ar_without_parameters_to_train_is_not_blamed_for_its_training():
+    found_in = found("look_up", 1.2, control=1.0, other=1.4)
+    runs = pl.DataFrame({"arm": ["control", "other"], "trainable_parameters": [9, 0]})
+    (told,) = training_notes(found_in._replace(runs=runs), [AV])
+    assert "`other` (-0.100 [-0.100, -0.100]): this AR is fitted too" in told
+    assert "trained" not in told
 
 
 def test_answers_are_compared_at_their_best_length():

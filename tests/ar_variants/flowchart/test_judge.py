@@ -8,7 +8,7 @@ import torch
 
 from ar_variants.flowchart import judge as judge_module
 from ar_variants.flowchart.judge import ASKS, READ, Judge, proposed
-from ar_variants.flowchart.questions import Readers, answers, candidates, question
+from ar_variants.flowchart.questions import Question, Readers, answers, candidates
 from ar_variants.flowchart.said import said_all
 from common.config import TeacherConfig
 from common.errors import NlaError
@@ -48,7 +48,7 @@ def test_neither_yes_nor_no_counts_as_no(target: Target):
     sure, unsure = judge._of_logits(logits)[::-1]
     assert unsure == -np.inf
     assert sure > 20
-    asked = question("judged", QUESTIONS[0], -5.0)
+    asked = Question("judged", QUESTIONS[0], -5.0)
     odds = np.array([[unsure], [sure]])
     told = answers([asked], said_all(TEXTS[:2]), Readers(judge=lambda texts, asked: odds))
     assert told[:, 0].tolist() == [0.0, 1.0]

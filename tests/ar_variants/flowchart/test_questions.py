@@ -4,12 +4,12 @@ import numpy as np
 import torch
 
 from ar_variants.flowchart.questions import (
+    Question,
     Readers,
     answers,
     candidates,
     class_of,
     most_telling,
-    question,
 )
 from ar_variants.flowchart.said import said_all
 
@@ -28,9 +28,9 @@ def test_questions_are_about_all_parts_and_answered_in_both_ways():
     assert told.shape == (20, len(asked))
     assert ((told.mean(0) > 0) & (told.mean(0) < 1)).all()
     by_wording = dict(zip([one.wording for one in asked], told[:2].T.tolist(), strict=True))
-    assert by_wording["Is the topic history?"] == [0.0, 1.0]
+    assert by_wording["Is the topic “history”?"] == [0.0, 1.0]
     assert by_wording["Is the last quoted word “river”?"] == [1.0, 0.0]
-    assert by_wording["Is the class of the last quoted word article?"] == [0.0, 1.0]
+    assert by_wording["Is the last quoted word of the class “article”?"] == [0.0, 1.0]
 
 
 def test_a_question_that_always_or_never_holds_is_not_asked():
@@ -42,7 +42,7 @@ def test_questions_on_meaning_are_answered_by_a_threshold():
     def embed(texts: list[str]) -> np.ndarray:
         return np.array([[1.0, 0.0] if "river" in text else [0.0, 1.0] for text in texts])
 
-    asked = question("means", "river", 0.5)
+    asked = Question("means", "river", 0.5)
     assert asked.asked_of(said_all(TEXTS[:2]), Readers(embed)).tolist() == [1.0, 0.0]
 
 
