@@ -158,7 +158,7 @@ def test_an_arm_that_is_not_trained_well_enough_says_nothing_of_size(left: float
     found = results(beyond={"blocks_1": left}, fve={"blocks_1": 0.05}, floor=0.1)
     verdict = RULE.judge(found)
     assert statuses(verdict, FEWER_BLOCKS) == {"blocks_4": SHOWN, "blocks_1": NOT_SHOWN}
-    reason = f"not shown, *{TRAINED}* is not shown (-0.050 [-0.050, -0.050])."
+    reason = f"not shown, *{TRAINED}* lies the other way (-0.050 [-0.050, -0.050])."
     assert f"*{FEWER_BLOCKS}*, `blocks_1` - `control`: {reason}" in verdict.notes
 
 
@@ -182,7 +182,7 @@ def test_nothing_follows_from_a_control_that_reads_no_more_than_the_last_token()
     verdict = RULE.judge(results(beyond=left))
     assert row_of(verdict, READS).status == OTHER_WAY
     assert set(statuses(verdict, FEWER_BLOCKS).values()) == {NOT_SHOWN}
-    assert f"*{READS}* is not shown (0.030 [0.030, 0.030])" in "\n".join(verdict.notes)
+    assert f"*{READS}* lies the other way (0.030 [0.030, 0.030])" in "\n".join(verdict.notes)
 
 
 def test_without_floors_nothing_is_measured_about_size():
