@@ -44,10 +44,10 @@ class Drawn(NamedTuple):
 
 
 def percentage(share: float, digits: int = 0) -> str:
-    """Such as `12 %`; what would be rounded to zero is `under 1 %`, with no digits."""
+    """Such as `12 %`; what would be rounded to zero is `<1 %`, with no digits."""
     least = 10.0**-digits
     if 0 < 100 * share < least / 2:
-        return f"under {least:g} %"
+        return f"<{least:g} %"
     return f"{100 * share:.{digits}f} %"
 
 

@@ -71,9 +71,11 @@ def render_report(
         "folder": out.stem,
         "verdict": page.verdict_part(verdict),
     }
-    _write(out, _page(results, rule, measured, common | {"figures": shown}))
+    of_page = [one for one in sections if one.on_page]
+    _write(out, _page(results, rule, measured, common | {"figures": shown, "sections": of_page}))
     rest = {one.name: one for one in drawn if one not in shown}
-    details = _details(results, measured) | {"sections": sections, "figures": rest}
+    others = [one for one in sections if not one.on_page]
+    details = _details(results, measured) | {"sections": others, "figures": rest}
     findings = page.findings_table(verdict.findings)
     text = fill_template("details.md.j2", rule=rule.words(), findings=findings, **common, **details)
     _write(out.with_name(out.stem + DETAILS), text)

@@ -25,3 +25,6 @@ class Section(NamedTuple):
     title: str
     markdown: str
     drawings: tuple[Drawing, ...] = ()
+    on_page: bool = False
+    """Whether it is on the page, behind the figures, and not in the details. It has no drawings
+    then: those of other sections may be on the page too."""

@@ -46,7 +46,7 @@ def _walks(told: Mapping[str, Any]) -> Section:
             *parts,
         ]
     )
-    return Section("Three walks", text)
+    return Section("Three walks", text, on_page=True)
 
 
 def _walk(number: int, told: Mapping[str, Any]) -> str:

@@ -282,6 +282,15 @@ def test_figures_of_the_experiment_come_before_the_usual(tmp_path):
     assert "## Own\n\nWords.\n\n![aside.](r/aside.png)" in details(tmp_path / "r.md")
 
 
+def test_a_section_may_be_on_the_page(tmp_path):
+    own = [Section("Seen", "Words.", on_page=True), Section("Aside", "More words.")]
+    text = render(synthetic_results(), tmp_path / "r.md", own)
+    assert "## Seen\n\nWords.\n" in text
+    assert "Aside" not in text
+    assert "## Aside\n\nMore words.\n" in details(tmp_path / "r.md")
+    assert "## Seen" not in details(tmp_path / "r.md")
+
+
 def test_entry_for_the_index(report):
     entry = json.loads(report.with_suffix(".json").read_text())
     assert entry["experiment"] == "synthetic"

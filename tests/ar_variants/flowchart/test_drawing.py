@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ar_variants.flowchart.drawing import Drawn, as_mermaid, as_svg, as_text
+from ar_variants.flowchart.drawing import Drawn, as_mermaid, as_svg, as_text, percentage
 
 BOXES = [
     Drawn("Look up the last quoted word", False, 1.0, 0.12),
@@ -43,3 +43,14 @@ def test_mermaid_and_text_name_every_box(boxes: list[Drawn]):
         assert f"{number}. {box.title}" in text
     assert mermaid.count("yes, add its vector") == sum(box.is_question for box in boxes)
     assert ElementTree.fromstring(as_svg(boxes, "A chart")) is not None
+
+
+def test_what_would_be_rounded_to_zero_is_told_as_less():
+    assert [percentage(share) for share in (0.0, 0.004, 0.006, 0.5)] == [
+        "0 %",
+        "<1 %",
+        "1 %",
+        "50 %",
+    ]
+    assert [percentage(share, 1) for share in (0.0004, 0.0006)] == ["<0.1 %", "0.1 %"]
+    assert "yes in &lt;1 %" in as_svg([Drawn("Is it?", True, 0.001, 0.1)], "A chart")
