@@ -6,7 +6,7 @@ from math import inf
 from typing import NamedTuple
 
 from common.params import CONTROL
-from common.report.measured import OF_READERS, FveShare, Measure, Test
+from common.report.measured import OF_READERS, Measure, Test
 
 LEVEL = 0.05
 """Level of significance of a p-value, after the correction that the clause asks for."""
@@ -145,7 +145,7 @@ class Clause:
     @property
     def sign(self) -> str:
         """Between two arms of a contrast: / where one is divided by the other."""
-        return "/" if isinstance(self.measure, FveShare) else "-"
+        return getattr(self.measure, "sign", "-")
 
     @property
     def is_descriptive(self) -> bool:

@@ -89,10 +89,9 @@ def _measured(clause: Clause, results: Results, contrast: Contrast) -> Judged:
     if not clause.measure:
         return Judged(contrast, SHOWN)
     try:
-        found = gain(clause.measure, results, *contrast)
-        return Judged(contrast, NOT_SHOWN, found, sign=clause.sign)
+        return Judged(contrast, NOT_SHOWN, gain(clause.measure, results, *contrast))
     except NotMeasuredError as reason:
-        return Judged(contrast, NOT_MEASURED, reason=str(reason), sign=clause.sign)
+        return Judged(contrast, NOT_MEASURED, reason=str(reason))
 
 
 def _with_p_values(clause: Clause, found: list[Judged]) -> list[Judged]:

@@ -110,6 +110,8 @@ class FveShare:
     tests: ClassVar = (Test.INTERVAL,)
     against: ClassVar = " divided by"
     """Between the two arms of a contrast, in words."""
+    sign: ClassVar = "/"
+    """The same in a table."""
 
     @property
     def words(self) -> str:

@@ -20,14 +20,6 @@ class Judged(NamedTuple):
     p_value: float | None = None
     reason: str = ""
     """In a few words, why its status differs from what its figures show."""
-    sign: str = "-"
-    """Between the two arms: - for a difference, / for a share."""
-
-    @property
-    def words(self) -> str:
-        """Such as `control` - `tfidf_ridge`: the best floor by its name, if it is known."""
-        arm, other = self.contrast
-        return contrast_words(Contrast(arm, self.gain.other if self.gain else other), self.sign)
 
     @property
     def figure(self) -> str:
@@ -44,6 +36,12 @@ class Outcome(NamedTuple):
     def arms(self, status: str) -> list[str]:
         """The arms whose contrasts have this status."""
         return [one.contrast.arm for one in self.judged if one.status == status]
+
+    def words(self, one: Judged) -> str:
+        """Such as `control` - `tfidf_ridge`: the best floor by its name, if it is known."""
+        arm, other = one.contrast
+        contrast = Contrast(arm, one.gain.other if one.gain else other)
+        return contrast_words(contrast, self.clause.sign)
 
     def findings(self) -> list[Finding]:
         """One row per contrast."""
@@ -65,7 +63,7 @@ class Outcome(NamedTuple):
     def _finding(self, one: Judged) -> Finding:
         return Finding(
             self.clause.name,
-            one.words,
+            self.words(one),
             measure_words(self.clause),
             one.status,
             one.gain.difference if one.gain else None,

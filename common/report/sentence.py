@@ -86,14 +86,14 @@ def _notes_of(outcome: Outcome, told: Sequence[str]) -> list[str]:
         return []
     notes = [_reason_note(outcome, reason) for reason in reasons]
     if outcome.clause.is_descriptive:
-        figures = [f"{one.words} {one.figure}" for one in outcome.judged if one.gain]
+        figures = [f"{outcome.words(one)} {one.figure}" for one in outcome.judged if one.gain]
         notes += [f"{name}: {', '.join(figures)}."] if figures else []
     return notes
 
 
 def _reason_note(outcome: Outcome, reason: str) -> str:
     same = [one for one in outcome.judged if one.reason == reason]
-    arms = joined([one.words for one in same])
+    arms = joined([outcome.words(one) for one in same])
     return f"*{outcome.clause.name}*, {arms}: {same[0].status}, {reason}."
 
 

@@ -67,11 +67,10 @@ def _of_source(results: Results, source: str) -> list[str]:
     fitted = _fitted(results)
     notes = []
     for name, found in by_reference.items():
-        of_reference = {arm: found[arm] for arm in arms if worst[arm] == name}
-        trained = {arm: less for arm, less in of_reference.items() if arm not in fitted}
-        rest = {arm: less for arm, less in of_reference.items() if arm in fitted}
-        notes += [_note(source, name, trained)] if trained else []
-        notes += [_fitted_note(source, name, rest)] if rest else []
+        worse = {arm: found[arm] for arm in arms if worst[arm] == name}
+        for is_fitted in (False, True):
+            alike = {arm: less for arm, less in worse.items() if (arm in fitted) == is_fitted}
+            notes += [_note(source, name, alike, is_fitted)] if alike else []
     return notes
 
 
@@ -83,34 +82,26 @@ def _fitted(results: Results) -> set[str]:
     return set(runs.get_column("arm"))
 
 
-def _note(source: str, reference: str, found: Beaten) -> str:
-    figures = _figures(found)
+def _note(source: str, reference: str, found: Beaten, is_fitted: bool) -> str:
+    figures = joined([f"{code(arm)} ({bounds(one.difference)})" for arm, one in found.items()])
     if source == AV_NEUTRAL_AR:
         return (
             f"On the explanations of {figures}, {code(reference)}, which is fitted in closed form,"
             " has more FVE than the neutral ARs: these are **not trained well enough**, and"
             " understate what every arm says."
         )
-    it_is = ("this AR is", "it is") if len(found) == 1 else ("these ARs are", "they are")
+    one = len(found) == 1
+    it_is = "it is" if one else "they are"
+    why = (
+        f"fitted too, so that it is {'its' if one else 'their'} form, at the sizes that were tried,"
+        " that reads less."
+        if is_fitted
+        else f"**not trained well enough**, so {it_is} not shown to be too small."
+    )
     return (
         f"On the {writer(source)}, {code(reference)}, which is fitted in closed form, has more FVE"
-        f" than {figures}: {it_is[0]} **not trained well enough**, so {it_is[1]} not shown to be"
-        " too small."
+        f" than {figures}: {'this AR is' if one else 'these ARs are'} {why}"
     )
-
-
-def _fitted_note(source: str, reference: str, found: Beaten) -> str:
-    it_is = "this AR is" if len(found) == 1 else "these ARs are"
-    whose = "its form" if len(found) == 1 else "their form"
-    return (
-        f"On the {writer(source)}, {code(reference)}, which is fitted in closed form, has more FVE"
-        f" than {_figures(found)}: {it_is} fitted too, so that it is {whose}, at the sizes that"
-        " were tried, that reads less."
-    )
-
-
-def _figures(found: Beaten) -> str:
-    return joined([f"{code(arm)} ({bounds(one.difference)})" for arm, one in found.items()])
 
 
 def _looked_up_note(results: Results) -> list[str]:

@@ -18,7 +18,7 @@ LONGEST = 60
 
 
 def sections(results: Results) -> list[Section]:
-    """Of each arm that is a chart its picture and walks; and what more boxes are worth."""
+    """Picture and walks of the chart that is drawn; and what more boxes are worth."""
     told: Mapping[str, Any] = results.facts.get("chart", {})
     found = [_picture(told), _walks(told)] if told else []
     return [*found, *_against_boxes(results)]
