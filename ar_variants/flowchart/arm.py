@@ -14,7 +14,7 @@ from ar_variants.flowchart.look_up import LookUp
 from ar_variants.flowchart.questions import Readers
 from ar_variants.flowchart.soft import SoftTree
 from ar_variants.flowchart.trees import Trees, one_tree, sum_of_trees
-from common.arms.reconstructor import ReconstructorArm
+from common.arms.reconstructor import ReconstructorArm, dev_examples
 from common.config import ARConfig
 from common.config_base import Config
 from common.data.batches import Example
@@ -23,7 +23,7 @@ from common.evaluation.trunk_floors import lesson_of
 from common.evaluation.word_vectors import WordVectors
 from common.metrics.beyond import fit_stack, stack_errors
 from common.metrics.fve import squared_errors
-from common.schema import AV, TEACHER, readings_of
+from common.schema import readings_of
 from common.trunk.artefacts import Trunk
 
 
@@ -119,8 +119,7 @@ class FittedArm(ReconstructorArm):
         model = self.made(trunk, config)
         examples = self.examples(trunk)
         model.fit(lesson_of(trunk, examples))
-        half = config.validation_examples // 2
-        dev = [one for source in (TEACHER, AV) for one in trunk.dev_examples(source, half)]
+        dev = dev_examples(trunk, config)
         keys = [one.key for one in dev]
         with torch.no_grad():
             answers = model(model.encode(readings_of([one.text for one in dev])))

@@ -20,6 +20,7 @@ from common.params import SearchSpace
 from common.paths import run_folder
 from common.profile import Profile
 from common.runs import RunFolder
+from common.schema import View, nothing
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import TrunkChoice
 
@@ -257,6 +258,10 @@ class Arm:
     def test_conditions(self, tests: Any, texts: list[str]) -> Any:
         """What an AR is given for each text: the text unchanged, swapped, transformed, cut."""
         return tests.conditions_of(texts)
+
+    def test_sees(self, seed: int) -> View:
+        """What the AR of `test_pair` may see of an input, beside the explanation."""
+        return nothing
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
         """AV and AR of a finished run, which belong together; NlaError where it has none."""

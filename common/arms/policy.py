@@ -62,6 +62,7 @@ class PolicyArm(Arm):
         "dev_kl_greedy",
         "dev_quote_share",
         "rl_reward",
+        "rl_reward_spread",
         "rl_entropy",
         "rl_length",
         "rl_cap_hit",
@@ -202,13 +203,17 @@ class PolicyArm(Arm):
             judge.rows(read, {ORIGINAL: [*taught.test]}, TEACHER, view, taught.dev),
             read_references(tests, read, view),
         ]
-        spoken = Spoken(tests, trained.verbalizer, read, texts, seed, written)
+        spoken = Spoken(tests, trained.verbalizer, read, texts, seed, written, view)
         measures = pl.concat(measure(spoken) for measure in self.test_measures())
         sizes = [model_sizes(model) for model in trained[:2]]
         both = {name: sizes[0][name] + sizes[1][name] for name in sizes[0]}
         facts = both | {"ar_parameters": sizes[1]["parameters"]}
         facts |= tests.denominators
         return Outcome(pl.concat(rows), measures, written, facts=facts)
+
+    def test_sees(self, seed: int) -> View:
+        """What the AR saw against which the AV learned."""
+        return self.partner(seed).view
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
         """The AV and the AR of the run."""

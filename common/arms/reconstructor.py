@@ -69,7 +69,9 @@ class ReconstructorArm(Arm):
         examples = self.examples(trunk, self.profile.tuning.examples if trial else None)
         config = self.with_epochs(trunk, model, config, examples)
         plan = plan_batches(examples, config.batch_size, config.epochs, seed)
-        module, data = reading_lesson(trunk, model, config, plan, self.view)
+        dev = in_order(dev_examples(trunk, config), self.profile.evaluation.batch_size)
+        plans = self.readings(trunk, plan, seed), self.dev_readings(trunk, dev)
+        module, data = reading_lesson(trunk, model, config, *plans)
         callbacks = [Pruning(trial)] if trial else []
         facts = fit(module, data, self.profile.trainer, run, callbacks, resumable=trial is None)
         facts |= {
@@ -79,6 +81,14 @@ class ReconstructorArm(Arm):
             "train_tokens": _tokens(model, data.train[: module.global_step]),
         }
         return model, facts
+
+    def readings(self, trunk: Trunk, plan: list[list[Example]], seed: int) -> list[list[Example]]:
+        """The texts of a training plan as readings."""
+        return with_sources(trunk, plan, self.view)
+
+    def dev_readings(self, trunk: Trunk, plan: list[list[Example]]) -> list[list[Example]]:
+        """The texts of the validations as readings."""
+        return with_sources(trunk, plan, self.view)
 
     def with_epochs(
         self, trunk: Trunk, model: Reconstructor, config: ARConfig, examples: list[Example]
@@ -117,6 +127,10 @@ class ReconstructorArm(Arm):
         ]
         frames.append(read_references(tests, read, self.view))
         return Outcome(rows=pl.concat(frames), facts=model_sizes(trained) | tests.denominators)
+
+    def test_sees(self, seed: int) -> View:
+        """The arm's view."""
+        return self.view
 
     def test_pair(self, run: RunFolder) -> tuple[Any, Any]:
         """The pair's warm-started AV, and the AR of the run."""
@@ -164,30 +178,32 @@ def reading_lesson(
     model: Reconstructor,
     config: ARConfig,
     plan: list[list[Example]],
-    view: View = nothing,
+    dev: list[list[Example]],
 ) -> tuple[Any, Any]:
-    """The LightningModule and the data that train a fresh AR on a plan of explanations.
+    """The LightningModule and the data that train a fresh AR on a plan of readings.
 
-    The AR is prepared on the first examples of the plan.
+    The AR is prepared on the first examples of the plan, and validated on `dev`.
     """
     from common.data.datamodule import NlaDataModule
     from common.training.sft_ar import ReconstructorModule
 
-    plan = with_sources(trunk, plan, view)
     first = list(itertools.islice(itertools.chain.from_iterable(plan), model.prepared_on))
     keys = [example.key for example in first]
     model.to(best_device())
     model.prepare([example.text for example in first], trunk.store[keys], trunk.documents_of(keys))
-    half = config.validation_examples // 2
-    dev = [example for source in (TEACHER, AV) for example in trunk.dev_examples(source, half)]
 
     def collate(readings: list[Reading], activations: torch.Tensor) -> ReconstructionBatch:
         return ReconstructionBatch(model.encode(readings), activations)
 
-    variance = trunk.variance_of([example.key for example in dev])
+    variance = trunk.variance_of([example.key for example in itertools.chain.from_iterable(dev)])
     module = ReconstructorModule(model, config, len(plan), variance)
-    batches = with_sources(trunk, in_order(dev, trunk.profile.evaluation.batch_size), view)
-    return module, NlaDataModule(plan, batches, trunk.store, collate)
+    return module, NlaDataModule(plan, dev, trunk.store, collate)
+
+
+def dev_examples(trunk: Trunk, config: ARConfig) -> list[Example]:
+    """Of the teacher's and of the AV's dev explanations as many as are validated on."""
+    half = config.validation_examples // 2
+    return [example for source in (TEACHER, AV) for example in trunk.dev_examples(source, half)]
 
 
 def _published(trunk: Trunk, readings: list[Reading]) -> float:

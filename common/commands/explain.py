@@ -41,6 +41,15 @@ class Found(NamedTuple):
     fve: float
     novelty: float | None
     """None where the directions of the training activations are not known."""
+    unsaid: float | None = None
+    """FVE of the AR without the explanation, where it sees some of the input."""
+
+    @property
+    def conditional(self) -> float | None:
+        """The share of what the AR's view leaves open that the explanation fills."""
+        if self.unsaid is None or self.unsaid == 1:
+            return None
+        return 1 - (1 - self.fve) / (1 - self.unsaid)
 
 
 def explain_text(text: str, position: int, place: Path, profile: Profile) -> None:
@@ -131,6 +140,11 @@ def judged(found: Found, standing: Standing | None) -> dict[str, str]:
     if found.fve < 0:
         fve += ": worse than answering the mean of the training activations, do not trust this"
     rows = {"cosine": cosine, "FVE": fve}
+    if found.conditional is not None:
+        rows["conditional"] = (
+            f"{found.conditional:.3f} of what the AR does not know from its part of the input, with"
+            f" which alone it has an FVE of {found.unsaid:.3f}"
+        )
     if standing and found.novelty is not None:
         usual = standing.novelties[UNUSUAL]
         if found.novelty > usual:
@@ -153,10 +167,14 @@ def _explain(trunk: Trunk, pair: Pair, ids: Sequence[int], bar: Any) -> Found:
     greedy = profile.rollout.replace(temperature=0.0)
     (text,) = sample_explanations(pair.verbalizer, inputs, greedy, precision=precision)
     _step(bar, "reading it back")
-    answer = reconstruct(pair.reconstructor, [Reading(text)], 1, precision)
-    fve = 1 - float(squared_errors(answer, activation)[0]) / pair.variance
+    seen = pair.view(tuple(ids))
+    asked = [Reading(text, seen), *([Reading("", seen)] if seen else [])]
+    answers = reconstruct(pair.reconstructor, asked, len(asked), precision)
+    errors = squared_errors(answers, activation.expand(len(asked), -1))
+    fve, *unsaid = (1 - errors / pair.variance).tolist()
     new = float(novelty(activation, pair.standing.familiar)[0]) if pair.standing else None
-    return Found(text, float(cosines(answer, activation)[0]), fve, new)
+    cosine = float(cosines(answers[:1], activation)[0])
+    return Found(text, cosine, fve, new, unsaid[0] if unsaid else None)
 
 
 def _step(bar: Any, what: str) -> None:

@@ -77,6 +77,7 @@ def _of_reconstructions(arms: Sequence[Arm], rows: pl.DataFrame) -> dict[str, An
         "raw_variance": raw_variance,
         "distractors": profile.evaluation.distractors,
         "layer": trunk.layer,
+        "d_model": len(trunk.mean),
         "target": profile.target.model,
         "embedder": profile.evaluation.embedder,
         "activations_training": len(trunk.training_activations),

@@ -24,7 +24,7 @@ from common.paths import RELEASED, TrunkPlaces
 from common.profile import Profile, is_active
 from common.release.released import load_released
 from common.runs import RunFolder
-from common.schema import AV, KEY
+from common.schema import AV, KEY, View, nothing
 from common.stages.run import run_stage
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import choose_trunk
@@ -40,6 +40,8 @@ class Pair(NamedTuple):
     """The denominator of FVE."""
     standing: Standing | None
     """How its cosines are distributed in the test; None for a release made without it."""
+    view: View = nothing
+    """What the AR may see of an input, beside the explanation."""
 
 
 def load_pair(trunk: Trunk, place: Path) -> Pair:
@@ -54,7 +56,8 @@ def load_pair(trunk: Trunk, place: Path) -> Pair:
     tests = tests_of(folder, arm)
     models, variance = arm.test_pair(folder), tests.variances()[0]
     standing = standing_of(folder, tests)
-    return Pair(*models, layer=tests.trunk.layer, variance=variance, standing=standing)
+    known = {"layer": tests.trunk.layer, "variance": variance, "view": arm.test_sees(folder.seed)}
+    return Pair(*models, **known, standing=standing)
 
 
 def reads_of(place: Path, profile: Profile) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from common.commands.card import goodness, report_of, told_by_report
 from common.commands.pair import arm_of, load_pair, round_trip, standing_with, tests_of
 from common.device import best_device
+from common.errors import NlaError
 from common.evaluation.conditions import ORIGINAL
 from common.evaluation.domains import CHUNK, POSITIONS, Domain, by_domain, own_texts
 from common.evaluation.test_set import TestSet
@@ -32,7 +33,7 @@ from common.report.render import fill_template
 from common.rollout.reading import reader_of
 from common.rollout.sampler import sample_explanations
 from common.runs import RunFolder
-from common.schema import AR_SFT, AV, DOC_ID, EXPLANATION, KEY, RL, SPLIT, TEXT
+from common.schema import AR_SFT, AV, DOC_ID, EXPLANATION, KEY, RL, SPLIT, TEXT, nothing
 from common.tracking.note import commit_of
 
 EXAMPLES, SOURCE_CHARACTERS = 5, 200
@@ -50,6 +51,9 @@ def release(folder: RunFolder, out: Path, profile: Profile) -> None:
     """
     arm = arm_of(folder, profile)
     check_current(arm, folder.seed)
+    if arm.test_sees(folder.seed) is not nothing:
+        what = "its AR sees some of the input, which a release cannot give it"
+        raise NlaError(what, where=folder.path, remedy="release a run whose AR reads words alone")
     belongs = report_of(folder)
     tests = tests_of(folder, arm)
     trunk = tests.trunk

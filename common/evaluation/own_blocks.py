@@ -20,28 +20,40 @@ READ_TOGETHER = 4096
 """Tokens in a batch, with padding."""
 
 
-@torch.inference_mode()
+class OwnBlocks:
+    """The target's blocks up to one, to be asked again and again.
+
+    Given the source text up to a position they answer the activation itself: FVE > 0.999, or the
+    layer is off by one.
+    """
+
+    def __init__(self, target: Target, layer: int, low: bool = False) -> None:
+        """Copies the blocks up to `layer`. `low`: in bfloat16, as the activations were."""
+        reader = TruncatedReconstructor(target.model, target.tokenizer, layer + 1, 0).eval()
+        self.reader, self.low = reader, low
+
+    @torch.inference_mode()
+    def __call__(self, token_ids: Sequence[Sequence[int]]) -> Float[Tensor, "rows d_model"]:
+        """State of each row's last token, on the CPU; each different row is read once."""
+        device = best_device()
+        self.reader.to(device)
+        distinct = sorted({tuple(ids) for ids in token_ids}, key=lambda ids: (len(ids), ids))
+        found = []
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.low):
+            for rows in _batches(distinct):
+                lengths = torch.tensor([len(ids) for ids in rows])
+                padded = pad_sequence([torch.tensor(ids) for ids in rows], batch_first=True)
+                batch = TokenBatch(padded, torch.arange(padded.shape[1]) < lengths[:, None])
+                found.append(self.reader.last_state(batch.to(device)).float().cpu())
+        place = {ids: row for row, ids in enumerate(distinct)}
+        return torch.cat(found)[[place[tuple(ids)] for ids in token_ids]]
+
+
 def own_blocks(
     target: Target, layer: int, token_ids: Sequence[Sequence[int]], low: bool = False
 ) -> Float[Tensor, "rows d_model"]:
-    """State of each row's last token after block `layer`, on the CPU.
-
-    Given the source text up to a position it is the activation itself: FVE > 0.999, or the layer is
-    off by one. Each different row is read once. `low`: in bfloat16, as the activations were.
-    """
-    reader = TruncatedReconstructor(target.model, target.tokenizer, layer + 1, 0).eval()
-    device = best_device()
-    reader.to(device)
-    distinct = sorted({tuple(ids) for ids in token_ids}, key=lambda ids: (len(ids), ids))
-    found = []
-    with torch.autocast(device.type, torch.bfloat16, enabled=low):
-        for rows in _batches(distinct):
-            lengths = torch.tensor([len(ids) for ids in rows])
-            padded = pad_sequence([torch.tensor(ids) for ids in rows], batch_first=True)
-            batch = TokenBatch(padded, torch.arange(padded.shape[1]) < lengths[:, None])
-            found.append(reader.last_state(batch.to(device)).float().cpu())
-    place = {ids: row for row, ids in enumerate(distinct)}
-    return torch.cat(found)[[place[tuple(ids)] for ids in token_ids]]
+    """State of each row's last token after block `layer`: see `OwnBlocks`."""
+    return OwnBlocks(target, layer, low)(token_ids)
 
 
 def last_tokens(target: Target, token_ids: Sequence[Sequence[int]], count: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ from common.models.verbalizer import Verbalizer
 from common.profile import Profile
 from common.rollout.engine import Rollouts
 from common.rollout.sampler import sample_rollouts, texts_of
-from common.schema import KEY, readings_of
+from common.schema import KEY
 from common.training.objectives import kl_estimate
 
 
@@ -35,8 +35,8 @@ def sampled_measures(spoken: Spoken) -> pl.DataFrame:
     precision = profile.trainer.precision
     written = sample_rollouts(verbalizer, inputs, warm, spoken.seed, precision, count)
     texts = [text for _, rows in written for text in texts_of(verbalizer, rows)]
-    errors = squared_errors(spoken.read(readings_of(texts)), vectors.repeat_interleave(count, 0))
-    errors = errors.view(-1, count)
+    answers = spoken.read(spoken.readings(texts, each=count))
+    errors = squared_errors(answers, vectors.repeat_interleave(count, 0)).view(-1, count)
     sizes = [2**power for power in range(count.bit_length()) if 2**power <= count]
     columns = {f"best_of_{size}": errors[:, :size].min(1).values for size in sizes}
     columns["sampled_kl"] = kl_to_warm_start(profile, verbalizer, written)

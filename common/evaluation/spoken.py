@@ -29,6 +29,9 @@ from common.schema import (
     TEXT,
     TOKEN_IDS,
     Reader,
+    Reading,
+    View,
+    nothing,
     readings_of,
 )
 from common.target.splice import spliced_kl
@@ -46,6 +49,14 @@ class Spoken(NamedTuple):
     seed: int
     written: pl.DataFrame
     """All its explanations, those of `texts` and of other splits: key, split, explanation."""
+    view: View = nothing
+    """What the AR may see of an input."""
+
+    def readings(self, texts: list[str], each: int = 1) -> list[Reading]:
+        """What the AR reads: `each` texts of every one of the first test activations."""
+        ids = self.tests.table[TOKEN_IDS].head(len(texts) // each).to_list()
+        seen = [self.view(tuple(row)) for row in ids for _ in range(each)]
+        return readings_of(texts, seen)
 
 
 def explained(tests: TestSet) -> pl.DataFrame:
@@ -89,7 +100,8 @@ def text_measures(spoken: Spoken) -> pl.DataFrame:
 def splice_measures(spoken: Spoken) -> pl.DataFrame:
     """KL of the next token with the reconstruction spliced in, and with the mean direction."""
     trunk, table = spoken.tests.trunk, spoken.tests.table
-    target, read = trunk.target.model.to(best_device()), spoken.read(readings_of(spoken.texts))
+    target = trunk.target.model.to(best_device())
+    read = spoken.read(spoken.readings(spoken.texts))
     both = torch.stack([read, trunk.mean.to(read).expand_as(read)], 1)
     columns = spliced_kl(target, trunk.layer, table[TOKEN_IDS].to_list(), both)
     named = {"splice_kl": columns[:, 0], "splice_kl_mean_direction": columns[:, 1]}

@@ -34,6 +34,13 @@ class Restorable(Protocol):
         ...
 
 
+class FittedModule(torch.nn.Module):
+    """A part of a model that is fitted, not trained: its persistent buffers are kept with weights.
+
+    They have their final shape before they are fitted.
+    """
+
+
 def save_trainable(
     model: torch.nn.Module,
     path: Path,
@@ -42,8 +49,8 @@ def save_trainable(
 ) -> None:
     """Write the trainable weights as safetensors, with what they depend on as metadata.
 
-    Fitted buffers of decompositions are written too, in their own precision. A model that is
-    Restorable is written as it says.
+    Buffers of fitted parts, such as decompositions, are written too, in their own precision. A
+    model that is Restorable is written as it says.
     """
     if isinstance(model, Restorable):
         save_tensors(model.tensors(), path, metadata | {OUTLINE: json.dumps(model.outline())})
@@ -112,11 +119,11 @@ def _trainable(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def _fitted(model: torch.nn.Module) -> dict[str, Tensor]:
-    """Persistent buffers of every decomposition in a model."""
+    """Persistent buffers of every decomposition and every other fitted part of a model."""
     return {
         f"{place}.{name}" if place else name: tensor
         for place, module in model.named_modules()
-        if isinstance(module, Decomposition)
+        if isinstance(module, Decomposition | FittedModule)
         for name, tensor in module.state_dict().items()
         if name not in dict(module.named_parameters())
     }

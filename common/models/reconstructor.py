@@ -151,12 +151,20 @@ class TruncatedReconstructor(Reconstructor):
         """What the head reads: the residual stream of the last real token."""
         return last_of(*self.states(tokens))
 
+    def embedded(self, tokens: TokenBatch) -> Float[Tensor, "batch time d_model"]:
+        """What the first block reads of each token."""
+        return self.decoder.get_input_embeddings()(tokens.ids)
+
     def states(
-        self, tokens: TokenBatch
+        self, tokens: TokenBatch, embeddings: Float[Tensor, "batch whole d_model"] | None = None
     ) -> tuple[Float[Tensor, "batch time d_model"], Bool[Tensor, "batch time"]]:
-        """Residual streams of the tokens after those that all rows share; True at real tokens."""
+        """Residual streams of the tokens after those that all rows share; True at real tokens.
+
+        `embeddings` stand in for those of the tokens; where tokens are equal they must be, too, but
+        for each row's last one.
+        """
         shared = common_length(tokens)
-        embeddings = self.decoder.get_input_embeddings()(tokens.ids)
+        embeddings = self.embedded(tokens) if embeddings is None else embeddings
         levels, mask = (embeddings[:1, :shared], embeddings[:, shared:]), tokens.mask[:, shared:]
         _, states = read_tree(self.decoder, levels, mask)
         return states.float(), mask

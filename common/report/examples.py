@@ -30,7 +30,7 @@ def examples(results: Results, first: int, count: int, every_cosine: bool = Fals
     title = "cosine by arm" if every_cosine else "cosine"
     cells = []
     for text in results.texts.slice(first, count).to_dicts():
-        cells.append({"": "**source**", "text": _ending(text["source_text"])})
+        cells.append({"": "**source**", "text": shown_ending(text["source_text"])})
         cells += [
             {
                 "": name,
@@ -53,7 +53,8 @@ def marked(text: str | None, source: str) -> str:
     return plain(shown).replace(BEGIN, "**").replace(END, "**")
 
 
-def _ending(source: str) -> str:
+def shown_ending(source: str) -> str:
+    """The end of a source text, in Markdown."""
     ending = source[-SOURCE_CHARACTERS:]
     return ("… " if len(ending) < len(source) else "") + plain(ending)
 

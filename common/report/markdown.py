@@ -48,6 +48,7 @@ WORDS = {
     "rl_entropy": "entropy of samples (nats per token)",
     "rl_length": "tokens of samples",
     "rl_reward": "reward of samples",
+    "rl_reward_spread": "spread of rewards in a group of samples",
     "role_leakage": "texts with pieces of the chat format",
     "suffix_1": "last word copied",
     "suffix_excess_1": "last word copied, beyond chance",

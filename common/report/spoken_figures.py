@@ -6,6 +6,7 @@ from textwrap import fill
 from types import MappingProxyType
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -23,42 +24,78 @@ from common.report.markdown import label
 
 DASHES = ("--", ":", "-.")
 """Of lines of what has no size."""
+Points = Mapping[str, tuple[Interval, Interval]]
+"""{arm: what is drawn across, and up}."""
+Lines = Mapping[str, Sequence[tuple[int, Interval]]]
+"""{arm: (power of two, measure)}."""
 
 
-def front_figure(
-    points: Mapping[str, tuple[Interval, Interval]], x: str, y: str, every_arm: Sequence[str]
-) -> Figure:
+def front_figure(points: Points, x: str, y: str, every_arm: Sequence[str]) -> Figure:
     """Two measures of each arm against one another, each with its interval."""
-    styles = arm_styles(every_arm)
     with rc_context(STYLE):
         figure, (axes,) = make_panels([y], height=3.2)
-        for arm, (across, up) in points.items():
-            draw_interval(axes, up, across.estimate, styles[arm], arm, vertical=True)
-            draw_interval(axes, across, up.estimate, styles[arm])
+        _draw_points(axes, points, every_arm)
         axes.set(xlabel=x, ylabel=fill(y, LABEL_WIDTH))
         legend(figure, [axes])
     return figure
 
 
-def lines_figure(
-    lines: Mapping[str, Sequence[tuple[int, Interval]]], x: str, y: str, every_arm: Sequence[str]
+def plane_figure(
+    panels: Mapping[str, Points], x: str, every_arm: Sequence[str], levels: Mapping[str, float]
 ) -> Figure:
-    """A measure of each arm against powers of two, each point with its interval."""
+    """{title: points}, a panel each; `levels` are marked across with an upright line."""
+    with rc_context(STYLE):
+        figure, drawn = make_panels(list(panels), height=2.9, share="all")
+        for axes, (title, points) in zip(drawn, panels.items(), strict=True):
+            _draw_points(axes, points, every_arm)
+            for dashes, (name, value) in zip(cycle(DASHES), levels.items()):
+                axes.axvline(value, color="0.4", linewidth=1, linestyle=dashes, label=label(name))
+            axes.axhline(0, color="0.7", linewidth=0.8)
+            axes.set(title=title, xlabel=x)
+        legend(figure, drawn)
+    return figure
+
+
+def _draw_points(axes: Axes, points: Points, every_arm: Sequence[str]) -> None:
     styles = arm_styles(every_arm)
+    for arm, (across, up) in points.items():
+        draw_interval(axes, up, across.estimate, styles[arm], arm, vertical=True)
+        draw_interval(axes, across, up.estimate, styles[arm])
+
+
+def lines_figure(lines: Lines, x: str, y: str, every_arm: Sequence[str]) -> Figure:
+    """A measure of each arm against powers of two, each point with its interval."""
     with rc_context(STYLE):
         figure, (axes,) = make_panels([y], height=3.0)
-        for place, (arm, points) in enumerate(lines.items()):
-            aside = 2 ** (0.06 * (place - (len(lines) - 1) / 2))  # so that intervals do not overlap
-            for count, interval in points:
-                draw_interval(axes, interval, aside * count, styles[arm], arm, vertical=True)
-            across, up = zip(*((aside * n, found.estimate) for n, found in points), strict=True)
-            axes.plot(across, up, color=styles[arm].color, linewidth=1)
-        counts = sorted({count for points in lines.values() for count, _ in points})
-        axes.set(xscale="log", xlabel=x, ylabel=y)
-        axes.set_xticks(counts, list(map(str, counts)))
-        axes.xaxis.set_minor_locator(NullLocator())
+        _draw_lines(axes, lines, every_arm)
+        axes.set(xlabel=x, ylabel=y)
         legend(figure, [axes])
     return figure
+
+
+def lines_panels(panels: Mapping[str, Lines], x: str, every_arm: Sequence[str]) -> Figure:
+    """{title: lines}, a panel each."""
+    with rc_context(STYLE):
+        figure, drawn = make_panels(list(panels), height=2.7)
+        for axes, (title, lines) in zip(drawn, panels.items(), strict=True):
+            _draw_lines(axes, lines, every_arm)
+            axes.set(title=title, xlabel=x)
+        legend(figure, drawn)
+    return figure
+
+
+def _draw_lines(axes: Axes, lines: Lines, every_arm: Sequence[str]) -> None:
+    styles = arm_styles(every_arm)
+    for place, (arm, points) in enumerate(lines.items()):
+        aside = 2 ** (0.06 * (place - (len(lines) - 1) / 2))  # so that intervals do not overlap
+        for count, interval in points:
+            draw_interval(axes, interval, aside * count, styles[arm], arm, vertical=True)
+        across, up = zip(*((aside * n, found.estimate) for n, found in points), strict=True)
+        axes.plot(across, up, color=styles[arm].color, linewidth=1)
+    counts = sorted({count for points in lines.values() for count, _ in points})
+    axes.set_xscale("log")
+    axes.set_xticks(counts, list(map(str, counts)))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def size_figure(

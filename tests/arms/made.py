@@ -28,10 +28,12 @@ def arms_of(kind: type[Arm], besides: tuple[type[Arm], ...] = ()) -> list[Any]:
     for file in sorted(ROOT.glob("experiments/*/params.yaml")):
         experiment, entries = loaded(file.parent.name), yaml.safe_load(file.read_text())["arms"]
         for arm, entry in entries.items():
+            if "from" in entry:
+                continue
             kinds = experiment.arms
             own = kinds[entry["kind"]] if isinstance(kinds, Mapping) else kinds
             asked = issubclass(own, kind) and not issubclass(own, besides)
-            if "from" not in entry and asked and own.compared:
+            if asked and own.compared:
                 found.append(pytest.param(experiment.name, arm, id=f"{experiment.name}/{arm}"))
     return found
 

@@ -1,0 +1,1 @@
+"""ARs that see some of the input."""

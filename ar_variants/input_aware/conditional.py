@@ -1,0 +1,187 @@
+"""What words add to a view of the input: conditional FVE, and what either is worth alone.
+
+    view  = μ + Σ aᵢ (partᵢ - μ)             of the closed form of the view and AR(x, no words)
+    both  = μ + Σ aᵢ' (partᵢ - μ) + b (AR(x, z) - μ)
+    conditional FVE = 1 - mean ||n(h) - both||² / mean ||n(h) - view||²
+
+The scalars are fitted by least squares on dev rows and kept for the test, as in FVE beyond the last
+tokens (`common/metrics/beyond.py`). So an AR that trusts words too much, or knows less of its view
+than a ridge regression does, cannot make words look better or worse than they are: words that add
+nothing score 0, whatever the AR does with them. Rows are paired with their denominators as there.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ar_variants.input_aware.informed import InformedReconstructor
+from common.evaluation.conditions import other_documents
+from common.evaluation.spoken import measures_of
+from common.evaluation.test_set import TestSet
+from common.metrics.beyond import Stack, better_form, fit_stack, stack_errors
+from common.metrics.fve import normalize
+from common.models.reconstructor import Reconstructor
+from common.schema import (
+    AV,
+    DOC_ID,
+    EXPLANATION,
+    KEY,
+    TEACHER,
+    TEST,
+    TOKEN_IDS,
+    Reader,
+    Reading,
+    View,
+)
+
+MOST_SEEN = 0.95
+"""FVE of a view above which nothing is left for words: no conditional FVE is given."""
+Answers = Float[Tensor, "_rows d_model"]
+Closed = Callable[[pl.DataFrame], Answers]
+"""Rows with key and token_ids → what a closed form of the view predicts, in units of n(h)."""
+
+
+class Form(NamedTuple):
+    """An answer for the dev and for the test rows, in the form that is better on dev."""
+
+    dev: Answers
+    test: Answers
+    is_normal: bool
+
+
+def closed_of(
+    model: Reconstructor, tests: TestSet, tokens: int | None, view: View
+) -> Closed | None:
+    """The closed form of what an AR sees, if there is one.
+
+    Its own; for an AR that reads the last tokens, a linear map of the target's own blocks on them.
+    """
+    if isinstance(model, InformedReconstructor):
+        return lambda rows: model.predicted([view(tuple(ids)) for ids in rows[TOKEN_IDS].to_list()])
+    name = f"own_blocks_last_{tokens}_linear"
+    if name not in tests.tails.vectors:
+        return None
+    return lambda rows: tests.tails.for_keys(name, rows[KEY].to_list())
+
+
+class Conditional:
+    """Measures of an AR that sees `view`, and of the closed form of this view."""
+
+    def __init__(self, tests: TestSet, read: Reader, view: View, closed: Closed | None) -> None:
+        """Reads what the view is worth alone."""
+        self.tests, self.read, self.view = tests, read, view
+        self.closed = closed and self._form(closed(tests.dev), closed(tests.table))
+        self.alone = self._form(*self._answers("", ""))
+        self.known = [form for form in (self.closed, self.alone) if form]
+        self.stack, self.left = self._fitted(self.known)
+
+    @property
+    def variance(self) -> float:
+        """Mean ||n(h) - μ||² on test."""
+        return self.tests.denominators["variance"]
+
+    def measures(self) -> pl.DataFrame:
+        """Those of the view, and of the teacher's and the AV's words beside it."""
+        frames = [self.of_view()]
+        for source in (TEACHER, AV):
+            frames += self._of_words(source)
+        return pl.concat(frames)
+
+    def of_view(self) -> pl.DataFrame:
+        """FVE with the best length, of what is known without words.
+
+        `view_read` of AR(x, no words), `view_closed` of the closed form, `view_gain` the first
+        minus the second, and `view_known` of both together, which leaves open what words may fill.
+        """
+        values = {"view_read": self._fve([self.alone]), "view_known": self._fve(self.known)}
+        if self.closed:
+            values["view_closed"] = self._fve([self.closed])
+            values["view_gain"] = values["view_read"] - values["view_closed"]
+        return measures_of(self.tests.table, values)
+
+    def _of_words(self, source: str) -> list[pl.DataFrame]:
+        """`words_alone_<source>`, `conditional_<source>`; `..._swapped` and `..._elsewhere`.
+
+        Swapped words are those of another document, words from elsewhere those of another position
+        of the same document; a row without such a position has no value.
+        """
+        tests, texts = self.tests, self.tests.written_by(source)
+        blind = self._form(*self._answers(texts.dev, texts.test, blind=True))
+        frames = [measures_of(tests.table, {f"words_alone_{source}": self._fve([blind])})]
+        if float(self._fve(self.known).mean()) > MOST_SEEN:
+            return frames
+        both = self._form(*self._answers(texts.dev, texts.test))
+        stack, _ = self._fitted([*self.known, both])
+        swapped = [texts.test[other] for other in other_documents(tests.table[DOC_ID].to_list())]
+        said = {"": texts.test, "_swapped": swapped, "_elsewhere": self._elsewhere(source)}
+        for name, words in said.items():
+            rows = [row for row, text in enumerate(words) if text is not None]
+            if rows:
+                values = self._saved(
+                    stack, both.is_normal, rows, [words[row] or "" for row in rows]
+                )
+                frames.append(
+                    measures_of(tests.table[rows], {f"conditional_{source}{name}": values})
+                )
+        return frames
+
+    def _saved(
+        self, stack: Stack, is_normal: bool, rows: list[int], words: Sequence[str]
+    ) -> Float[Tensor, " rows"]:
+        """Of each row what is saved of the mean error of the view, less than its own error."""
+        tests, places = self.tests, torch.tensor(rows)
+        answers = self.read(self._readings(tests.table[rows], words))
+        answers = normalize(answers) if is_normal else answers
+        parts = [*(form.test[places] for form in self.known), answers]
+        truth = tests.judge.activations[places]
+        errors = stack_errors(stack, tests.judge.mean, truth, parts)
+        mean = self.left.mean()
+        return 1 - (errors - (self.left[places] - mean)) / mean
+
+    def _elsewhere(self, source: str) -> list[str | None]:
+        """For each row the words on another test position of its document."""
+        table = self.tests.trunk.explanations(source).sort(KEY)
+        keys = {*self.tests.trunk.activations([TEST], [KEY])[KEY]}
+        by_document: dict[str, list[tuple[str, str]]] = {}
+        for key, document, text in table.select(KEY, DOC_ID, EXPLANATION).iter_rows():
+            if key in keys:
+                by_document.setdefault(document, []).append((key, text))
+        return [
+            next((text for other, text in by_document.get(document, []) if other != key), None)
+            for key, document in self.tests.table.select(KEY, DOC_ID).iter_rows()
+        ]
+
+    def _answers(
+        self, dev: Sequence[str] | str, test: Sequence[str] | str, blind: bool = False
+    ) -> tuple[Answers, Answers]:
+        """The AR's, for the dev and for the test rows; one text may stand for all."""
+        asked = []
+        for table, words in ((self.tests.dev, dev), (self.tests.table, test)):
+            texts = [words] * table.height if isinstance(words, str) else words
+            readings = self._readings(table, texts)
+            asked.append([Reading(one.text) for one in readings] if blind else readings)
+        return self.read(asked[0]), self.read(asked[1])
+
+    def _readings(self, table: pl.DataFrame, texts: Sequence[str]) -> list[Reading]:
+        seen = [self.view(tuple(ids)) for ids in table[TOKEN_IDS].to_list()]
+        return [Reading(*pair) for pair in zip(texts, seen, strict=True)]
+
+    def _form(self, dev: Answers, test: Answers) -> Form:
+        judge = self.tests.judge
+        found, is_normal = better_form(judge.mean, judge.beyond.dev.activations, dev)
+        return Form(found, normalize(test) if is_normal else test, is_normal)
+
+    def _fitted(self, forms: Sequence[Form]) -> tuple[Stack, Float[Tensor, " rows"]]:
+        """Scalars of the parts, from dev, and what they leave open of each test row."""
+        judge = self.tests.judge
+        stack = fit_stack(judge.mean, judge.beyond.dev.activations, [one.dev for one in forms])
+        parts = [one.test for one in forms]
+        return stack, stack_errors(stack, judge.mean, judge.activations, parts)
+
+    def _fve(self, forms: Sequence[Form]) -> Float[Tensor, " rows"]:
+        """Of each test row; the mean is FVE."""
+        return 1 - self._fitted(forms)[1] / self.variance

@@ -1,0 +1,1 @@
+"""What is left for an explanation to say when the AR sees some of the input?"""

@@ -1,0 +1,6 @@
+"""`python -m experiments.ar_input_aware_rl`: the whole experiment without DVC, arm after arm."""
+
+from common.cli import run_experiment
+
+if __name__ == "__main__":
+    run_experiment("ar_input_aware_rl")
