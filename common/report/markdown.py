@@ -23,6 +23,12 @@ WORDS = {
     "dev_fve_untrained_ar": "FVE under the AR as it was, dev documents",
     "dev_kl_greedy": "KL to the AV before, dev documents (nats)",
     "dev_quote_share": "share in quotation marks, dev documents",
+    "conditional_av": "AV text beside the view",
+    "conditional_av_elsewhere": "that of another position",
+    "conditional_av_swapped": "that of another document",
+    "conditional_teacher": "teacher text beside the view",
+    "conditional_teacher_elsewhere": "teacher text of another position",
+    "conditional_teacher_swapped": "teacher text of another document",
     "content_next_top1": "likeliest next token",
     "content_next_top5": "one of the five likeliest",
     "content_syntax": "syntax",
@@ -63,6 +69,8 @@ WORDS = {
     "unbalanced_quotes": "texts with an unpaired quotation mark",
     "verbatim_random_stripped": "without as many\nrandom words, twin of\nverbatim quotes",
     "verbatim_stripped": "without\nverbatim quotes",
+    "view_gain": "AR minus closed form of its view",
+    "view_read": "view alone",
 }
 """Words for measures, metrics and curves whose names do not explain them."""
 ABBREVIATIONS = re.compile(r"\b(ar|auroc|av|fve|kl|rl)\b")

@@ -124,10 +124,13 @@ def _training(results: Results) -> str:
 
 
 def _tuning(results: Results) -> str:
+    """How many trials each arm that is trained had; nothing where none had any."""
     trials = results.trials.filter(pl.col("state") != FAILED)
-    counts = sorted(trials.group_by("arm").len()["len"].unique())
-    if not counts:
+    found: dict[str, int] = dict(trials.group_by("arm").len().iter_rows())
+    if not found:
         return ""
+    trained = [arm for arm in results.arms if arm not in results.facts.get("untrained", [])]
+    counts = sorted({found.get(arm, 0) for arm in trained})
     return f"Tuning: {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} trials an arm."
 
 

@@ -28,6 +28,12 @@ SAID = {
     "quoted_hidden": "quoted, only in the rest",
 }
 """Measures of words by where they stand; see ar_variants/input_aware/axis.py."""
+READ = (
+    "FVE and FVE beyond the last tokens of an arm with a view are those of words *and* view: they"
+    " say nothing of words. What words add is conditional FVE (*beside the view*): the share of"
+    " what the view leaves open that they fill. The figure shows it along the axis of views;"
+    " `control` sees nothing, and its share is its FVE."
+)
 LABELS = {
     "next": "kind of next token",
     "syntax": "syntax",
@@ -40,7 +46,8 @@ LABELS = {
 def sections(results: Results) -> list[Section]:
     """What words add to each view, where the words stand, and ten explanations."""
     known = {*results.measures["measure"].unique()}
-    found = [_axis(results)] if "view_known" in known else []
+    found = [Section("How to read the arms", READ, on_page=True), _axis(results)]
+    found = found if "view_known" in known else []
     if windows := _windows(known):
         found += [_words(results, windows), _guessed(results, windows)]
     return [*found, *_explanations(results)]
