@@ -30,7 +30,7 @@ from common.errors import NlaError
 from common.evaluation.embedder import Embedder
 from common.models.reconstructor import Reconstructor
 from common.models.sizes import model_sizes
-from common.schema import AV_SFT, DOC_ID, KEY, Reading, View
+from common.schema import AV_SFT, DOC_ID, KEY, Reader, Reading, View
 from common.seeding import keyed_fraction
 from common.trunk.artefacts import Trunk
 
@@ -120,20 +120,31 @@ class InputAwareArm(ReconstructorArm):
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
         """Also what the words add to the view, and what either is worth alone."""
-        return (
-            super()
-            .test(trained, seed)
-            ._replace(measures=self.test_conditional(trained, seed).measures())
-        )
+        tests, read = self.test_set(seed), self.test_reader(trained)
+        found = self.test_conditional(trained, read, seed)
+        facts = model_sizes(trained) | tests.denominators
+        return Outcome(self.test_rows(tests, read), found.measures(), facts=facts)
 
-    def test_conditional(self, trained: Reconstructor, seed: int) -> Any:
-        """Measures of what the AR sees: a `Conditional`."""
+    def test_reader(self, trained: Reconstructor) -> Reader:
+        """Reads each reading once: several measures ask for the same."""
+        from common.rollout.reading import Remembering, reader_of
+
+        return Remembering(reader_of(trained, self.profile))
+
+    def test_conditions_by(self, tests: Any, source: str) -> Any:
+        """Unchanged and with parts of others: holes and cuts are asked of other ARs."""
+        from common.evaluation.roundtrip import WHOLE
+
+        every = super().test_conditions_by(tests, source)
+        return {name: t for name, t in every.items() if name in WHOLE or name.startswith("swap_")}
+
+    def test_conditional(self, trained: Reconstructor, read: Reader, seed: int) -> Any:
+        """Measures of what the AR sees and of what words add to it: a `Conditional`."""
         from ar_variants.input_aware.conditional import Conditional, closed_of
-        from common.rollout.reading import reader_of
 
-        tests, read = self.test_set(seed), reader_of(trained, self.profile)
+        tests = self.test_set(seed)
         closed = closed_of(trained, tests, self.settings.tokens, self.view)
-        return Conditional(tests, read, self.view, closed)
+        return Conditional(tests, read, self.view, closed, blind=self.shares[1] > 0)
 
     def metadata(self, model: Reconstructor, trunk: Trunk) -> dict[str, str]:
         """Also the view: weights that have seen another part of the input are refused."""
@@ -197,6 +208,6 @@ class ViewAloneArm(InputAwareArm):
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
         """What the view is worth."""
-        measures = self.test_conditional(trained, seed).of_view()
+        measures = self.test_conditional(trained, self.test_reader(trained), seed).of_view()
         facts = model_sizes(trained) | self.test_set(seed).denominators
         return Outcome(measures=measures, facts=facts)

@@ -71,9 +71,11 @@ def closed_of(
 class Conditional:
     """Measures of an AR that sees `view`, and of the closed form of this view."""
 
-    def __init__(self, tests: TestSet, read: Reader, view: View, closed: Closed | None) -> None:
-        """Reads what the view is worth alone."""
-        self.tests, self.read, self.view = tests, read, view
+    def __init__(
+        self, tests: TestSet, read: Reader, view: View, closed: Closed | None, blind: bool = True
+    ) -> None:
+        """Reads what the view is worth alone; `blind`: whether the AR can do without a view."""
+        self.tests, self.read, self.view, self.blind = tests, read, view, blind
         self.closed = closed and self._form(closed(tests.dev), closed(tests.table))
         self.alone = self._form(*self._answers("", ""))
         self.known = [form for form in (self.closed, self.alone) if form]
@@ -106,12 +108,16 @@ class Conditional:
     def _of_words(self, source: str) -> list[pl.DataFrame]:
         """`words_alone_<source>`, `conditional_<source>`; `..._swapped` and `..._elsewhere`.
 
-        Swapped words are those of another document, words from elsewhere those of another position
-        of the same document; a row without such a position has no value.
+        The first only of an AR that can do without a view. Swapped words are those of another
+        document, words from elsewhere those of another position of the same document; a row without
+        such a position has no value.
         """
         tests, texts = self.tests, self.tests.written_by(source)
-        blind = self._form(*self._answers(texts.dev, texts.test, blind=True))
-        frames = [measures_of(tests.table, {f"words_alone_{source}": self._fve([blind])})]
+        frames = []
+        if self.blind:
+            blind = self._form(*self._answers(texts.dev, texts.test, blind=True))
+            values = {f"words_alone_{source}": self._fve([blind])}
+            frames.append(measures_of(tests.table, values))
         if float(self._fve(self.known).mean()) > MOST_SEEN:
             return frames
         both = self._form(*self._answers(texts.dev, texts.test))

@@ -16,7 +16,7 @@ from common.models.checkpoint import load_trainable, save_trainable
 from common.models.reconstructor import OPERATIONS, Reconstructor, TruncatedReconstructor
 from common.models.sizes import model_sizes
 from common.runs import RunFolder
-from common.schema import AV, TEACHER, Reading, ReconstructionBatch, View, nothing
+from common.schema import AV, TEACHER, Reader, Reading, ReconstructionBatch, View, nothing
 from common.seeding import keyed_seed
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import TrunkChoice
@@ -115,18 +115,31 @@ class ReconstructorArm(Arm):
 
     def test(self, trained: Reconstructor, seed: int) -> Outcome:
         """Test the AR on the explanations of the teacher and of the AV, and reference texts."""
-        from common.evaluation.references import read_references
         from common.rollout.reading import reader_of
 
-        tests, read = self.test_set(seed), reader_of(trained, self.profile)
+        tests = self.test_set(seed)
+        rows = self.test_rows(tests, reader_of(trained, self.profile))
+        return Outcome(rows=rows, facts=model_sizes(trained) | tests.denominators)
+
+    def test_rows(self, tests: Any, read: Reader) -> pl.DataFrame:
+        """How an AR reads the texts of the teacher, of the AV, and of reference writers."""
+        from common.evaluation.references import read_references
+
         frames = [
             tests.judge.rows(
-                read, tests.conditions_by(source), source, self.view, tests.written_by(source).dev
+                read,
+                self.test_conditions_by(tests, source),
+                source,
+                self.view,
+                tests.written_by(source).dev,
             )
             for source in (TEACHER, AV)
         ]
-        frames.append(read_references(tests, read, self.view))
-        return Outcome(rows=pl.concat(frames), facts=model_sizes(trained) | tests.denominators)
+        return pl.concat([*frames, read_references(tests, read, self.view)])
+
+    def test_conditions_by(self, tests: Any, source: str) -> Any:
+        """What the AR is given of a writer's texts: unchanged, swapped, transformed, cut."""
+        return tests.conditions_by(source)
 
     def test_sees(self, seed: int) -> View:
         """The arm's view."""

@@ -8,7 +8,8 @@ Decision rule: rule.py in this folder, in words in README.md.
 from ar_variants.input_aware.arm import InputAwareArm, ViewAloneArm
 from ar_variants.input_aware.axis import WindowAxis
 from common.arms.floors import TrunkFloors
+from common.arms.reconstructor import ReconstructorArm
 from common.experiment import Experiment
 
-KINDS = {"view": InputAwareArm, "alone": ViewAloneArm}
+KINDS = {"control": ReconstructorArm, "view": InputAwareArm, "alone": ViewAloneArm}
 EXPERIMENT = Experiment("ar_input_aware", KINDS, (TrunkFloors(), WindowAxis()))
