@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ar_variants.flowchart.arm import FittedArm
-from ar_variants.input_aware.arm import ViewAloneArm
+from ar_variants.input_aware.arm import InputAwareArm
 from common.arms.reconstructor import ReconstructorArm, load_ar, warm_start_ar
 from common.config_base import Config
 from common.errors import NlaError
@@ -30,7 +30,7 @@ from tests.arms.made import arm_named, arms_of, run_of
 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize(
-    ("experiment", "arm"), arms_of(ReconstructorArm, (FittedArm, ViewAloneArm))
+    ("experiment", "arm"), arms_of(ReconstructorArm, (FittedArm, InputAwareArm))
 )
 def test_a_reconstructor_arm_trains_two_steps_and_is_tested(
     experiment: str, arm: str, two_steps: Profile

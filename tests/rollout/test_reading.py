@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from common.models.reconstructor import Reconstructor
-from common.rollout.reading import read_in_batches, reconstruct
+from common.rollout.reading import Remembering, read_in_batches, reconstruct
 from common.schema import Reading, nothing, readings_of
 from common.target.load import Target
 
@@ -62,3 +62,17 @@ def test_without_sources_nothing_is_seen():
     assert readings_of(["a", "b"]) == [Reading("a", ()), Reading("b", nothing((7, 8)))]
     with pytest.raises(ValueError, match="shorter"):
         readings_of(["a", "b"], [(1,)])
+
+
+def test_each_reading_is_asked_for_once():
+    asked: list[Reading] = []
+
+    def read(readings: Sequence[Reading]) -> Tensor:
+        asked.extend(readings)
+        return torch.tensor([[float(len(one.text)), float(len(one.source))] for one in readings])
+
+    remembering = Remembering(read)
+    first, other = Reading("ab"), Reading("ab", (5,))
+    assert remembering([first, other, first]).tolist() == [[2, 0], [2, 1], [2, 0]]
+    assert remembering([other, Reading("")]).tolist() == [[2, 1], [0, 0]]
+    assert asked == [first, other, Reading("")], "the same words beside other inputs are another"

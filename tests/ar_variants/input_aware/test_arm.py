@@ -7,11 +7,15 @@ import polars as pl
 import pytest
 
 from ar_variants.input_aware.arm import InputAwareArm, ViewAloneArm, ViewConfig
+from ar_variants.input_aware.informed import InformedReconstructor
 from ar_variants.input_aware.views import bag
 from common.arms.arm import ArmPlan
 from common.data.batches import Example
 from common.errors import NlaError
+from common.lifecycle.check import check_current
 from common.profile import Profile
+from common.report.results import ROWS_SCHEMA, RUNS_SCHEMA
+from common.runs import RunFolder
 from common.schema import AV_SFT, DOC_ID, SPLIT, Reading
 from common.trunk.artefacts import Trunk
 from common.trunk.choice import choose_trunk
@@ -140,10 +144,31 @@ def test_an_ar_of_the_view_alone_is_measured_and_reads_no_texts(two_steps: Profi
 
 
 @pytest.mark.usefixtures("warm")
-def test_what_words_add_is_measured(two_steps: Profile):
-    folder = run_of(arm_named("ar_input_aware/given_4", two_steps))
-    found = {*pl.read_parquet(folder.measures_file)["measure"]}
+@pytest.mark.parametrize("name", ["given_4", "topic", "last_16", "embedder", "blocks_2"])
+def test_an_arm_of_every_kind_of_view_trains_two_steps_and_is_tested(name: str, two_steps: Profile):
+    one = arm_named(f"ar_input_aware/{name}", two_steps)
+    folder = run_of(one)
+    losses = [values["train_loss"] for _, values in folder.metrics() if "train_loss" in values]
+    assert len(losses) == 2
+    assert set(RUNS_SCHEMA) - {"arm", "seed", "ar_learning_rate"} <= set(folder.summary)
+    rows = pl.read_parquet(folder.rows_file)
+    assert set(rows.columns) == set(ROWS_SCHEMA)
+    assert {"original", "shuffled", "swap_quote"} <= {*rows["transform"]}
+    assert not rows.filter(pl.col("transform").str.starts_with("prefix")).height
+    assert rows.filter("applied")["error_beyond_4"].is_finite().all()
+    assert len(folder.samples()) == 20
+    check_current(one, 0)
+    check_measures(folder, blind=name != "given_4")
+    loaded = one.load(folder)
+    if isinstance(loaded, InformedReconstructor):
+        assert loaded.closed.weight.any(), "the closed form is kept"
+
+
+def check_measures(folder: RunFolder, blind: bool) -> None:
+    measures = pl.read_parquet(folder.measures_file)
+    found = {*measures["measure"]}
     for source in ("teacher", "av"):
         assert {f"conditional_{source}{end}" for end in ("", "_swapped", "_elsewhere")} <= found
-        assert f"words_alone_{source}" in found
+        assert (f"words_alone_{source}" in found) == blind
     assert {"view_read", "view_closed", "view_gain", "view_known"} <= found
+    assert measures["value"].is_finite().all()

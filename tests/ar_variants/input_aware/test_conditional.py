@@ -127,3 +127,15 @@ def test_words_from_elsewhere_are_of_the_same_document(rows: Rows, held_out: Tes
     for key, text in zip(held_out.keys, texts, strict=True):
         assert text is None or key.startswith(f"{documents[text]}:")
     assert any(texts)
+
+
+def test_an_ar_that_cannot_do_without_its_view_is_not_asked_for_words_alone(rows: Rows):
+    asked: list[Reading] = []
+
+    def read(readings: Sequence[Reading]) -> Tensor:
+        asked.extend(readings)
+        return torch.stack([rows.known[one.source] for one in readings])
+
+    found = Conditional(rows.tests, read, whole, None, blind=False).measures()
+    assert not any(name.startswith("words_alone") for name in found["measure"])
+    assert all(one.source for one in asked)
