@@ -44,6 +44,8 @@ class ClosedForm(FittedModule):
 
     weight: Tensor
     bias: Tensor
+    unit: Tensor
+    """The length of a state of the AR that reads words, in units of n(h)."""
 
     def __init__(self, encoder: Encoder, mean: Float[Tensor, " d_model"]) -> None:
         """Predicts `mean`, μ of the training documents, until it is fitted."""
@@ -51,6 +53,7 @@ class ClosedForm(FittedModule):
         self.encoder = encoder
         self.register_buffer("weight", torch.zeros(sum(encoder.widths), len(mean)))
         self.register_buffer("bias", mean.clone())
+        self.register_buffer("unit", torch.ones(()))
 
     def fit(self, taught: Taught) -> None:
         """Each block of features has a penalty of its own, chosen by document."""
@@ -69,7 +72,8 @@ class InformedReconstructor(TruncatedReconstructor):
     """The published AR beside a closed form of the input; their answers are added up.
 
     Where nothing is seen the closed form answers μ, and an empty explanation adds nothing. The head
-    starts as the identity at the scale of n(h), around 0.
+    starts as the identity, its answers around 0: a head that was scaled to n(h) instead would be
+    small, and steps of a size that suits the blocks would be too large for it.
     """
 
     mean: Tensor
@@ -102,7 +106,7 @@ class InformedReconstructor(TruncatedReconstructor):
 
     def forward(self, tokens: Any) -> Float[Tensor, "batch d_model"]:
         """The sum, in units of n(h), for an InformedBatch."""
-        words = self.head(self.last_state_of(tokens)).float()
+        words = self.head(self.last_state_of(tokens)).float() / self.closed.unit
         return self.starts(tokens) + self.speaks(tokens)[:, None] * words
 
     def starts(self, batch: InformedBatch) -> Float[Tensor, "batch d_model"]:
@@ -129,12 +133,11 @@ class InformedReconstructor(TruncatedReconstructor):
         activations: Float[Tensor, "batch d_model"],
         documents: list[str],
     ) -> None:
-        """Fit the closed form; scale the head to n(h), with a mean of 0 on some readings."""
+        """Fit the closed form and the unit; the head's answers to some readings get a mean of 0."""
         self.closed.fit(self.taught())
         states = self.last_state_of(self.encode(readings).to(self.head.weight.device))
-        scale = states.shape[1] ** 0.5 / float(states.norm(dim=1).mean())
-        self.head.weight.copy_(scale * torch.eye(states.shape[1]))
-        self.head.bias.copy_(-scale * states.mean(0))
+        self.closed.unit.copy_(states.norm(dim=1).mean() / states.shape[1] ** 0.5)
+        self.head.bias.copy_(-states.mean(0))
 
 
 class InjectedReconstructor(InformedReconstructor):
