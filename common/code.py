@@ -41,7 +41,12 @@ NO_NUMBERS = {
     "common.progress": "bars",
 }
 """Modules (with all below them) at which a closure ends, and why no number depends on them."""
-EVALUATIONS = ("common.arms.floors", "common.arms.neutral")
+EVALUATIONS = (
+    "common.arms.floors",
+    "common.arms.neutral",
+    "ar_variants.flowchart.told",
+    "ar_variants.input_aware.axis",
+)
 """Evaluations over finished runs, which do not depend on them; they are stages of their own."""
 TEST = re.compile("test(_.*)?")
 """Methods of an arm that nothing in its training calls."""

@@ -96,11 +96,12 @@ class InputAwareArm(ReconstructorArm):
             trunk.layer + 1,
         )
         parts = target.model, target.tokenizer, blocks, limit
-        if self.settings.view == "tokens":
-            return SeeingReconstructor(*parts, self.settings.tokens or 0)
         closed = ClosedForm(self._encoder(trunk), trunk.mean)
+        parts = (*parts, closed, self._taught(trunk))
+        if self.settings.view == "tokens":
+            return SeeingReconstructor(self.settings.tokens or 0, *parts)
         kind = InformedReconstructor if self.settings.view == "given" else InjectedReconstructor
-        return kind(*parts, closed, self._taught(trunk))
+        return kind(*parts)
 
     def readings(self, trunk: Trunk, plan: list[list[Example]], seed: int) -> list[list[Example]]:
         """Without the explanation, or without the input, in the examples that a draw has chosen."""
@@ -150,7 +151,19 @@ class InputAwareArm(ReconstructorArm):
         """Also the view: weights that have seen another part of the input are refused."""
         seen = self.settings.tokens or self.settings.blocks
         view = f"{self.settings.view} {seen}" if seen else self.settings.view
-        return super().metadata(model, trunk) | {"view": view}
+        return super().metadata(model, trunk) | {"view": view} | self._embedder
+
+    @property
+    def _embedder(self) -> dict[str, str]:
+        """The sentence encoder, where it is the view: others' vectors are not comparable."""
+        chosen = self.profile.evaluation
+        if self.settings.view != "embedder":
+            return {}
+        return {"embedder": f"{chosen.embedder} {chosen.embedder_sha256}"}
+
+    def trained_with(self, seed: int) -> dict[str, Any]:
+        """Also the sentence encoder, where it is the view."""
+        return super().trained_with(seed) | self._embedder
 
     def _encoder(self, trunk: Trunk) -> Encoder:
         target, settings, chosen = trunk.target, self.settings, self.profile.evaluation

@@ -1,17 +1,19 @@
 """What words add to a view of the input: conditional FVE, and what either is worth alone.
 
-    view  = μ + Σ aᵢ (partᵢ - μ)             of the closed form of the view and AR(x, no words)
+    view  = μ + Σ aᵢ (partᵢ - μ)   of closed forms of the view, AR(x, no words), AR(x, other words)
     both  = μ + Σ aᵢ' (partᵢ - μ) + b (AR(x, z) - μ)
     conditional FVE = 1 - mean ||n(h) - both||² / mean ||n(h) - view||²
 
 The scalars are fitted by least squares on dev rows and kept for the test, as in FVE beyond the last
-tokens (`common/metrics/beyond.py`). So an AR that trusts words too much, or knows less of its view
-than a ridge regression does, cannot make words look better or worse than they are: words that add
-nothing score 0, whatever the AR does with them. Rows are paired with their denominators as there.
+tokens (`common/metrics/beyond.py`), and rows are paired with their denominators as there. So an AR
+that trusts words too much, or knows less of its view than a ridge regression, does not make words
+look better or worse than they are. *Other words* are those of other documents, a mean over several:
+an AR that is mostly trained with words knows its view best beside some, whatever they say.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
@@ -20,8 +22,9 @@ from torch import Tensor
 
 from ar_variants.input_aware.informed import InformedReconstructor
 from common.evaluation.conditions import other_documents
+from common.evaluation.last_tokens import COUNTS
 from common.evaluation.spoken import measures_of
-from common.evaluation.test_set import TestSet
+from common.evaluation.test_set import TestSet, Texts
 from common.metrics.beyond import Stack, better_form, fit_stack, stack_errors
 from common.metrics.fve import normalize
 from common.models.reconstructor import Reconstructor
@@ -38,6 +41,8 @@ from common.schema import (
     View,
 )
 
+OTHERS = (1 / 2, 1 / 3, 2 / 3)
+"""How far away those documents are whose words stand for any words; the first for swapped ones."""
 MOST_SEEN = 0.95
 """FVE of a view above which nothing is left for words: no conditional FVE is given."""
 Answers = Float[Tensor, "_rows d_model"]
@@ -53,33 +58,39 @@ class Form(NamedTuple):
     is_normal: bool
 
 
-def closed_of(
-    model: Reconstructor, tests: TestSet, tokens: int | None, view: View
-) -> Closed | None:
-    """The closed form of what an AR sees, if there is one.
+def closed_of(model: Reconstructor, tests: TestSet, tokens: int | None, view: View) -> list[Closed]:
+    """The closed forms of what an AR sees.
 
-    Its own; for an AR that reads the last tokens, a linear map of the target's own blocks on them.
+    Its own; and where it sees last tokens, linear maps of the target's own blocks on as many of
+    them, or fewer.
     """
+    found: list[Closed] = []
     if isinstance(model, InformedReconstructor):
-        return lambda rows: model.predicted([view(tuple(ids)) for ids in rows[TOKEN_IDS].to_list()])
-    name = f"own_blocks_last_{tokens}_linear"
-    if name not in tests.tails.vectors:
-        return None
-    return lambda rows: tests.tails.for_keys(name, rows[KEY].to_list())
+        found = [lambda rows: model.predicted([view(tuple(i)) for i in rows[TOKEN_IDS].to_list()])]
+    names = [f"own_blocks_last_{count}_linear" for count in COUNTS if count <= (tokens or 0)]
+    return [*found, *(partial(_of_tail, tests.tails, name) for name in names)]
+
+
+def _of_tail(tails: Any, name: str, rows: pl.DataFrame) -> Answers:
+    return tails.for_keys(name, rows[KEY].to_list())
 
 
 class Conditional:
-    """Measures of an AR that sees `view`, and of the closed form of this view."""
+    """Measures of an AR that sees `view`, and of the closed forms of this view."""
 
     def __init__(
-        self, tests: TestSet, read: Reader, view: View, closed: Closed | None, blind: bool = True
+        self,
+        tests: TestSet,
+        read: Reader,
+        view: View,
+        closed: Sequence[Closed] = (),
+        blind: bool = True,
     ) -> None:
         """Reads what the view is worth alone; `blind`: whether the AR can do without a view."""
         self.tests, self.read, self.view, self.blind = tests, read, view, blind
-        self.closed = closed and self._form(closed(tests.dev), closed(tests.table))
+        self.closed = [self._form(of(tests.dev), of(tests.table)) for of in closed]
         self.alone = self._form(*self._answers("", ""))
-        self.known = [form for form in (self.closed, self.alone) if form]
-        self.stack, self.left = self._fitted(self.known)
+        self.known = [*self.closed, self.alone]
 
     @property
     def variance(self) -> float:
@@ -101,7 +112,7 @@ class Conditional:
         """
         values = {"view_read": self._fve([self.alone]), "view_known": self._fve(self.known)}
         if self.closed:
-            values["view_closed"] = self._fve([self.closed])
+            values["view_closed"] = self._fve(self.closed)
             values["view_gain"] = values["view_read"] - values["view_closed"]
         return measures_of(self.tests.table, values)
 
@@ -120,33 +131,45 @@ class Conditional:
             frames.append(measures_of(tests.table, values))
         if float(self._fve(self.known).mean()) > MOST_SEEN:
             return frames
+        known = [*self.known, self._beside_others(texts)]
         both = self._form(*self._answers(texts.dev, texts.test))
-        stack, _ = self._fitted([*self.known, both])
-        swapped = [texts.test[other] for other in other_documents(tests.table[DOC_ID].to_list())]
-        said = {"": texts.test, "_swapped": swapped, "_elsewhere": self._elsewhere(source)}
-        for name, words in said.items():
+        stack = self._fitted([*known, both])[0]
+        said = {"": texts.test, "_swapped": self._others(tests.table, texts.test)[0]}
+        for name, words in {**said, "_elsewhere": self._elsewhere(source)}.items():
             rows = [row for row, text in enumerate(words) if text is not None]
             if rows:
-                values = self._saved(
-                    stack, both.is_normal, rows, [words[row] or "" for row in rows]
-                )
-                frames.append(
-                    measures_of(tests.table[rows], {f"conditional_{source}{name}": values})
-                )
+                given = [words[row] or "" for row in rows]
+                answers = self.read(self._readings(tests.table[rows], given))
+                answers = normalize(answers) if both.is_normal else answers
+                values = self._saved(known, stack, rows, answers)
+                measured = {f"conditional_{source}{name}": values}
+                frames.append(measures_of(tests.table[rows], measured))
         return frames
 
     def _saved(
-        self, stack: Stack, is_normal: bool, rows: list[int], words: Sequence[str]
+        self, known: Sequence[Form], stack: Stack, rows: list[int], answers: Answers
     ) -> Float[Tensor, " rows"]:
         """Of each row what is saved of the mean error of the view, less than its own error."""
-        tests, places = self.tests, torch.tensor(rows)
-        answers = self.read(self._readings(tests.table[rows], words))
-        answers = normalize(answers) if is_normal else answers
-        parts = [*(form.test[places] for form in self.known), answers]
-        truth = tests.judge.activations[places]
-        errors = stack_errors(stack, tests.judge.mean, truth, parts)
-        mean = self.left.mean()
-        return 1 - (errors - (self.left[places] - mean)) / mean
+        places, judge = torch.tensor(rows), self.tests.judge
+        parts = [*(form.test[places] for form in known), answers]
+        errors = stack_errors(stack, judge.mean, judge.activations[places], parts)
+        left = self._fitted(known)[1]
+        return 1 - (errors - (left[places] - left.mean())) / left.mean()
+
+    def _beside_others(self, texts: Texts) -> Form:
+        """What the AR answers to its view beside the words of other documents, a mean."""
+        tests, found = self.tests, []
+        for table, own in ((tests.dev, texts.dev), (tests.table, texts.test)):
+            answers = [
+                self.read(self._readings(table, words)) for words in self._others(table, own)
+            ]
+            found.append(torch.stack([normalize(one) for one in answers]).mean(0))
+        return self._form(*found)
+
+    def _others(self, table: pl.DataFrame, texts: Sequence[str]) -> list[list[str]]:
+        """For each row the words of other documents, once for each of `OTHERS`."""
+        documents = table[DOC_ID].to_list()
+        return [[texts[row] for row in other_documents(documents, share)] for share in OTHERS]
 
     def _elsewhere(self, source: str) -> list[str | None]:
         """For each row the words on another test position of its document."""

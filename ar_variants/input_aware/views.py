@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.device import best_device
 from common.evaluation.embedder import Embedder
 from common.evaluation.own_blocks import OwnBlocks, last_tokens
 from common.evaluation.word_vectors import WordVectors
@@ -60,7 +61,8 @@ class Encoder:
     def __call__(self, sources: Sequence[Source]) -> Float[Tensor, "rows width"]:
         """The vector of each input, on the CPU."""
         if new := sorted({*sources} - self.known.keys()):
-            self.known |= zip(new, self.encode(new).float(), strict=True)
+            with torch.autocast(best_device().type, enabled=False):  # whoever asks first
+                self.known |= zip(new, self.encode(new).float(), strict=True)
         rows = [self.known[source] for source in sources]
         return torch.stack(rows) if rows else torch.zeros(0, sum(self.widths))
 
@@ -77,7 +79,7 @@ class LastTokens(Encoder):
 
     def __init__(self, target: Target, layer: int, count: int, low: bool) -> None:
         """`low`: the blocks read in bfloat16, as the activations were read."""
-        self.counts = sorted({1, count})
+        self.counts = sorted({1, min(4, count), count})
         self.target, self.vectors = target, WordVectors(target)
         self.read = OwnBlocks(target, layer, low)
         width = self.vectors.table.shape[1]

@@ -46,7 +46,7 @@ class Found(NamedTuple):
 
     @property
     def conditional(self) -> float | None:
-        """The share of what the AR's view leaves open that the explanation fills."""
+        """The share of the AR's own error without the explanation that this takes away."""
         if self.unsaid is None or self.unsaid == 1:
             return None
         return 1 - (1 - self.fve) / (1 - self.unsaid)
@@ -142,8 +142,8 @@ def judged(found: Found, standing: Standing | None) -> dict[str, str]:
     rows = {"cosine": cosine, "FVE": fve}
     if found.conditional is not None:
         rows["conditional"] = (
-            f"{found.conditional:.3f} of what the AR does not know from its part of the input, with"
-            f" which alone it has an FVE of {found.unsaid:.3f}"
+            f"{found.conditional:.3f} of the error that the AR makes with its part of the input"
+            f" alone, with which it has an FVE of {found.unsaid:.3f}"
         )
     if standing and found.novelty is not None:
         usual = standing.novelties[UNUSUAL]

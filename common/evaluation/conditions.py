@@ -45,10 +45,10 @@ def source_texts(table: pl.DataFrame, tokenizer: Any, limit: int) -> list[str]:
     return decode(tokenizer, [ids[-limit:] for ids in table[TOKEN_IDS].to_list()])
 
 
-def other_documents(doc_ids: list[str]) -> list[int]:
-    """For each row the index of a row of another document, half of the documents further on."""
+def other_documents(doc_ids: list[str], share: float = 0.5) -> list[int]:
+    """For each row the index of a row of another document, a share of all rows further on."""
     order = sorted(range(len(doc_ids)), key=lambda row: (doc_ids[row], row))
-    step = len(order) // 2
+    step = int(len(order) * share)
     swapped = [0] * len(order)
     for place, row in enumerate(order):
         swapped[row] = order[(place + step) % len(order)]

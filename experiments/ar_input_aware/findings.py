@@ -46,8 +46,9 @@ LABELS = {
 def sections(results: Results) -> list[Section]:
     """What words add to each view, where the words stand, and ten explanations."""
     known = {*results.measures["measure"].unique()}
-    found = [Section("How to read the arms", READ, on_page=True), _axis(results)]
-    found = found if "view_known" in known else []
+    found = []
+    if "view_known" in known:
+        found = [Section("How to read the arms", READ, on_page=True), _axis(results)]
     if windows := _windows(known):
         found += [_words(results, windows), _guessed(results, windows)]
     return [*found, *_explanations(results)]
@@ -70,10 +71,9 @@ def _axis(results: Results) -> Section:
     levels = {WHOLE: rows[WHOLE].fve.estimate} if WHOLE in (rows := _rows(results)) else {}
     text = (
         "*Conditional FVE* is the share of what the view leaves open that the words fill: the view"
-        " is the fitted sum of the AR without words and of the closed form. `control` sees nothing:"
+        " is the fitted sum of closed forms and of the AR without words and beside other words. `control` sees nothing:"
         " all is left open, and the share is its FVE with the best length. Bits as if residuals"
-        " varied equally in all directions: too many, and to be compared only.\n\n"
-        + _views(results)
+        " varied equally in all directions: to be compared only.\n\n" + _views(results)
     )
     figure = plane_figure(panels, "FVE of the view alone", results.arms, levels)
     caption = (

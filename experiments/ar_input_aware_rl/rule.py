@@ -43,8 +43,8 @@ STANDS_ALONE = "What it says stands alone"
 RULE = Rule(
     question="When an AR has a part of the input already, and so pays the AV only for what that"
     " part does not say: does the AV copy less and say more?",
-    written="Written before the first run. The bet: paid only beyond the last four tokens, the AV"
-    " copies less and says more.",
+    written="Written before the first run. The bet: paid only for what its AR does not see, such as"
+    " what lies beyond the last four tokens, the AV copies less and says more.",
     remark="Chance, for which shares are corrected, is that of other documents' explanations."
     " Known facts are the next token, the title, the topic and the syntax of the position. The"
     " neutral ARs see nothing of the input: what only an AR beside its input can use counts for"

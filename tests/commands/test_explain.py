@@ -195,7 +195,7 @@ def test_where_the_ar_sees_some_of_the_input_it_is_told_what_the_words_add():
     found = Found("words", 0.705, 0.6, None, unsaid=0.2)
     assert found.conditional == pytest.approx(0.5), "half of the .8 that was left open"
     told = judged(found, None)["conditional"]
-    assert told.startswith("0.500 of what the AR does not know from its part of the input")
+    assert told.startswith("0.500 of the error that the AR makes with its part of the input alone")
     assert told.endswith("an FVE of 0.200")
     assert Found("words", 0.705, 0.6, None).conditional is None
     assert Found("words", 1.0, 1.0, None, unsaid=1.0).conditional is None

@@ -43,7 +43,7 @@ class Rows:
         def of_view(rows: pl.DataFrame) -> Tensor:
             return torch.stack([self.known[tuple(ids)] for ids in rows[TOKEN_IDS].to_list()])
 
-        found = Conditional(self.tests, read, whole, of_view if closed else None).measures()
+        found = Conditional(self.tests, read, whole, [of_view] if closed else []).measures()
         means = found.group_by("measure").agg(pl.col("value").mean())
         return dict(means.iter_rows())
 
@@ -118,10 +118,7 @@ def test_words_from_elsewhere_are_of_the_same_document(rows: Rows, held_out: Tes
     table = held_out.trunk.explanations(TEACHER)
     assert "conditional_teacher_elsewhere" in found
     texts = Conditional(
-        held_out,
-        lambda r: torch.stack([rows._answer(lambda k, t, o: k, one) for one in r]),
-        whole,
-        None,
+        held_out, lambda r: torch.stack([rows._answer(lambda k, t, o: k, one) for one in r]), whole
     )._elsewhere(TEACHER)
     documents = dict(table.select("explanation", "doc_id").iter_rows())
     for key, text in zip(held_out.keys, texts, strict=True):
@@ -136,6 +133,6 @@ def test_an_ar_that_cannot_do_without_its_view_is_not_asked_for_words_alone(rows
         asked.extend(readings)
         return torch.stack([rows.known[one.source] for one in readings])
 
-    found = Conditional(rows.tests, read, whole, None, blind=False).measures()
+    found = Conditional(rows.tests, read, whole, blind=False).measures()
     assert not any(name.startswith("words_alone") for name in found["measure"])
     assert all(one.source for one in asked)

@@ -65,6 +65,8 @@ def test_each_input_is_encoded_once():
 
 def test_last_tokens_are_an_embedding_and_states_of_one_and_of_all(target: Target):
     encoder = LastTokens(target, 2, 4, low=False)
+    assert encoder.counts == [1, 4]
+    assert LastTokens(target, 2, 16, low=False).counts == [1, 4, 16]
     found = encoder([TEXT]).split(encoder.widths, 1)
     assert torch.equal(found[0][0], target.model.get_input_embeddings().weight[30])
     for part, count in zip(found[1:], (1, 4), strict=True):
