@@ -71,9 +71,10 @@ def _axis(results: Results) -> Section:
     levels = {WHOLE: rows[WHOLE].fve.estimate} if WHOLE in (rows := _rows(results)) else {}
     text = (
         "*Conditional FVE* is the share of what the view leaves open that the words fill: the view"
-        " is the fitted sum of closed forms and of the AR without words and beside other words. `control` sees nothing:"
-        " all is left open, and the share is its FVE with the best length. Bits as if residuals"
-        " varied equally in all directions: to be compared only.\n\n" + _views(results)
+        " is the fitted sum of closed forms and of the AR without words and beside other words."
+        " `control` sees nothing: all is left open, and the share is its FVE with the best length."
+        " Bits as if residuals varied equally in all directions: to be compared only.\n\n"
+        + _views(results)
     )
     figure = plane_figure(panels, "FVE of the view alone", results.arms, levels)
     caption = (

@@ -24,9 +24,10 @@ LEFT = (
     "Every rollout samples several explanations of each activation. *Reward*: minus the squared"
     " error of the arm's own AR (0: nothing is left to say), which sees more in some arms than in"
     " others; an explanation that is empty or cut off has the profile's `invalid_reward`, or the"
-    " worst of its group. *Spread*: the standard deviation of the rewards of one activation's explanations,"
-    " a mean over the activations: how much it matters what is said. Where it is near 0 the words"
-    " no longer earn anything, and what the AV learns is noise. Means over rollouts, then over"
+    " worst of its group. *Spread*: the standard deviation of the rewards of one activation's"
+    " explanations, a mean over the activations: how much it matters what is said. Where it is near"
+    " 0 the words no longer earn anything, and what the AV learns is noise. Means over rollouts,"
+    " then over"
     " runs; a quarter is one of the rollouts that a run made, also if it was stopped early."
 )
 
