@@ -16,6 +16,9 @@ PENALTIES = tuple(10.0 ** (power / 4) for power in range(-12, 9))
 """In units of the mean variance of a block's features times the number of rows."""
 STEPS = (-0.5, 0.5)
 """Powers of ten by which the penalty of one of several blocks is varied."""
+LEAST = 1e-8
+"""A penalty is varied no further down: sums of products lose their last digits, and what is left of
+them without a penalty need not be positive definite."""
 ROUNDING = 1e-7
 """A feature that varies by no more of its size is constant."""
 
@@ -112,6 +115,7 @@ class _Penalties(NamedTuple):
             for kept in [self.penalties]
             for block in range(len(kept))
             for step in STEPS
+            if kept[block] * 10**step >= LEAST
         ]
 
 

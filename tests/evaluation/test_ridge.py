@@ -5,7 +5,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from common.errors import NlaError
-from common.evaluation.ridge import FOLDS, LinearMap, folds_of, ridge_by_document
+from common.evaluation.ridge import FOLDS, LEAST, LinearMap, folds_of, ridge_by_document
 from common.metrics.fve import normalize
 
 
@@ -110,3 +110,12 @@ def test_a_map_is_a_product_and_a_sum():
     read = LinearMap(weight, bias.double(), (1.0,))
     assert read(torch.tensor([[3.0, 4.0]])).tolist() == [[12.0, -3.0]]
     assert read(torch.zeros(1, 2)).dtype == torch.float32
+
+
+def test_a_penalty_of_data_without_noise_does_not_shrink_for_ever() -> None:
+    """Less is always better there, until the sums can no longer be solved."""
+    drawn = torch.Generator().manual_seed(0)
+    blocks = [torch.randn(60, 5, generator=drawn) for _ in range(2)]
+    targets = torch.cat(blocks, 1) @ torch.randn(10, 8, generator=drawn) + 5
+    found = ridge_by_document(blocks, targets, [str(row // 2) for row in range(60)])
+    assert all(penalty >= LEAST for penalty in found.penalties)
