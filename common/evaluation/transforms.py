@@ -5,12 +5,19 @@ dropped; the original in its place would make a transform look harmless.
 """
 
 import re
+from collections.abc import Collection
 from random import Random
 from typing import Any
 
 from common.errors import NlaError
 from common.evaluation.synonyms import SYNONYMS
-from common.metrics.quotes import Spans, quotations, quoted_spans, verbatim_spans
+from common.metrics.quotes import (
+    Spans,
+    quotations,
+    quoted_spans,
+    unpaired_marks,
+    verbatim_spans,
+)
 from common.metrics.words import PIECE, tokens
 from common.seeding import keyed_random
 from common.target.text import decode, encode
@@ -63,18 +70,37 @@ def paraphrase(text: str, key: object) -> str | None:
     Returns:
         The paraphrase; None if there was nothing to replace or to reorder.
     """
+    changed = reordered(reworded(text), key)
+    return None if changed == text else changed
+
+
+def reworded(text: str, phrases: Collection[str] = SYNONYMS) -> str:
+    """The text with other words for those of `phrases`, keys of `SYNONYMS`, outside quotations."""
     quoted = {place for span in quotations(text)[0] for place in range(*span)}
-    reworded = _PHRASE.sub(lambda match: _stand_in(match, match.start() in quoted), text)
-    spans, unpaired = quotations(reworded)
-    masked = _masked(reworded, spans)
+
+    def other(match: re.Match[str]) -> str:
+        kept = match.start() in quoted or match[0].lower() not in phrases
+        return match[0] if kept else _stand_in(match)
+
+    return _PHRASE.sub(other, text)
+
+
+def reordered(text: str, key: object) -> str:
+    """The text with its statements in another order, if it has several and no unpaired mark."""
+    parts = sentences(text)
+    if len(parts) < 2 or unpaired_marks(text):
+        return text
+    other = _reordered(parts, keyed_random("paraphrase", key))
+    return " ".join(_as_sentence(part) for part in other)
+
+
+def sentences(text: str) -> list[str]:
+    """The text cut behind each of its statements, blank ones left out."""
+    masked = _masked(text, quotations(text)[0])
     cuts = [(0, 0), *(match.span() for match in _STATEMENT_END.finditer(masked))]
-    ends = [start for start, _ in cuts[1:]] + [len(reworded)]
-    statements = [reworded[start:end] for (_, start), end in zip(cuts, ends, strict=True)]
-    statements = [statement for statement in statements if statement.strip()]
-    if len(statements) > 1 and not unpaired:
-        reordered = _reordered(statements, keyed_random("paraphrase", key))
-        reworded = " ".join(_as_sentence(statement) for statement in reordered)
-    return None if reworded == text else reworded
+    ends = [*(start for start, _ in cuts[1:]), len(text)]
+    parts = [text[start:end] for (_, start), end in zip(cuts, ends, strict=True)]
+    return [part for part in parts if part.strip()]
 
 
 def prefix(text: str, count: int, tokenizer: Any) -> str | None:
@@ -145,12 +171,12 @@ def _masked(text: str, spans: Spans) -> str:
     return text
 
 
-def _stand_in(match: re.Match[str], is_quoted: bool) -> str:
-    """The replacement of a phrase; quoted words, and names (by their capital), are kept."""
+def _stand_in(match: re.Match[str]) -> str:
+    """The replacement of a phrase; names (by their capital) are kept."""
     phrase = match[0]
-    replacement = None if is_quoted else SYNONYMS.get(phrase.lower())
-    if replacement is None or phrase.islower():
-        return replacement or phrase
+    replacement = SYNONYMS[phrase.lower()]
+    if phrase.islower():
+        return replacement
     starts_statement = _STATEMENT_START.search(match.string[: match.start()])
     return replacement[0].upper() + replacement[1:] if starts_statement else phrase
 
