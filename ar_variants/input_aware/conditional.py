@@ -133,7 +133,7 @@ class Conditional:
             return frames
         known = [*self.known, self._beside_others(texts)]
         both = self._form(*self._answers(texts.dev, texts.test))
-        stack = self._fitted([*known, both])[0]
+        left, stack = self._fitted(known)[1], self._fitted([*known, both])[0]
         said = {"": texts.test, "_swapped": self._others(tests.table, texts.test)[0]}
         for name, words in {**said, "_elsewhere": self._elsewhere(source)}.items():
             rows = [row for row, text in enumerate(words) if text is not None]
@@ -141,20 +141,19 @@ class Conditional:
                 given = [words[row] or "" for row in rows]
                 answers = self.read(self._readings(tests.table[rows], given))
                 answers = normalize(answers) if both.is_normal else answers
-                values = self._saved(known, stack, rows, answers)
+                parts = [*(form.test[rows] for form in known), answers]
+                values = self._saved(stack, left, rows, parts)
                 measured = {f"conditional_{source}{name}": values}
                 frames.append(measures_of(tests.table[rows], measured))
         return frames
 
     def _saved(
-        self, known: Sequence[Form], stack: Stack, rows: list[int], answers: Answers
+        self, stack: Stack, left: Tensor, rows: list[int], parts: Sequence[Answers]
     ) -> Float[Tensor, " rows"]:
         """Of each row what is saved of the mean error of the view, less than its own error."""
-        places, judge = torch.tensor(rows), self.tests.judge
-        parts = [*(form.test[places] for form in known), answers]
-        errors = stack_errors(stack, judge.mean, judge.activations[places], parts)
-        left = self._fitted(known)[1]
-        return 1 - (errors - (left[places] - left.mean())) / left.mean()
+        judge = self.tests.judge
+        errors = stack_errors(stack, judge.mean, judge.activations[rows], parts)
+        return 1 - (errors - (left[rows] - left.mean())) / left.mean()
 
     def _beside_others(self, texts: Texts) -> Form:
         """What the AR answers to its view beside the words of other documents, a mean."""

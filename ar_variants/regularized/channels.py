@@ -13,6 +13,7 @@ from common.evaluation.transforms import reordered, reworded, sentences
 from common.metrics.quotes import quotations
 from common.metrics.words import words
 from common.seeding import keyed_fraction, keyed_random
+from common.training.context import Channel
 
 HIDDEN = "…"
 """In place of what a mask hides."""
@@ -27,16 +28,14 @@ class TextChannel:
         """`strength`, in [0, 1]: see the subclass."""
         self.strength = strength
 
-    def change(self, text: str, key: str, random: Random) -> str:
-        """A text as it arrives; `random` is for this text and key alone."""
+    def change(self, text: str, random: Random) -> str:
+        """A text as it arrives; `random` is for this text and its key alone."""
         raise NotImplementedError
 
     def __call__(self, texts: list[str], keys: Sequence[str]) -> list[str]:
         """As many texts as there were; those of no word arrive as they are."""
         return [
-            self.change(text, key, keyed_random(type(self).__name__, key, text))
-            if words(text)
-            else text
+            self.change(text, keyed_random(type(self).__name__, key, text)) if words(text) else text
             for text, key in zip(texts, keys, strict=True)
         ]
 
@@ -44,7 +43,7 @@ class TextChannel:
 class WordDropout(TextChannel):
     """Every word is lost with the probability `strength`, but never all of them."""
 
-    def change(self, text: str, key: str, random: Random) -> str:
+    def change(self, text: str, random: Random) -> str:
         """Words are what stands between spaces, with their punctuation marks."""
         pieces = text.split(" ")
         draws = [random.random() for _ in pieces]
@@ -60,7 +59,7 @@ class WordDropout(TextChannel):
 class SomeTexts(TextChannel):
     """Changes a share of the texts, `strength`, wholly, and leaves the others as they are."""
 
-    def change(self, text: str, key: str, random: Random) -> str:
+    def change(self, text: str, random: Random) -> str:
         """See `other`."""
         return self.other(text, random) if random.random() < self.strength else text
 
@@ -131,9 +130,7 @@ FORMATS: tuple[Callable[[Sequence[str]], str], ...] = (_bullets, _numbered, _one
 """How statements are written one after another: lists, numbers, one sentence, one a line."""
 
 
-def one_after_another(
-    channels: Sequence[TextChannel],
-) -> Callable[[list[str], Sequence[str]], list[str]]:
+def one_after_another(channels: Sequence[TextChannel]) -> Channel:
     """All channels as one; without any, texts arrive as they are."""
 
     def arrived(texts: list[str], keys: Sequence[str]) -> list[str]:
